@@ -1,0 +1,73 @@
+# Both set-ups in one file: `make run` starts the app, `make test` checks everything. Each makes
+# .venv and installs what it needs on its first run; stamps in .venv make the next run start at
+# once. PYTHON names another interpreter, ARGS goes to streamlit or pytest.
+
+PYTHON ?= python3
+ARGS ?=
+
+VENV := .venv
+# Always `python -m`: the scripts in .venv/bin break when a checkout is moved.
+PY := $(VENV)/bin/python
+
+# Nothing of the caller's own Python leaks into the environment.
+export PYTHONNOUSERSITE := 1
+export PIP_USER := 0
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+unexport PYTHONPATH
+unexport PYTHONHOME
+
+# Idle OpenMP threads that spin made two threads 25 times slower than one on a busy machine.
+export OMP_WAIT_POLICY := PASSIVE
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint format chromium
+
+help:
+	@echo 'make run      start the app                        (ARGS="--server.port 8600")'
+	@echo 'make test     ruff, mypy and every test            (ARGS="-k store")'
+	@echo 'make lint     ruff and mypy alone'
+	@echo 'make format   let ruff put the sources in order'
+	@echo 'All of them set up $(VENV) first. Another interpreter: make run PYTHON=python3.12'
+
+run: $(VENV)/installed
+	$(PY) -m streamlit run streamlit_app.py $(ARGS)
+
+test: lint chromium
+	$(PY) -m pytest $(ARGS)
+
+lint: $(VENV)/installed-dev
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+format: $(VENV)/installed-dev
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+$(VENV)/made:
+	@command -v '$(PYTHON)' >/dev/null || { \
+	  echo 'diffgrid needs Python 3.11 or newer and found no $(PYTHON): name one, as in make run PYTHON=python3.12' >&2; exit 1; }
+	@'$(PYTHON)' -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit("diffgrid needs Python 3.11 or newer and $(PYTHON) is %d.%d: name another, as in make run PYTHON=python3.12" % v[:2])'
+	'$(PYTHON)' -m venv --clear $(VENV)
+	@touch $@
+
+$(VENV)/installed: $(VENV)/made requirements.txt
+	$(PY) -m pip install --quiet --requirement requirements.txt
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed requirements-dev.txt
+	$(PY) -m pip install --quiet --requirement requirements-dev.txt
+	@touch $@
+
+# The browser tests drive Debian's Chromium. Where it cannot be installed they are skipped, and
+# pytest's summary says so.
+chromium:
+	@if command -v chromium >/dev/null && command -v chromedriver >/dev/null; then exit 0; fi; \
+	if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+	  echo 'Installing the Debian packages chromium and chromium-driver for the browser tests'; \
+	  export DEBIAN_FRONTEND=noninteractive; \
+	  apt-get update -qq && \
+	  apt-get install -y -qq --no-install-recommends chromium chromium-driver >/dev/null && exit 0; \
+	fi; \
+	echo 'The browser tests will be skipped: they need the Debian packages chromium and chromium-driver.' >&2; \
+	echo 'Install them with: sudo apt-get install chromium chromium-driver' >&2

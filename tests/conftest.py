@@ -1,0 +1,44 @@
+"""Fixtures every test gets: no network, no cache but its own, no browser where there is none."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# Before any import of diffusers or transformers, which read it once: a test that reaches for the
+# hub fails instead of downloading.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the tests marked `browser` where the Debian packages they drive are missing."""
+    if shutil.which("chromium"):
+        return
+    skip = pytest.mark.skip(reason="needs the Debian packages chromium and chromium-driver")
+    for item in items:
+        if item.get_closest_marker("browser"):
+            item.add_marker(skip)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _never_the_users_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Fixtures of a wider scope than one test see these settings, never the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("DIFFGRID_")]:
+            patch.delenv(name)
+        patch.setenv("DIFFGRID_CACHE", str(tmp_path_factory.mktemp("session") / "cache"))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def cache_directory(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """The cache directory that DIFFGRID_CACHE names for this test alone; it does not exist yet."""
+    directory = tmp_path_factory.mktemp("test") / "cache"
+    monkeypatch.setenv("DIFFGRID_CACHE", str(directory))
+    return directory
