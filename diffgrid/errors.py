@@ -1,0 +1,32 @@
+"""What can go wrong, as one tree.
+
+    Exception
+    └── DiffgridError      everything diffgrid raises on purpose
+        ├── BadInput       a value the user gave is not allowed (also a ValueError)
+        ├── ModelError     weights cannot be found or loaded
+        ├── StoreError     the cache directory cannot be used
+        └── Cancelled      somebody asked the work to stop
+
+Every message is one plain sentence that names the field, its value, what is allowed and what to do:
+the command line prints it as it is.
+"""
+
+
+class DiffgridError(Exception):
+    """Everything diffgrid raises on purpose."""
+
+
+class BadInput(DiffgridError, ValueError):
+    """A value the user gave is not allowed."""
+
+
+class ModelError(DiffgridError):
+    """Weights that cannot be found or loaded."""
+
+
+class StoreError(DiffgridError):
+    """A cache directory that cannot be used."""
+
+
+class Cancelled(DiffgridError):
+    """The work was stopped because somebody asked for it."""
