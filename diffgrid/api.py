@@ -1,0 +1,287 @@
+"""diffgrid in Python: grids and single trajectories, for notebooks and the command line.
+
+    >>> import diffgrid
+    >>> g = diffgrid.grid(prompt="a red monster", seed=7, columns=4)      # doctest: +SKIP
+    >>> g.trunk.image, g.cell(0, 2).pred_original_sample.shape            # doctest: +SKIP
+
+The engine, and with it the loaded model and the store, is kept between calls.
+"""
+
+import html
+import inspect
+from base64 import b64encode
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
+from functools import cached_property, lru_cache
+from pathlib import Path as File
+from typing import Any
+
+import pandas as pd
+from PIL import Image
+
+from diffgrid import frames, trajectories
+from diffgrid.catalogue import scheduler_name, specify
+from diffgrid.engine import Engine, Job, LocalEngine, Snapshot
+from diffgrid.errors import BadInput
+from diffgrid.frames import Cell, Frames, GridSheet, Moment, Row, StripSheet
+from diffgrid.spec import Grid as GridRequest
+from diffgrid.spec import Path, RunSpec, default_rows, format_path, key, parse_path
+from diffgrid.store import TrajectoryStore
+
+Watch = Callable[[Snapshot], None]
+OPTIONS = tuple(inspect.signature(specify).parameters)
+
+
+@dataclass(frozen=True, eq=False)
+class Trajectory(trajectories.Trajectory):
+    """A finished trajectory with its pictures.
+
+    `latents` (T+1, C, H, W) float32, `pred_original_sample` (T, C, H, W), `timesteps` (T,), `path`,
+    `spec`; `image` is the finished picture.
+    """
+
+    frames: Frames
+
+    @property
+    def image(self) -> Image.Image:
+        """The finished picture, as plain diffusers makes it."""
+        return frames.decode(self.frames.final)
+
+    @property
+    def x0_images(self) -> list[Image.Image]:
+        """x̂0 before each step, T pictures."""
+        return [frames.decode(picture) for picture in self.frames.x0]
+
+    def strip(self) -> bytes:
+        """A PNG of the whole way: latents and x̂0 at every timestep."""
+        sheet = StripSheet(
+            prompt=self.spec.prompt,
+            recipe=recipe(self.spec, self.path),
+            path=self.path,
+            latents=self.latents,
+            strip=_moments(self),
+            final=self.image,
+            footer="the model's latents, and its guess of the finished picture, before every step",
+        )
+        return frames.to_png(frames.draw_strip(sheet), _provenance(self.spec, self.path))
+
+    def save(self, file: str | File) -> None:
+        """Write the strip as a PNG."""
+        _write(file, self.strip())
+
+    def _repr_png_(self) -> bytes:
+        return self.frames.final
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A finished grid."""
+
+    request: GridRequest
+    trunk: Trajectory  # the focus
+    cells: tuple[tuple[Trajectory, ...], ...]  # row by row
+    snapshot: Snapshot  # the job's last: evaluations and seconds
+
+    @property
+    def spec(self) -> RunSpec:
+        return self.request.spec
+
+    def cell(self, row: int, column: int) -> Trajectory:
+        """The trajectory in a cell; row and column are indices."""
+        return self.cells[row][column]
+
+    @cached_property
+    def evaluations(self) -> dict[str, int]:
+        """What it cost: `minimum` = sampled + reused, `naive` = minimum + shared."""
+        s = self.snapshot
+        return {
+            "sampled": s.sampled,
+            "reused": max(0, s.minimum - s.sampled),
+            "shared": s.naive - s.minimum,
+            "minimum": s.minimum,
+            "naive": s.naive,
+        }
+
+    def report(self) -> dict[str, Any]:
+        """Costs and cells, ready for JSON."""
+        return {
+            "key": self.trunk.key,
+            "evaluations": self.evaluations,
+            "seconds": round(self.snapshot.seconds, 3),
+            "cells": [
+                {
+                    "path": format_path(cell.path),
+                    "step": row,
+                    "timestep": float(cell.timesteps[row]),
+                    "key": cell.key,
+                }
+                for row, cells in zip(self.request.rows, self.cells, strict=True)
+                for cell in cells
+            ],
+        }
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a cell: row, column, path, step, timestep, alpha_bar, key."""
+        return pd.DataFrame(
+            {
+                "row": r,
+                "column": c,
+                "path": format_path(cell.path),
+                "step": step,
+                "timestep": cell.timesteps[step],
+                "alpha_bar": cell.alpha_bar[step],
+                "key": cell.key,
+            }
+            for r, (step, row) in enumerate(zip(self.request.rows, self.cells, strict=True))
+            for c, cell in enumerate(row)
+        )
+
+    def picture(self) -> bytes:
+        """The grid as a PNG, its recipe inside. Depends on the trajectories alone, not on their cost."""
+        moments = _moments(self.trunk)
+        count = len(self.request.paths)
+        rows = tuple(
+            Row(moments[step], tuple(Cell(cell.path, cell.image) for cell in cells))
+            for step, cells in zip(self.request.rows, self.cells, strict=True)
+        )
+        costs = self.evaluations
+        sheet = GridSheet(
+            prompt=self.spec.prompt,
+            recipe=recipe(self.spec, self.request.path),
+            rows=rows,
+            final=self.trunk.image,
+            strip=moments,
+            footer=f"{costs['minimum']} evaluations for {count} trajectories; "
+            f"one by one they would take {costs['naive']}",
+        )
+        made_by = _provenance(self.spec, self.request.path)
+        made_by["rows"] = {
+            str(step): list(branches)
+            for step, branches in zip(self.request.rows, self.request.branches, strict=True)
+        }
+        return frames.to_png(frames.draw_grid(sheet), made_by)
+
+    def save(self, file: str | File) -> None:
+        """Write the picture."""
+        _write(file, self.picture())
+
+    def _repr_html_(self) -> str:
+        source = b64encode(self.picture()).decode("ascii")
+        name = html.escape(f"diffusion grid: {self.spec.prompt}")
+        return f'<img alt="{name}" src="data:image/png;base64,{source}" style="max-width: 100%">'
+
+
+@lru_cache(maxsize=1)
+def default_engine() -> LocalEngine:
+    """The engine of this process, on the default store."""
+    return LocalEngine(TrajectoryStore.default())
+
+
+def grid(
+    *,
+    rows: Iterable[int] | None = None,
+    columns: int = 4,
+    path: str = "trunk",
+    engine: Engine | None = None,
+    watch: Watch | None = None,
+    **options: Any,
+) -> Grid:
+    """Branch one trajectory at several steps.
+
+    `rows` are steps (default: about 4, 20, 40 and 64 % of the way), `path` is the trajectory in view. The
+    other options are those of the command line: model, prompt, negative_prompt, seed, scheduler, steps,
+    guidance, eta, height, width, dtype. `watch` is called with the job's snapshots while it runs.
+
+    Raises:
+        BadInput: an option is not allowed; ModelError, StoreError: see `diffgrid.errors`.
+    """
+    spec = specify(**_known(options))
+    chosen = default_rows(spec.length) if rows is None else tuple(rows)
+    request = GridRequest.with_columns(spec, parse_path(path), chosen, columns)
+    job = _finish((engine or default_engine()).submit(spec, request.paths), watch)
+    made = {p: _pictured(job, p) for p in request.paths}
+    cells = tuple(tuple(made[p] for p in row) for row in request.cells)
+    return Grid(request, made[request.path], cells, job.snapshot())
+
+
+def trajectory(
+    *, path: str = "trunk", engine: Engine | None = None, watch: Watch | None = None, **options: Any
+) -> Trajectory:
+    """One trajectory; options as for `grid`.
+
+    Raises:
+        BadInput: an option is not allowed; ModelError, StoreError: see `diffgrid.errors`.
+    """
+    spec, wanted = specify(**_known(options)), parse_path(path)
+    job = _finish((engine or default_engine()).submit(spec, [wanted]), watch)
+    return _pictured(job, wanted)
+
+
+def recipe(spec: RunSpec, path: Path) -> tuple[str, ...]:
+    """A run in words, for captions."""
+    scheduler = scheduler_name(spec)
+    words = [
+        format_path(path),
+        f"seed {spec.seed}",
+        f"{spec.num_inference_steps} steps",
+        scheduler if spec.eta is None else f"{scheduler}, eta {spec.eta:g}",
+        f"guidance {spec.guidance_scale:g}",
+        File(spec.model).name,
+    ]
+    if spec.negative_prompt:
+        words.append(f"not “{spec.negative_prompt}”")
+    return tuple(words)
+
+
+def _known(options: dict[str, Any]) -> dict[str, Any]:
+    for name in options:
+        if name not in OPTIONS:
+            known = ", ".join(OPTIONS)
+            raise BadInput(f"option {name!r} is not known: use {known}, rows, columns or path.")
+    return options
+
+
+def _finish(job: Job, watch: Watch | None) -> Job:
+    try:
+        while not job.wait(0.05 if watch else None):
+            if watch:
+                watch(job.snapshot())
+    except KeyboardInterrupt:
+        job.cancel()
+        job.wait()
+        raise
+    if watch:
+        watch(job.snapshot())
+    return job
+
+
+def _pictured(job: Job, path: Path) -> Trajectory:
+    found, pictures = job.result(path)
+    values = {field.name: getattr(found, field.name) for field in fields(found)}
+    return Trajectory(**values, frames=pictures)
+
+
+def _moments(shown: Trajectory) -> tuple[Moment, ...]:
+    return tuple(
+        Moment(step, float(timestep), picture)
+        for step, (timestep, picture) in enumerate(
+            zip(shown.timesteps, shown.x0_images, strict=True)
+        )
+    )
+
+
+def _provenance(spec: RunSpec, path: Path) -> dict[str, Any]:
+    """What goes into a PNG: enough to make it again, without the scheduler's thousand betas."""
+    values = spec.to_dict()
+    del values["scheduler_config"]
+    values["scheduler"] = scheduler_name(spec)
+    return {**values, "path": format_path(path), "key": key(spec, path)}
+
+
+def _write(file: str | File, content: bytes) -> None:
+    try:
+        File(file).write_bytes(content)
+    except OSError as error:
+        raise BadInput(
+            f"out {str(file)!r} cannot be written ({error.strerror}): choose another file."
+        ) from error

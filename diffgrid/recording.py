@@ -1,0 +1,104 @@
+"""From the sampler's steps to trajectories and frames, while they are being made.
+
+Branches share: a branch starts with its parent's arrays up to the fork, and a picture of x̂0 is decoded
+once for all trajectories that contain its evaluation.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffgrid.frames import Frames
+from diffgrid.spec import Path, RunSpec, before
+from diffgrid.trajectories import PredictionType, Trajectory
+
+
+@dataclass(frozen=True)
+class Levels:
+    """What a scheduler says of its steps, the same for every path of a specification."""
+
+    timesteps: NDArray[np.float64]  # (T,)
+    alphas: NDArray[np.float64]  # (T+1,)
+    sigmas: NDArray[np.float64]  # (T+1,)
+    prediction_type: PredictionType
+
+
+class Recordings:
+    """Trajectories under way: arrays for all T steps, filled as the steps come."""
+
+    def __init__(self, spec: RunSpec, levels: Levels) -> None:
+        self._spec, self._levels = spec, levels
+        self._latents: dict[Path, NDArray[np.float32]] = {}  # (T+1, C, H, W)
+        self._model_outputs: dict[Path, NDArray[np.float32]] = {}  # (T, C, H, W)
+        self._steps: dict[Path, int] = {}
+
+    @property
+    def steps(self) -> dict[Path, int]:
+        """How many steps of each path are known."""
+        return dict(self._steps)
+
+    def add(
+        self,
+        path: Path,
+        step: int,
+        latents: NDArray[np.float32],
+        model_output: NDArray[np.float32],
+        next_latents: NDArray[np.float32],
+    ) -> None:
+        """Record the transition step → step+1, all arrays (C, H, W); steps of a path come in order."""
+        if path not in self._latents:
+            self._begin(path, latents)
+        self._model_outputs[path][step] = model_output
+        self._latents[path][step + 1] = next_latents
+        self._steps[path] = step + 1
+
+    def _begin(self, path: Path, latents: NDArray[np.float32]) -> None:
+        length = self._spec.length
+        self._latents[path] = np.zeros((length + 1, *latents.shape), np.float32)
+        self._model_outputs[path] = np.zeros((length, *latents.shape), np.float32)
+        self._latents[path][0] = latents
+        if path:
+            fork = path[-1].step
+            self._latents[path][: fork + 1] = self._latents[path[:-1]][: fork + 1]
+            self._model_outputs[path][:fork] = self._model_outputs[path[:-1]][:fork]
+
+    def trajectory(self, path: Path) -> Trajectory:
+        """What is known of a path by now."""
+        steps, levels = self._steps[path], self._levels
+        return Trajectory(
+            spec=self._spec,
+            path=path,
+            latents=self._latents[path][: steps + 1],
+            model_outputs=self._model_outputs[path][:steps],
+            timesteps=levels.timesteps,
+            alphas=levels.alphas,
+            sigmas=levels.sigmas,
+            prediction_type=levels.prediction_type,
+        )
+
+    def drop(self, path: Path) -> None:
+        """Forget the arrays of a path that is stored and that nothing will fork any more."""
+        del self._latents[path], self._model_outputs[path], self._steps[path]
+
+
+class FrameBook:
+    """Encoded x̂0 pictures, by the evaluation that they come from."""
+
+    def __init__(self) -> None:
+        self._pictures: dict[tuple[Path, int], bytes] = {}
+
+    def __contains__(self, evaluation: tuple[Path, int]) -> bool:
+        path, step = evaluation
+        return (before(path, step), step) in self._pictures
+
+    def put(self, path: Path, step: int, picture: bytes) -> None:
+        self._pictures[before(path, step), step] = picture
+
+    def put_all(self, path: Path, frames: Frames) -> None:
+        for step, picture in enumerate(frames.x0):
+            self.put(path, step, picture)
+
+    def of(self, path: Path, length: int) -> tuple[bytes, ...]:
+        """The pictures of a whole trajectory of `length` steps, in order."""
+        return tuple(self._pictures[before(path, step), step] for step in range(length))
