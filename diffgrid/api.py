@@ -11,8 +11,10 @@ import html
 import inspect
 from base64 import b64encode
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
+from operator import index
 from pathlib import Path as File
 from typing import Any
 
@@ -67,7 +69,7 @@ class Trajectory(trajectories.Trajectory):
 
     def save(self, file: str | File) -> None:
         """Write the strip as a PNG."""
-        _write(file, self.strip())
+        write(("out", file, self.strip()))
 
     def _repr_png_(self) -> bytes:
         return self.frames.final
@@ -137,7 +139,7 @@ class Grid:
         )
 
     def picture(self) -> bytes:
-        """The grid as a PNG, its recipe inside. Depends on the trajectories alone, not on their cost."""
+        """The grid as a PNG, its recipe inside; what it cost this time does not show."""
         moments = _moments(self.trunk)
         count = len(self.request.paths)
         rows = tuple(
@@ -163,7 +165,7 @@ class Grid:
 
     def save(self, file: str | File) -> None:
         """Write the picture."""
-        _write(file, self.picture())
+        write(("out", file, self.picture()))
 
     def _repr_html_(self) -> str:
         source = b64encode(self.picture()).decode("ascii")
@@ -188,16 +190,17 @@ def grid(
 ) -> Grid:
     """Branch one trajectory at several steps.
 
-    `rows` are steps (default: about 4, 20, 40 and 64 % of the way), `path` is the trajectory in view. The
-    other options are those of the command line: model, prompt, negative_prompt, seed, scheduler, steps,
-    guidance, eta, height, width, dtype. `watch` is called with the job's snapshots while it runs.
+    `rows` are steps (default: about 4, 20, 40 and 64 % of the way), `path` is the trajectory in
+    view. The other options are those of the command line: model, prompt, negative_prompt, seed,
+    scheduler, steps, guidance, eta, height, width, dtype. `watch` is called with the job's
+    snapshots while it runs.
 
     Raises:
         BadInput: an option is not allowed; ModelError, StoreError: see `diffgrid.errors`.
     """
     spec = specify(**_known(options))
-    chosen = default_rows(spec.length) if rows is None else tuple(rows)
-    request = GridRequest.with_columns(spec, parse_path(path), chosen, columns)
+    chosen = default_rows(spec.length) if rows is None else _steps(rows)
+    request = GridRequest.with_columns(spec, _path(path), chosen, columns)
     job = _finish((engine or default_engine()).submit(spec, request.paths), watch)
     made = {p: _pictured(job, p) for p in request.paths}
     cells = tuple(tuple(made[p] for p in row) for row in request.cells)
@@ -212,7 +215,7 @@ def trajectory(
     Raises:
         BadInput: an option is not allowed; ModelError, StoreError: see `diffgrid.errors`.
     """
-    spec, wanted = specify(**_known(options)), parse_path(path)
+    spec, wanted = specify(**_known(options)), _path(path)
     job = _finish((engine or default_engine()).submit(spec, [wanted]), watch)
     return _pictured(job, wanted)
 
@@ -233,12 +236,47 @@ def recipe(spec: RunSpec, path: Path) -> tuple[str, ...]:
     return tuple(words)
 
 
+def write(*outputs: tuple[str, str | File, bytes]) -> None:
+    """Write all files, each with the option that names it, or leave no new one behind.
+
+    Raises:
+        BadInput: one cannot be written.
+    """
+    begun: list[File] = []
+    for option, name, content in outputs:
+        file = File(name)
+        try:
+            if not file.exists():
+                begun.append(file)
+            file.write_bytes(content)
+        except OSError as error:
+            for half_written in begun:
+                with suppress(OSError):
+                    half_written.unlink()
+            raise BadInput(
+                f"{option} {str(name)!r} cannot be written ({error.strerror}): choose another file."
+            ) from error
+
+
 def _known(options: dict[str, Any]) -> dict[str, Any]:
     for name in options:
         if name not in OPTIONS:
             known = ", ".join(OPTIONS)
             raise BadInput(f"option {name!r} is not known: use {known}, rows, columns or path.")
     return options
+
+
+def _steps(rows: Iterable[int]) -> tuple[int, ...]:
+    try:
+        return tuple(index(row) for row in rows)  # numpy's whole numbers too
+    except TypeError:
+        raise BadInput(f"rows {rows!r} are not allowed: give steps, such as [1, 5, 10].") from None
+
+
+def _path(text: str) -> Path:
+    if not isinstance(text, str):  # 5.2 looks like a path, and is none
+        raise BadInput(f"path {text!r} is not allowed: write it as text, such as '8.2'.")
+    return parse_path(text)
 
 
 def _finish(job: Job, watch: Watch | None) -> Job:
@@ -276,12 +314,3 @@ def _provenance(spec: RunSpec, path: Path) -> dict[str, Any]:
     del values["scheduler_config"]
     values["scheduler"] = scheduler_name(spec)
     return {**values, "path": format_path(path), "key": key(spec, path)}
-
-
-def _write(file: str | File, content: bytes) -> None:
-    try:
-        File(file).write_bytes(content)
-    except OSError as error:
-        raise BadInput(
-            f"out {str(file)!r} cannot be written ({error.strerror}): choose another file."
-        ) from error

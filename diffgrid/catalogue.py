@@ -7,8 +7,9 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +19,21 @@ from diffgrid.spec import RunSpec
 ASSETS = Path(__file__).parent / "assets"
 BUNDLED = ("monsters",)
 FAMILIES = ("StableDiffusionPipeline",)
-WEIGHTS = (
-    ".safetensors",
-    ".json",
-    ".txt",
-)  # what decides a model's numbers: tensors, configs, merges
+WEIGHTS = (".safetensors", ".json", ".txt")  # what decides its numbers: tensors, configs, merges
+SEED = 7  # where nobody chose one: the same picture for everyone who tries it first
 SETTINGS = "diffgrid.json"  # in a model's folder: the prompt and settings that show it off
 
 
 @dataclass(frozen=True)
 class Scheduler:
-    """A scheduler people can name: a diffusers class, with what its form adds to the configuration."""
+    """A scheduler people can name: a diffusers class, and what its form adds to a configuration."""
 
     name: str
     class_name: str
     adds: Mapping[str, str] = field(default_factory=dict)
     takes_eta: bool = False
+    # Where the class makes only so many steps: that setting's name in diffusers, and its default.
+    most_steps: tuple[str, int] | None = None
 
 
 SCHEDULERS: tuple[Scheduler, ...] = (
@@ -46,7 +46,7 @@ SCHEDULERS: tuple[Scheduler, ...] = (
         "dpmsolver_sde", "DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}
     ),
     Scheduler("unipc", "UniPCMultistepScheduler"),
-    Scheduler("lcm", "LCMScheduler"),
+    Scheduler("lcm", "LCMScheduler", most_steps=("original_inference_steps", 50)),
 )
 
 
@@ -75,13 +75,15 @@ class Model:
     @cached_property
     def side(self) -> int:
         """The height and width it was trained for, in pixels."""
-        latent_side = _read_json(self.folder / "unet" / "config.json")["sample_size"]
-        blocks = _read_json(self.folder / "vae" / "config.json")["block_out_channels"]
+        latent_side = _read_json(self.folder / "unet" / "config.json").get("sample_size")
+        blocks = _read_json(self.folder / "vae" / "config.json").get("block_out_channels")
+        if not isinstance(latent_side, int) or not isinstance(blocks, list):
+            raise BadInput(f"model {self.name!r} does not say its size: give height and width.")
         return int(latent_side * 2 ** (len(blocks) - 1))
 
     @cached_property
     def files(self) -> tuple[Path, ...]:
-        """The files that decide its numbers; the scheduler's configuration is named in a run by itself."""
+        """The files that decide its numbers; a run names its scheduler's configuration itself."""
         found = (f for f in self.folder.rglob("*") if f.is_file() and f.suffix in WEIGHTS)
         others = (f for f in found if f.parent.name != "scheduler" and f.name != SETTINGS)
         return tuple(sorted(f for f in others if f.parent.name != "probe"))
@@ -97,7 +99,14 @@ class Model:
         total = hashlib.sha256()
         for file in self.files:
             name = file.relative_to(self.folder).as_posix()
-            total.update(f"{name} {_file_digest(file)}\n".encode())
+            try:
+                status = file.stat()
+                digest = _file_digest(file, status.st_size, status.st_mtime_ns)
+            except OSError as error:
+                raise BadInput(
+                    f"model file {file} cannot be read ({error.strerror}): make it readable."
+                ) from error
+            total.update(f"{name} {digest}\n".encode("utf-8", "surrogateescape"))
         return total.hexdigest()
 
 
@@ -115,18 +124,19 @@ def find_model(name: str) -> Model:
     for model in models():
         if model.name == name:
             return model
-    folder = Path(name).expanduser()
-    if not name or not (folder / "model_index.json").is_file():
+    folder = _diffusers_folder(name)
+    if folder is None:
         known = ", ".join(model.name for model in models())
         raise BadInput(
-            f"model {name!r} is not known: use {known}, or the path of a diffusers folder (one that "
-            "holds model_index.json)."
+            f"model {name[:60]!r} is not known: use {known}, or the path of a diffusers folder "
+            "(one that holds model_index.json)."
         )
-    model = Model(name, folder.resolve())
+    model = Model(name, folder)
     family = model.index.get("_class_name")
     if family not in FAMILIES:
         raise BadInput(
-            f"model {name!r} is a {family}, which is not supported: use a {' or a '.join(FAMILIES)}."
+            f"model {name[:60]!r} is a {str(family)[:60]!r}, which is not supported: use a "
+            f"{' or a '.join(FAMILIES)}."
         )
     return model
 
@@ -142,7 +152,7 @@ def find_scheduler(name: str) -> Scheduler:
             return scheduler
     known = ", ".join(scheduler.name for scheduler in SCHEDULERS)
     raise BadInput(
-        f"scheduler {name!r} is not known: use one of {known}, or its diffusers class name."
+        f"scheduler {name[:60]!r} is not known: use one of {known}, or its diffusers class name."
     )
 
 
@@ -151,7 +161,7 @@ def specify(
     model: str = BUNDLED[0],
     prompt: str | None = None,
     negative_prompt: str = "",
-    seed: int = 0,
+    seed: int = SEED,
     scheduler: str | None = None,
     steps: int | None = None,
     guidance: float | None = None,
@@ -169,15 +179,21 @@ def specify(
     settings = chosen.settings
     config = {k: v for k, v in chosen.scheduler_config.items() if not k.startswith("_")}
     # No name means the folder's own scheduler just as it is; a name means from_config of that one.
-    kind = find_scheduler(scheduler or chosen.scheduler_config["_class_name"])
+    own = chosen.scheduler_config.get("_class_name", "")
+    kind = find_scheduler(own if scheduler is None else scheduler)
     if scheduler is not None:
         config |= kind.adds
     if eta is not None and not kind.takes_eta:
+        takers = " or ".join(other.name for other in SCHEDULERS if other.takes_eta)
         raise BadInput(
-            f"eta {eta} is not allowed with {kind.name}: only ddim takes one; leave it out or choose ddim."
+            f"eta {eta} is not allowed with {kind.name}: leave it out, or choose {takers}."
         )
     if eta is None and kind.takes_eta:
         eta = settings.get("eta", 0.0)
+    steps = settings.get("steps", 25) if steps is None else steps
+    most = config.get(*kind.most_steps) if kind.most_steps else None
+    if isinstance(most, int) and isinstance(steps, int) and steps > most:
+        raise BadInput(f"steps {steps} is not allowed with {kind.name}: use 1 to {most}.")
     return RunSpec(
         model=chosen.name,
         digest=chosen.digest,
@@ -186,7 +202,7 @@ def specify(
         guidance_scale=settings.get("guidance", 7.5) if guidance is None else guidance,
         scheduler=kind.class_name,
         scheduler_config=json.dumps(config),
-        num_inference_steps=settings.get("steps", 25) if steps is None else steps,
+        num_inference_steps=steps,
         eta=eta,
         seed=seed,
         height=chosen.side if height is None else height,
@@ -218,23 +234,30 @@ def _read_json(file: Path) -> dict[str, Any]:
     return content
 
 
-def _file_digest(file: Path) -> str:
-    """sha256 of one file. Files as large as Stable Diffusion's are hashed once and remembered."""
-    status = file.stat()
-    if status.st_size < 2**26:
+def _diffusers_folder(name: str) -> Path | None:
+    try:
+        folder = Path(name).expanduser().resolve()
+        return folder if name and (folder / "model_index.json").is_file() else None
+    except (OSError, RuntimeError, ValueError):  # too long, no such user, a NUL in it
+        return None
+
+
+@lru_cache(maxsize=1000)
+def _file_digest(file: Path, size: int, modified: int) -> str:
+    """sha256 of one file. Those as large as Stable Diffusion's are hashed once, and noted down."""
+    if size < 2**26:
         return hashlib.sha256(file.read_bytes()).hexdigest()
-    identity = f"{file} {status.st_size} {status.st_mtime_ns}"
-    note = _digest_notes() / hashlib.sha256(identity.encode()).hexdigest()
-    try:
-        return note.read_text("ascii")
-    except OSError:
-        with file.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    try:
+    identity = f"{file} {size} {modified}"
+    note = _digest_notes() / hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()
+    with suppress(OSError, UnicodeDecodeError):
+        noted = note.read_text("ascii")
+        if len(noted) == 64:  # or its writer was interrupted
+            return noted
+    with file.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    with suppress(OSError):  # it is only slower next time
         note.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         note.write_text(digest, "ascii")
-    except OSError:
-        pass  # it is only slower next time
     return digest
 
 

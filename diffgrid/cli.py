@@ -1,13 +1,16 @@
 """The command line: python -m diffgrid COMMAND.
 
-Every command exits with 0, with 1 when `verify` finds damage, or with 2 and one plain line when something
-it was given is not allowed.
+Every command exits with 0, with 1 when `verify` finds damage, or with 2 and one plain line when
+something it was given is not allowed.
 """
 
 import argparse
 import json
+import logging
 import os
+import re
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,21 +19,25 @@ from typing import Any, NoReturn
 from tqdm import tqdm
 
 from diffgrid import api
-from diffgrid.catalogue import FAMILIES, SCHEDULERS, models, scheduler_name
+from diffgrid.catalogue import FAMILIES, SCHEDULERS, SEED, models, scheduler_name
 from diffgrid.engine import LocalEngine, Snapshot
-from diffgrid.errors import BadInput, DiffgridError
+from diffgrid.errors import BadInput, DiffgridError, StoreError
 from diffgrid.spec import format_path
 from diffgrid.store import RunInfo, TrajectoryStore
+
+_NO_TRACEBACKS = logging.NullHandler()  # what the engine logs; people get its one line
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """One line, without the usage that argparse prints before it."""
-        self.exit(2, f"diffgrid: {message} (see {self.prog} --help)\n")
+        line = " ".join(message.splitlines())
+        self.exit(2, f"diffgrid: {line} (see {self.prog} --help)\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit code."""
+    logging.getLogger("diffgrid").addHandler(_NO_TRACEBACKS)
     options = _parser().parse_args(arguments)
     try:
         code: int = options.run(options)
@@ -59,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     grid = command("grid", _grid, "branch one trajectory at several steps")
     _run_options(grid)
     grid.add_argument("--rows", type=_steps, metavar="1,5,10", help="steps to fork at")
-    grid.add_argument("--columns", type=int, default=4, help="branches a row (default: 4)")
+    grid.add_argument("--columns", type=_whole, default=4, help="branches a row (default: 4)")
     grid.add_argument("--json", type=Path, metavar="FILE", help="write costs and cells there")
 
     strip = command("strip", _strip, "show one trajectory, timestep by timestep")
@@ -92,31 +99,44 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--prompt", help="what to draw (default: one that shows the model off)")
     add("--negative-prompt", default="", help="what to keep away from")
-    add("--seed", type=int, default=7, help="of the trunk's noise (default: 7)")
+    add("--seed", type=_whole, default=SEED, help=f"of the trunk's noise (default: {SEED})")
     add("--model", default="monsters", help="a name from `models`, or a diffusers folder")
     add("--scheduler", help=f"{names}, or a class name (default: the model's own)")
-    add("--steps", type=int, help="denoising steps, 1 to 1000")
-    add("--guidance", type=float, help="classifier-free guidance scale; 1 is none")
-    add("--eta", type=float, help="of ddim: 0 is deterministic, 1 as random as ddpm")
-    add("--height", type=int, help="pixels")
-    add("--width", type=int, help="pixels")
+    add("--steps", type=_whole, help="denoising steps, 1 to 1000")
+    add("--guidance", type=_number, help="classifier-free guidance scale; 1 is none")
+    add("--eta", type=_number, help="of ddim: 0 is deterministic, 1 as random as ddpm")
+    add("--height", type=_whole, help="pixels")
+    add("--width", type=_whole, help="pixels")
     add("--dtype", default="float32", help="float32, bfloat16 or float16")
     add("--device", help="cpu, cuda or mps (default: the fastest here)")
     add("--path", default="trunk", metavar="8.2/14.0", help="the trajectory in view")
     add("--out", type=Path, required=True, metavar="FILE", help="the picture to write, a PNG")
 
 
+def _whole(text: str) -> int:
+    if not re.fullmatch(r"[+-]?[0-9]{1,300}", text):  # int() takes 1_000 and other scripts' digits
+        raise argparse.ArgumentTypeError(f"{text[:60]!r} is not allowed: give a whole number")
+    return int(text)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text[:60]!r} is not allowed: give a number") from None
+
+
 def _steps(text: str) -> tuple[int, ...]:
     try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
+        return tuple(_whole(part.strip()) for part in text.split(","))
+    except argparse.ArgumentTypeError:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not allowed: give steps with commas between them, such as 1,5,10"
+            f"{text[:60]!r} is not allowed: give steps with commas between them, such as 1,5,10"
         ) from None
 
 
 def _grid(options: argparse.Namespace) -> int:
-    _check_writable(options.out, options.json)
+    _check_writable(out=options.out, json=options.json)
     with _Progress() as progress:
         made = api.grid(
             rows=options.rows,
@@ -126,19 +146,20 @@ def _grid(options: argparse.Namespace) -> int:
             watch=progress.show,
             **_given(options),
         )
-    made.save(options.out)
+    outputs = [("out", options.out, made.picture())]
     if options.json:
-        _write_text(options.json, json.dumps(made.report(), indent=2) + "\n")
+        outputs.append(("json", options.json, (_json(made.report()) + "\n").encode()))
+    api.write(*outputs)
     costs = made.evaluations
     _say(
-        f"{options.out}: {len(made.request.paths)} trajectories, {costs['sampled']} evaluations sampled, "
-        f"{costs['reused']} reused, {made.snapshot.seconds:.1f} s"
+        f"{options.out}: {len(made.request.paths)} trajectories, {costs['sampled']} evaluations "
+        f"sampled, {costs['reused']} reused, {made.snapshot.seconds:.1f} s"
     )
     return 0
 
 
 def _strip(options: argparse.Namespace) -> int:
-    _check_writable(options.out)
+    _check_writable(out=options.out)
     with _Progress() as progress:
         made = api.trajectory(
             path=options.path, engine=_engine(options), watch=progress.show, **_given(options)
@@ -164,18 +185,22 @@ def _runs(options: argparse.Namespace) -> int:
         raise BadInput(f"runs {options.action} needs a KEY: `python -m diffgrid runs` lists them.")
     key = store.find(options.key)
     if options.action == "show":
-        info = next(info for info in store.runs() if info.key == key)
-        print(json.dumps(_as_dict(info), indent=2))
+        shown = [info for info in store.runs() if info.key == key]
+        if not shown:
+            raise StoreError(f"run {key[:8]} was damaged and is now removed: compute it again.")
+        print(_json(_as_dict(shown[0])))
     elif options.action == "save":
-        store.save(key, options.name or key[:8])
+        store.save(key, key[:8] if options.name is None else options.name)
+        _say(f"saved {key[:8]}")
     else:
         store.remove(key)
+        _say(f"removed {key[:8]}")
     return 0
 
 
 def _list(runs: list[RunInfo], as_json: bool) -> int:
     if as_json:
-        print(json.dumps([_as_dict(info) for info in runs], indent=2))
+        print(_json([_as_dict(info) for info in runs]))
         return 0
     for info in runs:
         spec = info.spec
@@ -216,22 +241,28 @@ def _verify(options: argparse.Namespace) -> int:
 
 def _recompute(store: TrajectoryStore, runs: list[RunInfo]) -> int:
     """Sample every run in a cache of its own; how many differ by more than rounding."""
-    import tempfile
-
     differing = 0
     with tempfile.TemporaryDirectory() as folder:
         engine = LocalEngine(TrajectoryStore(Path(folder)))
         for info in tqdm(runs, disable=not sys.stderr.isatty(), leave=False):
-            job = engine.submit(info.spec, [info.path])
-            job.wait()
-            again, _ = job.result(info.path)
+            name = f"{info.key[:8]} {format_path(info.path)}"
             stored = store.get(info.key)
             if stored is None:
+                continue  # evicted meanwhile
+            if info.spec.dtype != "float32":
+                print(f"{name}: not compared; {info.spec.dtype} rounds as the batch falls")
                 continue
-            error = float(abs(again.latents[-1] - stored.latents[-1]).max())
-            if not error <= TOLERANCE:
+            try:
+                job = engine.submit(info.spec, [info.path])
+                job.wait()
+                again, _ = job.result(info.path)
+            except DiffgridError as error:
+                print(f"{name}: not compared; {error}")
+                continue
+            error_of = float(abs(again.latents[-1] - stored.latents[-1]).max())
+            if not error_of <= TOLERANCE:
                 differing += 1
-                print(f"{info.key[:8]} {format_path(info.path)}: differs by {error:.2g}")
+                print(f"{name}: differs by {error_of:.2g}")
     return differing
 
 
@@ -277,24 +308,32 @@ class _Progress:
             tqdm.write(f"diffgrid: {snapshot.warning}", file=sys.stderr)
 
 
-def _check_writable(*files: Path | None) -> None:
+def _check_writable(**outputs: Path | None) -> None:
     """Before anything is sampled: nobody should wait for a picture that cannot be written."""
-    for file in files:
-        if file is None:
-            continue
-        folder = file.absolute().parent
-        target = file if file.exists() else folder
-        if file.is_dir() or not folder.is_dir() or not os.access(target, os.W_OK):
+    files = {option: file for option, file in outputs.items() if file is not None}
+    for option, file in files.items():
+        if not _is_writable(file):
             raise BadInput(
-                f"out {str(file)!r} cannot be written: choose a file in a folder you own."
+                f"{option} {str(file)!r} cannot be written: choose a file in a folder you own."
             )
+    if len({file.resolve() for file in files.values()}) < len(files):
+        raise BadInput(f"json {str(files['json'])!r} is the picture's file too: choose another.")
 
 
-def _write_text(file: Path, text: str) -> None:
+def _is_writable(file: Path) -> bool:
     try:
-        file.write_text(text, "utf-8")
-    except OSError as error:
-        raise BadInput(f"json {str(file)!r} cannot be written ({error.strerror}).") from error
+        folder = file.absolute().parent
+        return (
+            folder.is_dir()
+            and not file.is_dir()
+            and os.access(file if file.exists() else folder, os.W_OK)
+        )
+    except OSError:  # the name is too long, say
+        return False
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=2)
 
 
 def _say(line: str) -> None:

@@ -4,16 +4,18 @@
     job = engine.submit(spec, grid.paths)
     job.wait()
 
-A job looks up what is stored, samples what is missing, and writes checkpoints and results back. torch is
-imported by the worker thread, and only if something is missing.
+A job looks up what is stored, samples what is missing, and writes checkpoints and results back.
+torch is imported by the worker thread, and only if something is missing.
 """
 
 import logging
 import queue
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal, Protocol
 
@@ -21,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffgrid.catalogue import find_model
-from diffgrid.errors import BadInput, Cancelled, DiffgridError
+from diffgrid.errors import BadInput, Cancelled, DiffgridError, ModelError
 from diffgrid.frames import Frames, encode_final, encode_preview
 from diffgrid.recording import FrameBook, Levels, Recordings
 from diffgrid.spec import Path, RunSpec, ancestors, check_path, key, minimum, naive
@@ -31,6 +33,7 @@ from diffgrid.trajectories import Trajectory
 CHECKPOINT_SECONDS = 5.0
 FRAMES = "vae-1"  # names how frames are decoded and encoded; raise it when pictures change
 DECODED_TOGETHER = 8
+DEVICE = re.compile(r"(cpu|cuda|mps)(:[0-9]{1,2})?")
 
 State = Literal["queued", "loading", "sampling", "done", "failed", "cancelled"]
 log = logging.getLogger(__name__)
@@ -47,7 +50,7 @@ class PathView:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A job at one moment. Evaluations: `sampled` so far of `to_sample`; `reused` came from the store."""
+    """A job at one moment. `sampled` evaluations so far of `to_sample`; the store had `reused`."""
 
     state: State = "queued"
     paths: Mapping[Path, PathView] = field(default_factory=dict)
@@ -89,6 +92,15 @@ class LocalEngine:
     """One worker thread in this process; the loaded model is kept between jobs."""
 
     def __init__(self, store: TrajectoryStore, device: str | None = None) -> None:
+        """`device` is cpu, cuda, cuda:1 or mps; None is the fastest there is.
+
+        Raises:
+            BadInput: the device has another name. (Whether it is there shows when it is needed.)
+        """
+        if device is not None and not DEVICE.fullmatch(device):
+            raise BadInput(
+                f"device {device!r} is not known: use cpu, cuda or mps, or leave it out."
+            )
         self.store = store
         self._device = device
         self._jobs: queue.Queue[LocalJob] = queue.Queue()
@@ -126,8 +138,13 @@ class LocalEngine:
         if self._loaded is None or self._loaded[0] != wanted:
             self._loaded = None  # first free the other one: two may not fit
             device = models.find_device(self._device)
-            folder = find_model(spec.model).folder
-            self._loaded = (wanted, models.load(folder, spec.dtype, device))
+            model = find_model(spec.model)
+            if model.digest != spec.digest:
+                raise ModelError(
+                    f"model {spec.model!r} has other weights than this run was made with: bring "
+                    "those back, or ask for a new run."
+                )
+            self._loaded = (wanted, models.load(model.folder, spec.dtype, device))
         return self._loaded[1]
 
 
@@ -146,7 +163,8 @@ class LocalJob:
         self._began = time.monotonic()
         self._stopping, self._ended = threading.Event(), threading.Event()
         self._views = {path: PathView() for path in paths}
-        self._kept: dict[Path, tuple[Trajectory, Frames]] = {}  # what the store did not take
+        # What is done, until it is clear that the store took it.
+        self._kept: dict[Path, tuple[Trajectory, Frames]] = {}
         self._snapshot = Snapshot(
             paths=MappingProxyType(dict(self._views)),
             minimum=minimum(paths, spec.length),
@@ -173,8 +191,8 @@ class LocalJob:
         """
         if self._snapshot.error:
             raise self._snapshot.error
-        if path in self._kept:
-            return self._kept[path]
+        if kept := self._kept.get(path):
+            return kept
         trajectory = self._store.get(key(self.spec, path))
         frames = _stored_frames(self._store, key(self.spec, path))
         if trajectory is None or frames is None:
@@ -196,9 +214,12 @@ class LocalJob:
             reason = str(error).strip().split("\n")[0] or type(error).__name__
             self._publish(state="failed", error=DiffgridError(f"sampling failed: {reason}"))
         finally:
+            if self._snapshot.error or self._store.warning is None:
+                self._kept.clear()
             self._ended.set()
 
     def _run(self) -> None:
+        self._heed()
         history, book = self._look_up()
         missing = [path for path in self.paths if not self._views[path].done]
         unfinished = [p for p in missing if p not in history or not history[p].done]
@@ -210,11 +231,16 @@ class LocalJob:
             self._publish(state="loading")
             _Sampling(self, history, book, missing, lengths).run()
 
+    def _heed(self) -> None:
+        if self._stopping.is_set():
+            raise Cancelled("sampling was cancelled; what was computed is kept.")
+
     def _look_up(self) -> tuple[dict[Path, Trajectory], FrameBook]:
         """What the store holds of the paths and their ancestors, checkpoints included."""
         history: dict[Path, Trajectory] = {}
         book = FrameBook()
-        for path in dict.fromkeys(p for path in self.paths for p in (*ancestors(path), path)):
+        family = [relative for path in self.paths for relative in (*ancestors(path), path)]
+        for path in dict.fromkeys(family):
             name = key(self.spec, path)
             known = self._store.get(name) or self._store.get_partial(name)
             if known is None:
@@ -223,15 +249,21 @@ class LocalJob:
             frames = _stored_frames(self._store, name) if known.done else None
             if frames is not None:
                 book.put_all(path, frames)
-                self._view(path, frames.final, self.spec.length, done=True)
+                self._finish(known, frames)
         return history, book
 
-    def _view(self, path: Path, frame: bytes | None, step: int, done: bool = False) -> None:
-        if path in self._views:
-            self._views[path] = PathView(frame or self._views[path].frame, step, done)
+    def _view(self, path: Path, frame: bytes | None, step: int) -> None:
+        # What is done stays so while it is replayed for its branches.
+        if path in self._views and not self._views[path].done:
+            self._views[path] = PathView(frame or self._views[path].frame, step)
+
+    def _finish(self, trajectory: Trajectory, frames: Frames) -> None:
+        if trajectory.path in self._views:
+            self._kept[trajectory.path] = (trajectory, frames)
+            self._views[trajectory.path] = PathView(frames.final, trajectory.steps, done=True)
 
     def _publish(self, **changes: Any) -> None:
-        changes.setdefault("warning", self._snapshot.warning or self._store.warning)
+        changes.setdefault("warning", self._store.warning or self._snapshot.warning)
         self._snapshot = replace(
             self._snapshot,
             paths=MappingProxyType(dict(self._views)),
@@ -287,10 +319,12 @@ class _Sampling:
         from diffgrid.torch_side import families, models, preview, sampler
 
         pipe = self.job._pipeline(self.spec)
-        self.decode = lambda latents: preview.decode(pipe, latents)
+        self.decode = partial(preview.decode, pipe)
         for path in self.missing:
+            self.job._heed()
             if path in self.history and self.history[path].done:
                 self._decode_stored(self.history[path])
+        self.job._heed()
         if not self.lengths:
             return
         scheduler = models.build_scheduler(self.spec)
@@ -304,7 +338,7 @@ class _Sampling:
             prepared.timesteps.double().cpu().numpy(),
             np.array(prepared.alphas),
             np.array(prepared.sigmas),
-            prepared.prediction_type,  # type: ignore[arg-type]  # Trajectory checks it
+            prepared.prediction_type,
         )
         self.recordings = Recordings(self.spec, levels)
         self.job._publish(state="sampling")
@@ -315,8 +349,7 @@ class _Sampling:
         try:
             for wave in waves:
                 self._take(wave)
-                if self.job._stopping.is_set():
-                    raise Cancelled("sampling was cancelled; what was computed is kept.")
+                self.job._heed()
                 if time.monotonic() - checkpointed > CHECKPOINT_SECONDS:
                     self._checkpoint()
                     checkpointed = time.monotonic()
@@ -351,6 +384,8 @@ class _Sampling:
         """Decode what waits, and store the trajectories that are finished."""
         waiting, self.undecoded = self.undecoded, []
         latents = [x0 for _, _, x0 in waiting] + [t.latents[-1] for t in finished]
+        if not latents:
+            return  # a wave that was replayed, its pictures stored
         decoded = self.decode(np.stack(latents))
         for (path, step, _), picture in zip(waiting, decoded, strict=False):
             frame = encode_preview(picture)
@@ -360,7 +395,7 @@ class _Sampling:
             self._keep(trajectory, encode_final(picture))
 
     def _decode_stored(self, trajectory: Trajectory) -> None:
-        """Decode the frames of a trajectory whose arrays are stored: they were lost, or never made."""
+        """Decode the frames of a stored trajectory that has none: they were lost, or never made."""
         decoded = self.decode(
             np.concatenate([trajectory.pred_original_sample, trajectory.latents[-1:]])
         )
@@ -372,9 +407,7 @@ class _Sampling:
         frames = Frames(self.book.of(trajectory.path, self.spec.length), final)
         self.store.add(trajectory)
         self.store.add_frames(trajectory.key, FRAMES, *frames.to_payload())
-        if self.store.warning:
-            self.job._kept[trajectory.path] = (trajectory, frames)
-        self.job._view(trajectory.path, final, self.spec.length, done=True)
+        self.job._finish(trajectory, frames)
 
     def _checkpoint(self) -> None:
         for path, steps in self.recordings.steps.items():

@@ -1,7 +1,7 @@
 """From the sampler's steps to trajectories and frames, while they are being made.
 
-Branches share: a branch starts with its parent's arrays up to the fork, and a picture of x̂0 is decoded
-once for all trajectories that contain its evaluation.
+Branches share: a branch starts with its parent's arrays up to the fork, and a picture of x̂0 is
+decoded once for all trajectories that contain its evaluation.
 """
 
 from dataclasses import dataclass
@@ -46,7 +46,8 @@ class Recordings:
         model_output: NDArray[np.float32],
         next_latents: NDArray[np.float32],
     ) -> None:
-        """Record the transition step → step+1, all arrays (C, H, W); steps of a path come in order."""
+        """Record the transition step → step+1, all arrays (C, H, W); steps of a path come in
+        order."""
         if path not in self._latents:
             self._begin(path, latents)
         self._model_outputs[path][step] = model_output
@@ -76,10 +77,6 @@ class Recordings:
             sigmas=levels.sigmas,
             prediction_type=levels.prediction_type,
         )
-
-    def drop(self, path: Path) -> None:
-        """Forget the arrays of a path that is stored and that nothing will fork any more."""
-        del self._latents[path], self._model_outputs[path], self._steps[path]
 
 
 class FrameBook:

@@ -119,8 +119,13 @@ class TrajectoryStore:
     @classmethod
     def default(cls) -> Self:
         """The store in DIFFGRID_CACHE, or in the user's cache directory."""
-        named = os.environ.get("DIFFGRID_CACHE")
-        return cls(Directory(named or platformdirs.user_cache_dir("diffgrid")).expanduser())
+        named = os.environ.get("DIFFGRID_CACHE") or platformdirs.user_cache_dir("diffgrid")
+        try:
+            return cls(Directory(named).expanduser())
+        except RuntimeError as error:  # ~somebody who has no home
+            raise StoreError(
+                f"cache directory {named} cannot be found: give DIFFGRID_CACHE a plain path."
+            ) from error
 
     def close(self) -> None:
         """Leave the directory; happens by itself at exit. The store cannot be used afterwards."""

@@ -51,20 +51,14 @@ TABLE = {
     "diffgrid.recording": allow(f"{BASE} trajectories frames", "numpy"),
     "diffgrid.torch_side": allow(),
     "diffgrid.torch_side.kernels": allow(BASE, "torch diffusers"),
-    "diffgrid.torch_side.families": allow(f"{BASE} torch_side.kernels", "torch diffusers"),
-    "diffgrid.torch_side.models": allow(
-        f"{BASE} catalogue torch_side.families torch_side.kernels",
-        "torch diffusers transformers numpy",
+    "diffgrid.torch_side.families": allow(
+        f"{BASE} trajectories torch_side.kernels", "torch diffusers"
     ),
-    "diffgrid.torch_side.preview": allow(
-        f"{BASE} catalogue frames torch_side.families torch_side.models", "torch diffusers numpy"
-    ),
-    "diffgrid.torch_side.probes": allow(
-        f"{BASE} catalogue torch_side.models", "torch numpy safetensors PIL"
-    ),
+    "diffgrid.torch_side.models": allow(BASE, "torch diffusers transformers"),
+    "diffgrid.torch_side.preview": allow("", "torch diffusers numpy"),
+    "diffgrid.torch_side.probes": allow("", "torch numpy safetensors"),
     "diffgrid.torch_side.sampler": allow(
-        f"{BASE} trajectories torch_side.families torch_side.kernels torch_side.models",
-        "torch diffusers numpy",
+        f"{BASE} trajectories torch_side.families torch_side.kernels", "torch numpy"
     ),
     "diffgrid.engine": allow(
         f"{STORED} frames recording",
@@ -81,12 +75,11 @@ TABLE = {
     "pages.*": allow(f"{ALL} ui.*", "streamlit pandas"),
     "streamlit_app": allow(f"{ALL} ui.*", "streamlit"),
     "training.*": allow(
-        f"{BASE} catalogue torch_side.models torch_side.probes",
+        f"{BASE} torch_side.probes",
         "torch diffusers transformers tokenizers safetensors numpy PIL tqdm",
     ),
     "benchmarks.*": allow(
-        f"{ALL} torch_side.models torch_side.sampler torch_side.preview",
-        "torch diffusers transformers streamlit numpy",
+        f"{ALL} torch_side.families torch_side.models torch_side.preview", "torch"
     ),
 }
 

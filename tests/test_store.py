@@ -665,3 +665,9 @@ def test_the_first_one_in_sweeps_up_after_a_kill(opened: TrajectoryStore) -> Non
     assert not left.exists()
     assert same(again.get(run.key), run)
     again.close()
+
+
+def test_a_home_that_nobody_has_is_one_plain_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIFFGRID_CACHE", "~nobody-of-that-name/cache")
+    with pytest.raises(StoreError, match="cannot be found"):
+        TrajectoryStore.default()

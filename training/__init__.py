@@ -1,1 +1,1 @@
-"""How the bundled model is made: renderer, training, evaluation. Nothing in the package imports this."""
+"""How the bundled model is made; nothing in the package imports this."""

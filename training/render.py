@@ -1,10 +1,10 @@
-"""The world that the bundled model learns: little monsters with seven labelled factors, drawn with Pillow.
+"""The world that the bundled model learns: little monsters with seven labelled factors.
 
     python -m training.render --count 48000 --out DIRECTORY
 
-A caption names some of a monster's factors and leaves the others to chance. What no caption ever names
-(place, size, tilt, gaze, shade) is nuisance, drawn anew for every picture. Features are drawn large on
-purpose: at a latent grid of 16 x 16 whatever is thinner than four pixels is lost.
+A caption names some of a monster's factors and leaves the others to chance. What no caption ever
+names (place, size, tilt, gaze, shade) is nuisance, drawn anew for every picture. Features are
+drawn large on purpose: at a latent grid of 16 x 16 whatever is thinner than four pixels is lost.
 """
 
 import argparse
@@ -14,11 +14,12 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-Colour = tuple[int, int, int]
+Colour = tuple[int, ...]  # red, green, blue, 0 … 255
 Points = np.ndarray  # (n, 2), in units of the body's radius, y down, the body's centre at 0
 
 SIZE = 128
@@ -71,32 +72,33 @@ TONGUE: Colour = (216, 74, 92)
 
 Monster = dict[str, int]  # factor -> index into FACTORS[factor]
 
-# Where things sit on each shape, in body radii: the head gear's half spread and base, the eyes, the
-# mouth, the feet (half spread, height), and how much the face is shrunk to fit.
-LAYOUT: dict[str, dict[str, float]] = {
-    "round": dict(
-        spread=0.54, top=-0.80, eyes=-0.20, mouth=0.46, foot_x=0.40, foot_y=0.98, face=1.0
-    ),
-    "square": dict(
-        spread=0.60, top=-0.84, eyes=-0.22, mouth=0.46, foot_x=0.44, foot_y=0.94, face=1.0
-    ),
-    "tall": dict(
-        spread=0.46, top=-0.90, eyes=-0.28, mouth=0.42, foot_x=0.34, foot_y=1.04, face=0.90
-    ),
-    "triangular": dict(
-        spread=0.34, top=-0.66, eyes=0.04, mouth=0.60, foot_x=0.46, foot_y=0.95, face=0.90
-    ),
-    "fluffy": dict(
-        spread=0.52, top=-0.80, eyes=-0.18, mouth=0.46, foot_x=0.40, foot_y=0.98, face=0.96
-    ),
+
+class Layout(NamedTuple):
+    """Where things sit on a shape, in body radii."""
+
+    spread: float  # half the distance between what stands on the head
+    top: float  # the height that it stands on
+    eyes: float
+    mouth: float
+    foot_x: float
+    foot_y: float
+    face: float  # how much eyes and mouth are shrunk to fit
+
+
+LAYOUT: dict[str, Layout] = {
+    "round": Layout(0.54, -0.80, -0.20, 0.46, 0.40, 0.98, 1.0),
+    "square": Layout(0.60, -0.84, -0.22, 0.46, 0.44, 0.94, 1.0),
+    "tall": Layout(0.46, -0.90, -0.28, 0.42, 0.34, 1.04, 0.90),
+    "triangular": Layout(0.34, -0.66, 0.04, 0.60, 0.46, 0.95, 0.90),
+    "fluffy": Layout(0.52, -0.80, -0.18, 0.46, 0.40, 0.98, 0.96),
 }
 
 
 def shade(colour: Colour, factor: float) -> Colour:
     """Darker (factor < 1) or lighter (factor > 1) by the same share in each channel."""
     if factor <= 1:
-        return tuple(int(v * factor) for v in colour)  # type: ignore[return-value]
-    return tuple(int(v + (255 - v) * (factor - 1)) for v in colour)  # type: ignore[return-value]
+        return tuple(int(v * factor) for v in colour)
+    return tuple(int(v + (255 - v) * (factor - 1)) for v in colour)
 
 
 def ellipse(x: float, y: float, rx: float, ry: float | None = None, n: int = 36) -> Points:
@@ -197,12 +199,12 @@ def render(monster: Monster, rng: random.Random) -> Image.Image:
         for table, factor in ((BACKGROUNDS, "background"), (BODIES, "body"))
     )
     at = LAYOUT[value["shape"]]
-    canvas = Canvas(background, rng)  # type: ignore[arg-type]
-    _shadow(canvas, value["shape"], at, shade(background, 0.86))  # type: ignore[arg-type]
+    canvas = Canvas(background, rng)
+    _shadow(canvas, value["shape"], at, shade(background, 0.86))
     for side in (-1, 1):
-        canvas.fill(ellipse(side * at["foot_x"], at["foot_y"], 0.22, 0.15), shade(body, 0.72))  # type: ignore[arg-type]
-    _behind_head(canvas, value["head"], value["shape"], at, body)  # type: ignore[arg-type]
-    _body(canvas, value["shape"], value["pattern"], body, rng)  # type: ignore[arg-type]
+        canvas.fill(ellipse(side * at.foot_x, at.foot_y, 0.22, 0.15), shade(body, 0.72))
+    _behind_head(canvas, value["head"], value["shape"], at, body)
+    _body(canvas, value["shape"], value["pattern"], body, rng)
     if value["head"] == "a hat":
         _hat(canvas, at, value["shape"])
     _eyes(canvas, monster["eyes"] + 1, at, rng)
@@ -210,14 +212,14 @@ def render(monster: Monster, rng: random.Random) -> Image.Image:
     return canvas.image.resize((SIZE, SIZE), Image.Resampling.BILINEAR)
 
 
-def _shadow(canvas: Canvas, shape: str, at: dict[str, float], colour: Colour) -> None:
-    y = canvas.y + canvas.radius * (at["foot_y"] + 0.13)
+def _shadow(canvas: Canvas, shape: str, at: Layout, colour: Colour) -> None:
+    y = canvas.y + canvas.radius * (at.foot_y + 0.13)
     w, h = canvas.radius * (0.74 if shape == "tall" else 0.95), canvas.radius * 0.12
     canvas.draw.ellipse([canvas.x - w, y - h, canvas.x + w, y + h], fill=colour)
 
 
-def _behind_head(canvas: Canvas, head: str, shape: str, at: dict[str, float], body: Colour) -> None:
-    w, y = at["spread"], at["top"]
+def _behind_head(canvas: Canvas, head: str, shape: str, at: Layout, body: Colour) -> None:
+    w, y = at.spread, at.top
     for side in (-1, 1):
         if head == "horns":
             outer = [(w - 0.20, y + 0.20), (w - 0.02, y - 0.16), (w + 0.26, y - 0.46)]
@@ -277,18 +279,18 @@ SPOTS = (
 )
 
 
-def _hat(canvas: Canvas, at: dict[str, float], shape: str) -> None:
-    y = at["top"] + (-0.14 if shape == "triangular" else 0.08)
+def _hat(canvas: Canvas, at: Layout, shape: str) -> None:
+    y = at.top + (-0.14 if shape == "triangular" else 0.08)
     canvas.fill([(-0.38, y - 0.56), (0.38, y - 0.56), (0.34, y), (-0.34, y)], HAT)
     canvas.fill(
         [(-0.36, y - 0.26), (0.36, y - 0.26), (0.34, y - 0.06), (-0.34, y - 0.06)],
         BAND,
         outlined=False,
     )
-    canvas.fill(superellipse(0.64, 0.11, 3, 40) + [0, y + 0.03], HAT)
+    canvas.fill(superellipse(0.64, 0.11, 3, 40) + np.array([0, y + 0.03]), HAT)
 
 
-def _eyes(canvas: Canvas, count: int, at: dict[str, float], rng: random.Random) -> None:
+def _eyes(canvas: Canvas, count: int, at: Layout, rng: random.Random) -> None:
     places = {
         1: [(0.0, -0.02, 0.42)],
         2: [(-0.36, 0.0, 0.31), (0.36, 0.0, 0.31)],
@@ -296,14 +298,14 @@ def _eyes(canvas: Canvas, count: int, at: dict[str, float], rng: random.Random) 
     }[count]
     angle, reach = rng.uniform(0, 2 * math.pi), rng.uniform(0.0, 0.30)
     for x, y, r in places:
-        x, y, r = x * at["face"], at["eyes"] + y * at["face"], r * at["face"]
+        x, y, r = x * at.face, at.eyes + y * at.face, r * at.face
         canvas.fill(ellipse(x, y, r), WHITE)
         px, py = x + r * reach * math.cos(angle), y + r * reach * math.sin(angle)
         canvas.fill(ellipse(px, py, r * 0.52), OUTLINE, outlined=False)
 
 
-def _mouth(canvas: Canvas, mouth: str, at: dict[str, float]) -> None:
-    y, size = at["mouth"], at["face"]
+def _mouth(canvas: Canvas, mouth: str, at: Layout) -> None:
+    y, size = at.mouth, at.face
     t = np.linspace(-1, 1, 21)
     if mouth in ("a smile", "a frown"):
         sign = 1 if mouth == "a smile" else -1

@@ -4,11 +4,13 @@
     python -m training.train --minutes 120
     python -m training.train --minutes 120 --stage denoiser     (one stage alone)
 
-Three networks, one after another: the autoencoder, the denoiser with its text encoder, the probe. The
-learning rate follows elapsed training time, so a run on two CPU cores and one on a GPU follow the same
-curve. On a CPU each core trains as a process of its own, gradients averaged: networks this small gain
-nothing from a second thread (measured: 2 processes made 2.2 times the steps of 2 threads). A checkpoint is written every minute; started again, the run goes on where it was. When a stage is
-done its weights are written to the work folder; `python -m training.export` makes the pipeline folder.
+Three networks, one after another: the autoencoder, the denoiser with its text encoder, the probe.
+The learning rate follows elapsed training time, so a run on two CPU cores and one on a GPU follow
+the same curve. On a CPU each core trains as a process of its own, gradients averaged: networks
+this small gain little from a second thread (2 processes made about twice the steps of 2 threads).
+A checkpoint is written every minute; started again, the run goes on where it was. When a stage is
+done its weights are written to the work folder; `python -m training.export` makes the pipeline
+folder.
 """
 
 import argparse
@@ -24,7 +26,10 @@ import numpy as np
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
+from diffusers import AutoencoderTiny
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.multiprocessing.spawn import spawn
 
 from training import parts
 from training.render import FACTORS, WORDS, caption
@@ -38,7 +43,8 @@ DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def learning_rate(progress: float, peak: float, warm_up: float = 0.02) -> float:
-    """Linear warm-up, then a cosine to zero; progress 0 … 1 is the share of the training time used."""
+    """Linear warm-up, then a cosine to zero; progress 0 … 1 is the share of the training time
+    used."""
     if progress < warm_up:
         return peak * (progress + 1e-3) / warm_up
     return peak * 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - warm_up) / (1 - warm_up))))
@@ -86,7 +92,8 @@ class Run:
         """Take steps of `loss(progress)` until the time is used up."""
         self.resume()
         leader = dist.get_rank() == 0
-        # Equal weights so far; from here on every process draws noise of its own, and anew after a resume.
+        # Equal weights so far; from here on every process draws noise of its own, and anew after a
+        # resume.
         torch.manual_seed(self.step * dist.get_world_size() + dist.get_rank())
         trained = [p for p in self.networks.parameters() if p.requires_grad]
         saved = reported = time.monotonic()
@@ -108,10 +115,8 @@ class Run:
             self.elapsed += min(now - began, PAUSE)
             if leader and now - reported > 60:
                 reported = now
-                print(
-                    f"{self.name} {self.elapsed / 60:6.1f} min  step {self.step:6d}  loss {smooth:.4f}  {report()}",
-                    flush=True,
-                )
+                done = f"{self.elapsed / 60:6.1f} min  step {self.step:6d}  loss {smooth:.4f}"
+                print(f"{self.name} {done}  {report()}", flush=True)
             if leader and now - saved > 60:
                 saved = now
                 self.save()
@@ -148,7 +153,7 @@ def autocast() -> torch.autocast:
     return torch.autocast(DEVICE.type, torch.bfloat16)
 
 
-def psnr(vae: nn.Module, pictures: np.ndarray) -> float:
+def psnr(vae: AutoencoderTiny, pictures: np.ndarray) -> float:
     """Mean over pictures of 10 log10(1 / mse), pictures in 0 … 1, in dB."""
     values = []
     with torch.no_grad():
@@ -165,9 +170,9 @@ CROP = (
 )
 
 
-def train_autoencoder(work: Path, minutes: float, batch_size: int, **layout: object) -> None:
+def train_autoencoder(work: Path, minutes: float, batch_size: int) -> None:
     pictures, _ = load_pictures(work)
-    vae = parts.autoencoder(**layout).to(DEVICE)  # type: ignore[arg-type]
+    vae = parts.autoencoder().to(DEVICE)
     networks = nn.ModuleDict({"vae": vae})
     optimizer = torch.optim.AdamW(vae.parameters(), betas=(0.9, 0.99), weight_decay=1e-3)
     run = Run("autoencoder", minutes * 60, networks, optimizer, 2.5e-3, work)
@@ -297,7 +302,7 @@ def train_denoiser(work: Path, minutes: float, batch_size: int) -> None:
         a = alpha_bar[t].view(-1, 1, 1, 1)
         noise = torch.randn_like(x0)
         x_t, v = a.sqrt() * x0 + (1 - a).sqrt() * noise, a.sqrt() * noise - (1 - a).sqrt() * x0
-        with autocast():
+        with autocast(), sdpa_kernel(SDPBackend.MATH):  # for 64 tokens flash attention is slower
             out = denoiser(x_t, t, ids)
         snr = a / (1 - a)
         weight = (snr.clamp(max=MIN_SNR_GAMMA) + PURE_NOISE_WEIGHT) / (snr + 1)
@@ -320,7 +325,7 @@ def train_probe(work: Path, minutes: float, batch_size: int) -> None:
     denoiser = Denoiser().to(DEVICE)
     denoiser.load_state_dict(torch.load(work / "denoiser.pt", map_location=DEVICE))
     scale = scaling_factor(encode_all(work)[0])
-    probe = parts.Probe().to(DEVICE)
+    probe = parts.probe().to(DEVICE)
     optimizer = torch.optim.AdamW(probe.parameters(), weight_decay=1e-2)
     run = Run("probe", minutes * 60, nn.ModuleDict({"probe": probe}), optimizer, 2e-3, work)
     rng = np.random.default_rng()
@@ -372,9 +377,7 @@ def train_probe(work: Path, minutes: float, batch_size: int) -> None:
         torch.save(probe.state_dict(), work / "probe.pt")
 
 
-def unclear(
-    labels: Tensor, kept: tuple[str, ...] = (), ignored: tuple[str, ...] = ()
-) -> Tensor:
+def unclear(labels: Tensor, kept: tuple[str, ...] = (), ignored: tuple[str, ...] = ()) -> Tensor:
     """Labels (n, 7) with every factor *unclear* but those kept or ignored."""
     changed = labels.clone()
     for i, (name, values) in enumerate(FACTORS.items()):
@@ -410,9 +413,13 @@ def shuffle(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 def melt(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """A strong smooth warp."""
-    flow = F.interpolate(torch.randn(len(x), 2, 7, 7, device=x.device), size=x.shape[-1], mode="bicubic")
+    flow = F.interpolate(
+        torch.randn(len(x), 2, 7, 7, device=x.device), size=x.shape[-1], mode="bicubic"
+    )
     line = torch.linspace(-1, 1, x.shape[-1], device=x.device)
-    grid = torch.stack(torch.meshgrid(line, line, indexing="xy"), -1) + 0.22 * flow.permute(0, 2, 3, 1)
+    grid = torch.stack(torch.meshgrid(line, line, indexing="xy"), -1) + 0.22 * flow.permute(
+        0, 2, 3, 1
+    )
     warped = F.grid_sample(x, grid, padding_mode="border", align_corners=True)
     return warped, unclear(y, kept=("background", "body"), ignored=("pattern", "head"))
 
@@ -448,7 +455,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=WORK)
     options = parser.parse_args()
     (options.work / "meeting").unlink(missing_ok=True)
-    torch.multiprocessing.spawn(train, (options.processes, options), nprocs=options.processes)
+    spawn(train, (options.processes, options), nprocs=options.processes)
 
 
 if __name__ == "__main__":

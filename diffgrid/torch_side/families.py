@@ -1,7 +1,7 @@
 """Every pipeline as one contract: let the library prepare, then take over at its first model call.
 
-The pipeline encodes the prompts, sets the timesteps and draws the initial latents in its own way. A hook
-on the denoiser stops it at the first call and keeps what it was about to be given.
+The pipeline encodes the prompts, sets the timesteps and draws the initial latents in its own way.
+A hook on the denoiser stops it at the first call and keeps what it was about to be given.
 """
 
 import copy
@@ -17,6 +17,7 @@ from torch import Tensor
 from diffgrid.errors import BadInput, ModelError
 from diffgrid.spec import RunSpec
 from diffgrid.torch_side.kernels import noise_levels
+from diffgrid.trajectories import PredictionType
 
 
 @dataclass(frozen=True)
@@ -26,20 +27,17 @@ class Prepared:
     latents: Tensor  # (1, C, H, W), x_0 of the trunk: pure noise, scaled as the scheduler wants it
     scheduler: SchedulerMixin  # timesteps set, no step taken
     generator: torch.Generator  # the trunk's, where the library left it after the initial latents
-    denoise: Callable[
-        [Tensor, Tensor], Tensor
-    ]  # scaled latents (n, C, H, W), timestep -> guided output
-    step_kwargs: dict[
-        str, float
-    ]  # what the scheduler's step takes beside the output and the latents
+    denoise: Callable[[Tensor, Tensor], Tensor]  # scaled latents (n, C, H, W), t -> guided output
+    step_kwargs: dict[str, Any]  # what the scheduler's step takes besides
     alphas: list[float]  # T+1
     sigmas: list[float]  # T+1
-    prediction_type: str
+    prediction_type: PredictionType
 
     @property
     def timesteps(self) -> Tensor:
         """(T,)"""
-        return self.scheduler.timesteps
+        timesteps: Tensor = self.scheduler.timesteps
+        return timesteps
 
 
 class _FirstCall(Exception):
@@ -78,13 +76,12 @@ def prepare(pipe: DiffusionPipeline, spec: RunSpec, scheduler: SchedulerMixin) -
     if hasattr(fresh, "_step_index"):
         fresh._step_index = None
     alphas, sigmas = noise_levels(fresh)
-    takes_eta = spec.eta is not None and "eta" in inspect.signature(fresh.step).parameters
     return Prepared(
         latents=latents.clone(),
         scheduler=fresh,
         generator=generator,
         denoise=_Denoiser(pipe.unet, given, spec.guidance_scale if guided else None),
-        step_kwargs={"eta": spec.eta} if takes_eta and spec.eta is not None else {},
+        step_kwargs={} if spec.eta is None else {"eta": spec.eta},
         alphas=alphas,
         sigmas=sigmas,
         prediction_type=fresh.config.prediction_type,
@@ -92,7 +89,7 @@ def prepare(pipe: DiffusionPipeline, spec: RunSpec, scheduler: SchedulerMixin) -
 
 
 def _first_call(pipe: DiffusionPipeline, call: dict[str, Any]) -> tuple[dict[str, Any], Tensor]:
-    """The keyword arguments of the denoiser's first call, and the latents before they were scaled for it."""
+    """What the denoiser's first call is given, and the latents before they were scaled for it."""
     names = list(inspect.signature(pipe.unet.forward).parameters)
     given: dict[str, Any] = {}
     unscaled: list[Tensor] = []
@@ -105,7 +102,8 @@ def _first_call(pipe: DiffusionPipeline, call: dict[str, Any]) -> tuple[dict[str
 
     def record(sample: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         unscaled.append(sample)
-        return scale_model_input(sample, *args, **kwargs)
+        scaled: Tensor = scale_model_input(sample, *args, **kwargs)
+        return scaled
 
     hook = pipe.unet.register_forward_pre_hook(stop, with_kwargs=True)
     pipe.scheduler.scale_model_input = record
@@ -131,7 +129,7 @@ def _first_line(error: Exception) -> str:
 
 
 class _Denoiser:
-    """Guided model outputs for any number of rows: classifier-free guidance (arXiv 2207.12598, eq. 6)."""
+    """Guided model outputs for any number of rows (Ho & Salimans, arXiv 2207.12598, eq. 6)."""
 
     def __init__(
         self, model: torch.nn.Module, given: dict[str, Any], guidance_scale: float | None

@@ -8,6 +8,7 @@ import hashlib
 import inspect
 import json
 import math
+from typing import Any
 
 import torch
 from diffusers import SchedulerMixin
@@ -39,8 +40,9 @@ def noise_levels(scheduler: SchedulerMixin) -> tuple[list[float], list[float]]:
 def keyed_generator(seed: int, path: Path, step: int) -> torch.Generator:
     """The noise of one branch's transition step → step+1.
 
-    Keyed by the seed, the path's forks up to and including `step`, and the step: it depends neither on
-    the batch the branch is computed in, nor on the device, nor on what was computed before.
+    Keyed by the seed, the path's forks up to and including `step`, and the step: it depends
+    neither on the batch the branch is computed in, nor on the device, nor on what was computed
+    before.
     """
     forks = [[fork.step, fork.branch] for fork in path if fork.step <= step]
     text = json.dumps([seed, forks, step], separators=(",", ":"))
@@ -49,7 +51,7 @@ def keyed_generator(seed: int, path: Path, step: int) -> torch.Generator:
 
 
 def noise_like(latents: Tensor, generator: torch.Generator) -> Tensor:
-    """Standard normal noise, drawn in float32 on the CPU: the same stream for every dtype and device."""
+    """Standard normal noise, drawn in float32 on the CPU: one stream for all dtypes and devices."""
     return torch.randn(latents.shape, generator=generator, dtype=torch.float32).to(latents)
 
 
@@ -66,9 +68,9 @@ def eta_kernel(
         s  = η (σ'/σ) √(σ² - (α/α')² σ'²)
         x' = α' x̂0 + √(σ'² - s²) ε̂ + s ξ
 
-    It keeps the marginals of the deterministic step it stands in for: with η = 1 it is DDIM's step with
-    eta 1 (Song et al., arXiv 2010.02502, equations 12 and 16) and, in coordinates with α = 1, Euler
-    ancestral's. `level` and `next_level` are (alpha, sigma) before and after.
+    It keeps the marginals of the deterministic step it stands in for: with η = 1 it is DDIM's step
+    with eta 1 (Song et al., arXiv 2010.02502, equations 12 and 16) and, in coordinates with α = 1,
+    Euler ancestral's. `level` and `next_level` are (alpha, sigma) before and after.
     """
     (alpha, sigma), (next_alpha, next_sigma) = level, next_level
     removed = max(0.0, sigma**2 - (alpha / next_alpha * next_sigma) ** 2)
@@ -87,9 +89,9 @@ def draws_noise(
     model_output: Tensor,
     timestep: Tensor,
     latents: Tensor,
-    step_kwargs: dict[str, float],
+    step_kwargs: dict[str, Any],
 ) -> bool:
-    """Whether the scheduler's own next step adds noise. Found by trying, so that no class needs naming."""
+    """Whether the scheduler's own next step adds noise; tried out, so that no class is named."""
     if not takes_generator(scheduler):
         return False
     outcomes = [

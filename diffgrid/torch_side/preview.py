@@ -6,7 +6,6 @@ from diffusers import DiffusionPipeline
 from numpy.typing import NDArray
 
 ROWS = 8  # pictures decoded together; more are no cheaper a picture on a CPU, and take memory
-NAME = "vae-1"  # names this way of decoding in the store; raise it when pictures change
 
 
 @torch.inference_mode()

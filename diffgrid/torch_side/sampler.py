@@ -1,21 +1,25 @@
-"""The sampler: a trunk and its branches as a generator of waves, one batched evaluation after another.
+"""The sampler: a trunk and its branches, as a generator of waves of batched evaluations.
 
     for wave in sample(prepared, spec.seed, lengths, history, focus=path):
         for step in wave: ...
 
-The focus comes first and alone, so that the first picture is there at once; then everything else that is
-alive at a step is evaluated together. A fork is born *after* its parent's evaluation: it takes over x_k,
-the scheduler and the model's output, and redraws only the transition k → k+1.
+The focus comes first and alone, so that the first picture is there at once; then everything else
+that is alive at a step is evaluated together. A fork is born *after* its parent's evaluation: it
+takes over x_k, the scheduler and the model's output, and redraws only the transition k → k+1.
 
-What is known already (`history`) is replayed through the scheduler instead of evaluated. That is the
-whole of resuming, and of forking what an earlier process stored: there is no second way through.
+What is known already (`history`) is replayed through the scheduler instead of evaluated. That is
+the whole of resuming, and of forking what an earlier process stored: there is no second way
+through.
 """
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from diffgrid.spec import Path, ancestors
@@ -44,7 +48,7 @@ class _Node:
 
     path: Path
     latents: Tensor
-    scheduler: object
+    scheduler: Any
     step: int = 0
 
 
@@ -64,6 +68,9 @@ def sample(
     come first. Steps in `history` are replayed: yielded too, with `evaluated` false.
     """
     first = {focus, *ancestors(focus)}
+    forks: dict[tuple[Path, int], list[Path]] = {}  # (parent, step) -> the paths born there
+    for path in filter(None, lengths):
+        forks.setdefault((path[:-1], path[-1].step), []).append(path)
     nodes: dict[Path, _Node] = {(): _Node((), prepared.latents, copy.deepcopy(prepared.scheduler))}
     for phase in (first, lengths.keys()):
         for step, timestep in enumerate(prepared.timesteps):
@@ -76,12 +83,14 @@ def sample(
                 wave = _outputs(prepared, alive, timestep, history, rows)
                 steps = []
                 for node, (output, evaluated) in zip(alive, wave, strict=True):
-                    for child in lengths:
-                        if child and child[:-1] == node.path and child[-1].step == step:
-                            born = _Node(child, node.latents, copy.deepcopy(node.scheduler), step)
-                            nodes[child] = born
-                            steps.append(_advance(prepared, seed, born, output, False, history))
+                    born = [
+                        _Node(path, node.latents, copy.deepcopy(node.scheduler), step)
+                        for path in forks.get((node.path, step), ())
+                    ]
+                    nodes |= {child.path: child for child in born}
                     steps.append(_advance(prepared, seed, node, output, evaluated, history))
+                    for child in born:
+                        steps.append(_advance(prepared, seed, child, output, False, history))
                 yield steps
 
 
@@ -97,7 +106,7 @@ def _outputs(
     inputs: dict[Path, Tensor] = {}
     for node in nodes:
         # Called for its effect too: Euler-type schedulers find their step index here.
-        scaled = node.scheduler.scale_model_input(node.latents, timestep)  # type: ignore[attr-defined]
+        scaled = node.scheduler.scale_model_input(node.latents, timestep)
         known = history.get(node.path)
         if known is not None and node.step < known.steps:
             outputs[node.path] = _tensor(known.model_outputs[node.step], node.latents)
@@ -131,15 +140,14 @@ def _advance(
 
 def _transition(prepared: Prepared, seed: int, node: _Node, output: Tensor) -> Tensor:
     scheduler, step, latents, path = node.scheduler, node.step, node.latents, node.path
-    timestep, kwargs = prepared.timesteps[step], dict(prepared.step_kwargs)
+    timestep, kwargs = prepared.timesteps[step], prepared.step_kwargs
     born_here = bool(path) and path[-1].step == step
     kick = born_here and not kernels.draws_noise(scheduler, output, timestep, latents, kwargs)
     if kernels.takes_generator(scheduler):
         # The trunk draws from one stream, as the library does; branches from one generator a step.
-        kwargs["generator"] = (
-            kernels.keyed_generator(seed, path, step) if path else prepared.generator
-        )
-    following: Tensor = scheduler.step(output, timestep, latents, **kwargs, return_dict=False)[0]  # type: ignore[attr-defined]
+        generator = kernels.keyed_generator(seed, path, step) if path else prepared.generator
+        kwargs = {**kwargs, "generator": generator}
+    following: Tensor = scheduler.step(output, timestep, latents, **kwargs, return_dict=False)[0]
     if not kick:
         return following.to(latents.dtype)
     level, next_level = ((prepared.alphas[i], prepared.sigmas[i]) for i in (step, step + 1))
@@ -150,5 +158,5 @@ def _transition(prepared: Prepared, seed: int, node: _Node, output: Tensor) -> T
     return kernels.eta_kernel(latents, x0, noise, level, next_level).to(latents.dtype)
 
 
-def _tensor(stored: object, like: Tensor) -> Tensor:
-    return torch.from_numpy(stored).unsqueeze(0).to(like)  # type: ignore[arg-type]
+def _tensor(stored: NDArray[np.float32], like: Tensor) -> Tensor:
+    return torch.tensor(stored, dtype=like.dtype, device=like.device).unsqueeze(0)
