@@ -1,0 +1,252 @@
+"""diffgrid in Python: what notebooks rely on."""
+
+import io
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path as Folder
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import diffgrid
+from diffgrid import api
+from diffgrid.catalogue import find_model
+from diffgrid.engine import LocalEngine, Snapshot
+from diffgrid.errors import BadInput
+from diffgrid.spec import Fork, format_path, key
+from diffgrid.store import TrajectoryStore
+from tests import tiny
+
+STEPS = 5
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    return tiny.save(tmp_path_factory.mktemp("tiny") / "model")
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> LocalEngine:
+    return LocalEngine(TrajectoryStore(tmp_path_factory.mktemp("api")), "cpu")
+
+
+@pytest.fixture(scope="module")
+def g(folder: Folder, engine: LocalEngine) -> diffgrid.Grid:
+    return diffgrid.grid(
+        model=str(folder),
+        prompt="a red <cat> & dog",
+        seed=3,
+        steps=STEPS,
+        rows=[0, 2],
+        columns=3,
+        engine=engine,
+    )
+
+
+def test_a_trajectory_has_the_promised_shapes(g: diffgrid.Grid) -> None:
+    for trajectory in (g.trunk, g.cell(0, 1), g.cell(1, 2)):
+        assert trajectory.latents.shape[0] == STEPS + 1
+        assert trajectory.latents.ndim == 4
+        assert trajectory.latents.dtype == np.float32
+        assert trajectory.pred_original_sample.shape == (STEPS, *trajectory.latents.shape[1:])
+        assert trajectory.timesteps.shape == (STEPS,)
+        assert (np.diff(trajectory.timesteps) < 0).all()
+        assert isinstance(trajectory.image, Image.Image)
+        assert trajectory.image.size == (g.spec.width, g.spec.height)
+        assert len(trajectory.x0_images) == STEPS
+        assert trajectory.spec is not None
+
+
+def test_cells_are_found_by_row_and_column(g: diffgrid.Grid) -> None:
+    assert g.trunk.path == ()
+    assert g.cell(0, 1).path == (Fork(0, 1),)
+    assert g.cell(1, 2).path == (Fork(2, 2),)
+    assert g.cell(1, 2).spec == g.spec
+    with pytest.raises(IndexError):
+        g.cell(2, 0)
+
+
+def test_a_frame_has_a_line_a_cell(g: diffgrid.Grid) -> None:
+    frame = g.to_frame()
+    assert list(frame.columns) == ["row", "column", "path", "step", "timestep", "alpha_bar", "key"]
+    assert list(frame["path"]) == ["0.0", "0.1", "0.2", "2.0", "2.1", "2.2"]
+    assert list(frame["step"]) == [0, 0, 0, 2, 2, 2]
+    assert list(frame["key"]) == [key(g.spec, cell.path) for row in g.cells for cell in row]
+    assert frame["alpha_bar"].between(0, 1).all()
+    assert frame["alpha_bar"].is_monotonic_increasing
+    assert (frame["timestep"] == g.trunk.timesteps[frame["step"]]).all()
+
+
+def test_a_report_holds_costs_that_add_up_and_goes_into_json(g: diffgrid.Grid) -> None:
+    report = json.loads(json.dumps(g.report()))
+    assert set(report) == {"key", "evaluations", "seconds", "cells"}
+    assert report["key"] == key(g.spec, ())
+    costs = report["evaluations"]
+    assert set(costs) == {"sampled", "reused", "shared", "minimum", "naive"}
+    assert costs["minimum"] == STEPS + 3 * (STEPS - 1) + 3 * (STEPS - 3)
+    assert costs["minimum"] == costs["sampled"] + costs["reused"]
+    assert costs["naive"] == costs["minimum"] + costs["shared"] == 7 * STEPS
+    assert [set(cell) for cell in report["cells"]] == [{"path", "step", "timestep", "key"}] * 6
+
+
+def test_the_picture_can_be_saved_and_holds_its_recipe(g: diffgrid.Grid, tmp_path: Folder) -> None:
+    g.save(tmp_path / "grid.png")
+    g.save(str(tmp_path / "again.png"))
+    assert (tmp_path / "grid.png").read_bytes() == (tmp_path / "again.png").read_bytes()
+    picture = Image.open(tmp_path / "grid.png")
+    assert picture.format == "PNG"
+    recipe = json.loads(picture.info["diffgrid"])
+    assert recipe["prompt"] == g.spec.prompt
+    assert recipe["key"] == g.trunk.key
+    assert recipe["rows"] == {"0": [0, 1, 2], "2": [0, 1, 2]}
+
+
+def test_a_strip_can_be_saved(g: diffgrid.Grid, tmp_path: Folder) -> None:
+    g.cell(1, 0).save(tmp_path / "strip.png")
+    recipe = json.loads(Image.open(tmp_path / "strip.png").info["diffgrid"])
+    assert recipe["path"] == "2.0"
+
+
+def test_the_picture_does_not_depend_on_what_it_cost(g: diffgrid.Grid, engine: LocalEngine) -> None:
+    again = diffgrid.grid(
+        model=g.spec.model,
+        prompt=g.spec.prompt,
+        seed=3,
+        steps=STEPS,
+        rows=np.array([2, 0]),
+        columns=3,
+        engine=engine,
+    )
+    assert again.evaluations["sampled"] == 0
+    assert again.picture() == g.picture()
+
+
+def test_notebooks_get_pictures_and_a_prompt_cannot_break_out_of_them(g: diffgrid.Grid) -> None:
+    shown = g._repr_html_()
+    assert re.fullmatch(
+        r'<img alt="[^"<>]*" src="data:image/png;base64,[^"]*" style="[^"]*">', shown
+    )
+    assert "a red &lt;cat&gt; &amp; dog" in shown
+    png = g.cell(0, 0)._repr_png_()
+    assert Image.open(io.BytesIO(png)).size == g.trunk.image.size
+
+
+def test_one_trajectory_is_the_grids_cell(
+    g: diffgrid.Grid, engine: LocalEngine, folder: Folder
+) -> None:
+    alone = diffgrid.trajectory(
+        model=str(folder), prompt=g.spec.prompt, seed=3, steps=STEPS, path="2.1", engine=engine
+    )
+    assert alone.path == (Fork(2, 1),)
+    np.testing.assert_array_equal(alone.latents, g.cell(1, 1).latents)
+
+
+def test_the_branch_that_is_in_view_gives_its_slot_to_the_path_it_left(
+    engine: LocalEngine, folder: Folder, g: diffgrid.Grid
+) -> None:
+    rerooted = diffgrid.grid(
+        model=str(folder),
+        prompt=g.spec.prompt,
+        seed=3,
+        steps=STEPS,
+        rows=[0, 2],
+        columns=2,
+        path="0.1",
+        engine=engine,
+    )
+    assert [[format_path(cell.path) for cell in row] for row in rerooted.cells] == [
+        ["0.0", "trunk"],
+        ["0.1/2.0", "0.1/2.1"],
+    ]
+    assert rerooted.evaluations["sampled"] == 2 * (STEPS - 3)
+
+
+def test_the_model_is_loaded_once_for_all_calls(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from diffgrid.torch_side import models
+
+    load, loads = models.load, []
+
+    def counted(*args: Any) -> object:
+        loads.append(args)
+        return load(*args)
+
+    monkeypatch.setattr(models, "load", counted)
+    api.default_engine.cache_clear()  # this test's cache directory, not an earlier one's
+    try:
+        for seed in (1, 2):
+            made = diffgrid.grid(model=str(folder), seed=seed, steps=2, rows=[0], columns=1)
+            assert made.evaluations["sampled"] == made.evaluations["minimum"]
+        diffgrid.trajectory(model=str(folder), seed=3, steps=2)
+    finally:
+        api.default_engine.cache_clear()
+    assert len(loads) == 1
+
+
+def test_the_bundled_model_is_the_default(engine: LocalEngine) -> None:
+    made = diffgrid.grid(steps=2, columns=1, engine=engine)
+    side = find_model("monsters").side
+    assert made.spec.model == "monsters"
+    assert made.request.rows == (0,)
+    assert made.trunk.image.size == (side, side)
+    assert made.cell(0, 0).image != made.trunk.image
+
+
+def test_one_step_makes_a_grid_without_rows(engine: LocalEngine, folder: Folder) -> None:
+    made = diffgrid.grid(model=str(folder), steps=1, engine=engine)
+    assert made.cells == ()
+    assert made.to_frame().empty
+    assert Image.open(io.BytesIO(made.picture())).format == "PNG"
+
+
+def test_a_watcher_sees_the_job_to_its_end(engine: LocalEngine, folder: Folder) -> None:
+    seen: list[Snapshot] = []
+    diffgrid.trajectory(model=str(folder), steps=3, seed=9, engine=engine, watch=seen.append)
+    assert seen[-1].state == "done"
+    assert seen[-1].sampled == seen[-1].minimum == 3
+
+
+@pytest.mark.parametrize("make", [diffgrid.grid, diffgrid.trajectory])
+def test_an_unknown_option_is_refused_by_name(make: Callable[..., object]) -> None:
+    with pytest.raises(BadInput, match="option 'num_steps' is not known: use model, prompt, "):
+        make(num_steps=3)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"rows": 3}, "rows 3 are not allowed"),
+        ({"rows": [0.5]}, r"rows \[0.5\] are not allowed"),
+        ({"rows": "0,2"}, "rows '0,2' are not allowed"),
+        ({"rows": [24]}, "row 24 is not allowed: with 25 steps, choose one from 0 to 23"),
+        ({"rows": [5, 5]}, "rows '5,5' are not allowed"),
+        ({"path": 5.2}, "path 5.2 is not allowed: write it as text"),
+        ({"path": None}, "path None is not allowed"),
+        ({"columns": 2.0}, "columns 2.0 is not allowed"),
+        ({"columns": 65}, "columns 65 is not allowed: use a whole number from 1 to 64"),
+        ({"seed": "7"}, "seed '7' is not allowed"),
+        ({"seed": True}, "seed True is not allowed"),
+        ({"steps": 2.5}, "steps 2.5 is not allowed"),
+        ({"guidance": "3"}, "guidance '3' is not allowed"),
+        ({"prompt": 3}, "prompt 3 is not allowed"),
+    ],
+)
+def test_values_of_the_wrong_kind_are_refused(options: dict[str, object], sentence: str) -> None:
+    with pytest.raises(BadInput, match=sentence):
+        diffgrid.grid(**options)  # type: ignore[arg-type]
+
+
+def test_files_are_written_all_or_none(tmp_path: Folder) -> None:
+    kept = tmp_path / "old.png"
+    kept.write_bytes(b"old")
+    with pytest.raises(BadInput, match=r"json '.*' cannot be written \(Is a directory\)"):
+        api.write(
+            ("out", kept, b"new"),
+            ("out", tmp_path / "new.png", b"picture"),
+            ("json", tmp_path, b"{}"),
+        )
+    assert [file.name for file in tmp_path.iterdir()] == ["old.png"]
