@@ -201,10 +201,9 @@ def grid(
     spec = specify(**_known(options))
     chosen = default_rows(spec.length) if rows is None else _steps(rows)
     request = GridRequest.with_columns(spec, _path(path), chosen, columns)
-    job = _finish((engine or default_engine()).submit(spec, request.paths), watch)
-    made = {p: _pictured(job, p) for p in request.paths}
-    cells = tuple(tuple(made[p] for p in row) for row in request.cells)
-    return Grid(request, made[request.path], cells, job.snapshot())
+    return finished_grid(
+        request, _finish((engine or default_engine()).submit(spec, request.paths), watch)
+    )
 
 
 def trajectory(
@@ -217,7 +216,29 @@ def trajectory(
     """
     spec, wanted = specify(**_known(options)), _path(path)
     job = _finish((engine or default_engine()).submit(spec, [wanted]), watch)
-    return _pictured(job, wanted)
+    return finished_trajectory(job, wanted)
+
+
+def finished_grid(request: GridRequest, job: Job) -> Grid:
+    """The grid that a job has finished.
+
+    Raises:
+        DiffgridError: it has not, or the cache has dropped a run since.
+    """
+    made = {path: finished_trajectory(job, path) for path in request.paths}
+    cells = tuple(tuple(made[path] for path in row) for row in request.cells)
+    return Grid(request, made[request.path], cells, job.snapshot())
+
+
+def finished_trajectory(job: Job, path: Path) -> Trajectory:
+    """One trajectory that a job has finished, with its pictures; the job itself may go on.
+
+    Raises:
+        DiffgridError: it is not finished, or the cache has dropped it since.
+    """
+    found, pictures = job.result(path)
+    values = {field.name: getattr(found, field.name) for field in fields(found)}
+    return Trajectory(**values, frames=pictures)
 
 
 def recipe(spec: RunSpec, path: Path) -> tuple[str, ...]:
@@ -291,12 +312,6 @@ def _finish(job: Job, watch: Watch | None) -> Job:
     if watch:
         watch(job.snapshot())
     return job
-
-
-def _pictured(job: Job, path: Path) -> Trajectory:
-    found, pictures = job.result(path)
-    values = {field.name: getattr(found, field.name) for field in fields(found)}
-    return Trajectory(**values, frames=pictures)
 
 
 def _moments(shown: Trajectory) -> tuple[Moment, ...]:

@@ -64,6 +64,11 @@ class Snapshot:
     warning: str | None = None
     error: DiffgridError | None = None
 
+    @property
+    def ended(self) -> bool:
+        """Whether the job is over, one way or another."""
+        return self.state in ("done", "failed", "cancelled")
+
 
 class Job(Protocol):
     """What `submit` gives."""
@@ -78,7 +83,7 @@ class Job(Protocol):
         """Wait until the job has ended, at most `timeout` seconds; whether it has."""
 
     def result(self, path: Path) -> tuple[Trajectory, Frames]:
-        """A finished path's trajectory and frames. Raises the job's error if it has one."""
+        """A finished path's trajectory and frames; raises the job's error where there is none."""
 
 
 class Engine(Protocol):
@@ -187,17 +192,18 @@ class LocalJob:
         """A finished path's trajectory and frames.
 
         Raises:
-            DiffgridError: the job failed or was cancelled, or the cache has dropped the run since.
+            DiffgridError: the job ended before it, or the cache has dropped the run since.
         """
-        if self._snapshot.error:
-            raise self._snapshot.error
         if kept := self._kept.get(path):
             return kept
         trajectory = self._store.get(key(self.spec, path))
         frames = _stored_frames(self._store, key(self.spec, path))
-        if trajectory is None or frames is None:
-            raise DiffgridError("the run is no longer in the cache: ask for it again.")
-        return trajectory, frames
+        if trajectory and frames:
+            return trajectory, frames
+        where = "no longer in the cache: ask for it again"
+        if not self._views[path].done:
+            where = "not finished: wait for it"
+        raise self._snapshot.error or DiffgridError(f"the run is {where}.")
 
     def run(self) -> None:
         """Do the work; how it went is the last snapshot's state."""

@@ -28,8 +28,8 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from diffusers import AutoencoderTiny
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.multiprocessing.spawn import spawn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from training import parts
 from training.render import FACTORS, WORDS, caption

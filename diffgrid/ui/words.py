@@ -1,0 +1,33 @@
+"""A job in words, for the line above the grid."""
+
+import re
+
+from diffgrid.engine import Snapshot
+
+
+def progress(snapshot: Snapshot) -> str:
+    """How far a job is: "96 of 281 evaluations, 12 reused, 3 s left"."""
+    if snapshot.state == "queued":
+        return "Waiting for its turn"
+    if snapshot.state == "loading":
+        return "Loading the model"
+    words = [f"{snapshot.sampled} of {snapshot.to_sample} evaluations"]
+    if snapshot.reused:
+        words.append(f"{snapshot.reused} reused")
+    if snapshot.seconds_left is not None:
+        words.append(f"{snapshot.seconds_left:.0f} s left")
+    return ", ".join(words)
+
+
+def cost(snapshot: Snapshot) -> str:
+    """What a finished job cost, and what sharing saved."""
+    count = f"{snapshot.minimum} evaluations"
+    if snapshot.reused:
+        count += f", {'all' if not snapshot.to_sample else snapshot.reused} reused"
+    saved = f"{snapshot.naive - snapshot.minimum} saved by shared beginnings"
+    return f"{count} · {saved} · {snapshot.seconds:.1f} s"
+
+
+def plain(text: str) -> str:
+    """Text that Streamlit's Markdown shows just as it is: an error may quote anything."""
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(text.split()))
