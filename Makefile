@@ -20,11 +20,12 @@ unexport PYTHONHOME
 export OMP_WAIT_POLICY := PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format chromium
+.PHONY: help run test bench lint format chromium
 
 help:
 	@echo 'make run      start the app                        (ARGS="--server.port 8600")'
 	@echo 'make test     ruff, mypy and every test            (ARGS="-k store")'
+	@echo 'make bench    what the default grid costs here     (ARGS="--repeat 5")'
 	@echo 'make lint     ruff and mypy alone'
 	@echo 'make format   let ruff put the sources in order'
 	@echo 'All of them set up $(VENV) first. Another interpreter: make run PYTHON=python3.12'
@@ -34,6 +35,9 @@ run: $(VENV)/installed
 
 test: lint chromium
 	$(PY) -m pytest $(ARGS)
+
+bench: $(VENV)/installed
+	$(PY) -m benchmarks.default_grid $(ARGS)
 
 lint: $(VENV)/installed-dev
 	$(PY) -m ruff check .

@@ -2,7 +2,7 @@
 
 Cold cache, model already loaded, all frames included. Beside the seconds it prints ratios taken in
 the same run, which other machines can be compared by: an evaluation against a plain matrix
-product, the whole against its evaluations alone, and against one pipeline call a trajectory.
+product, and the whole against its evaluations alone.
 """
 
 import argparse

@@ -9,16 +9,16 @@ The engine, and with it the loaded model and the store, is kept between calls.
 
 import html
 import inspect
+import os
 from base64 import b64encode
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
 from operator import index
 from pathlib import Path as File
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from PIL import Image
 
 from diffgrid import frames, trajectories
@@ -29,6 +29,9 @@ from diffgrid.frames import Cell, Frames, GridSheet, Moment, Row, StripSheet
 from diffgrid.spec import Grid as GridRequest
 from diffgrid.spec import Path, RunSpec, default_rows, format_path, key, parse_path
 from diffgrid.store import TrajectoryStore
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Watch = Callable[[Snapshot], None]
 OPTIONS = tuple(inspect.signature(specify).parameters)
@@ -122,8 +125,10 @@ class Grid:
             ],
         }
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> "pd.DataFrame":
         """One row a cell: row, column, path, step, timestep, alpha_bar, key."""
+        import pandas as pd  # here: it takes longer to import than all the rest, and few ask for it
+
         return pd.DataFrame(
             {
                 "row": r,
@@ -258,25 +263,39 @@ def recipe(spec: RunSpec, path: Path) -> tuple[str, ...]:
 
 
 def write(*outputs: tuple[str, str | File, bytes]) -> None:
-    """Write all files, each with the option that names it, or leave no new one behind.
+    """Write all files, each with the option that names it, whole or not at all.
 
     Raises:
         BadInput: one cannot be written.
     """
-    begun: list[File] = []
-    for option, name, content in outputs:
-        file = File(name)
-        try:
-            if not file.exists():
-                begun.append(file)
-            file.write_bytes(content)
-        except OSError as error:
-            for half_written in begun:
-                with suppress(OSError):
-                    half_written.unlink()
-            raise BadInput(
-                f"{option} {str(name)!r} cannot be written ({error.strerror}): choose another file."
-            ) from error
+    ready: list[tuple[str, File, File]] = []
+    try:
+        for option, name, content in outputs:
+            target = File(name)
+            beside = target.with_name(f".{target.name[:200]}.{os.getpid()}")
+            with _writing(option, target):
+                if target.exists() and not target.is_file():  # /dev/stdout, say
+                    target.write_bytes(content)
+                else:
+                    ready.append((option, beside, target))
+                    beside.write_bytes(content)
+        for option, beside, target in ready:
+            with _writing(option, target):
+                beside.replace(target)
+    finally:
+        for _, beside, _ in ready:
+            with suppress(OSError):
+                beside.unlink()
+
+
+@contextmanager
+def _writing(option: str, file: File) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise BadInput(
+            f"{option} {str(file)!r} cannot be written ({error.strerror}): choose another file."
+        ) from error
 
 
 def _known(options: dict[str, Any]) -> dict[str, Any]:

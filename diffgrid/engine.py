@@ -8,6 +8,7 @@ A job looks up what is stored, samples what is missing, and writes checkpoints a
 torch is imported by the worker thread, and only if something is missing.
 """
 
+import gc
 import logging
 import queue
 import re
@@ -26,7 +27,7 @@ from diffgrid.catalogue import find_model
 from diffgrid.errors import BadInput, Cancelled, DiffgridError, ModelError
 from diffgrid.frames import Frames, encode_final, encode_preview
 from diffgrid.recording import FrameBook, Levels, Recordings
-from diffgrid.spec import Path, RunSpec, ancestors, check_path, key, minimum, naive
+from diffgrid.spec import Path, RunSpec, ancestors, before, check_path, key, minimum, naive
 from diffgrid.store import TrajectoryStore
 from diffgrid.trajectories import Trajectory
 
@@ -150,6 +151,10 @@ class LocalEngine:
                     "those back, or ask for a new run."
                 )
             self._loaded = (wanted, models.load(model.folder, spec.dtype, device))
+            # What torch brought is here to stay: where the collector need not look at it, each
+            # collection takes 290 ms less, and a page that polls makes many.
+            gc.collect()
+            gc.freeze()
         return self._loaded[1]
 
 
@@ -341,14 +346,15 @@ class _Sampling:
             )
         prepared = families.prepare(pipe, self.spec, scheduler)
         levels = Levels(
-            prepared.timesteps.double().cpu().numpy(),
+            prepared.timesteps.cpu().double().numpy(),
             np.array(prepared.alphas),
             np.array(prepared.sigmas),
             prepared.prediction_type,
         )
         self.recordings = Recordings(self.spec, levels)
         self.job._publish(state="sampling")
-        self.began = checkpointed = time.monotonic()
+        self.began = time.monotonic()
+        checkpoint_due = self.began + CHECKPOINT_SECONDS
         waves = sampler.sample(
             prepared, self.spec.seed, self.lengths, self.history, focus=self.job.paths[0]
         )
@@ -356,9 +362,12 @@ class _Sampling:
             for wave in waves:
                 self._take(wave)
                 self.job._heed()
-                if time.monotonic() - checkpointed > CHECKPOINT_SECONDS:
+                if time.monotonic() > checkpoint_due:
+                    began = time.monotonic()
                     self._checkpoint()
-                    checkpointed = time.monotonic()
+                    # Of a large grid it takes long: never more than a twentieth of the time.
+                    took = time.monotonic() - began
+                    checkpoint_due = time.monotonic() + max(CHECKPOINT_SECONDS, 20 * took)
         finally:
             self._checkpoint()  # ancestors that were needed only in part; all, where it was cut off
 
@@ -397,6 +406,9 @@ class _Sampling:
             frame = encode_preview(picture)
             self.book.put(path, step, frame)
             self.job._view(path, frame, self.recordings.steps[path])
+            focus = self.job.paths[0]
+            if before(focus, step) == before(path, step) and focus not in self.recordings.steps:
+                self.job._view(focus, frame, step + 1)  # not born yet, but this is its way too
         for trajectory, picture in zip(finished, decoded[len(waiting) :], strict=True):
             self._keep(trajectory, encode_final(picture))
 

@@ -18,7 +18,7 @@ class Limits:
     max_prompt: int = 2000  # characters
     max_side: int = 4096  # pixels, height and width alike
     max_seed: int = 2**63 - 1  # what torch.Generator.manual_seed takes
-    max_branch: int = 2**31 - 1
+    max_branch: int = 10**9 - 1  # nine digits, which is all that a path is read with
 
     @classmethod
     def from_environment(cls) -> Self:

@@ -286,11 +286,14 @@ class TrajectoryStore:
         self, cache: diskcache.Cache, row: str, open_row: Callable[[str, bytes], _T]
     ) -> _T | None:
         try:
-            value = cache.get(row)
-            return None if value is None else open_row(row, value)
+            if (value := cache.get(row)) is not None:
+                return open_row(row, value)
         except BadInput:
             cache.delete(row)
             return None
+        if row in cache:  # its file is gone: the row would keep `add` from ever storing it again
+            cache.delete(row)
+        return None
 
     def _get(self, key: str) -> Trajectory | None:
         trajectory = self._read(self._saved, key, _open_finished)

@@ -370,7 +370,7 @@ def test_a_device_nobody_knows_is_refused_before_anything_is_loaded(
 
 @pytest.mark.parametrize("waves", [3, STEPS + 2])  # in the trunk, and among the branches
 def test_a_job_killed_with_kill_9_is_taken_up_by_the_next_process(
-    engine: LocalEngine, spec: RunSpec, folder: Folder, waves: int
+    engine: LocalEngine, spec: RunSpec, folder: Folder, waves: int, tmp_path: Folder
 ) -> None:
     words = [sys.executable, __file__, str(folder), str(engine.store.directory), str(waves)]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -381,7 +381,24 @@ def test_a_job_killed_with_kill_9_is_taken_up_by_the_next_process(
     rest = make(engine, spec, grid(spec))
     assert rest.sampled == rest.minimum - evaluated
     assert engine.store.verify() == []
-    assert all(isinstance(engine.store.get(key(spec, p)), Trajectory) for p in grid(spec))
+    in_one_go = LocalEngine(TrajectoryStore(tmp_path / "elsewhere"), "cpu").submit(spec, grid(spec))
+    finish(in_one_go)
+    for path in grid(spec):
+        resumed, expected = engine.store.get(key(spec, path)), in_one_go.result(path)[0]
+        assert isinstance(resumed, Trajectory)
+        np.testing.assert_allclose(resumed.latents, expected.latents, atol=1e-4)
+
+
+def test_a_run_whose_file_is_gone_is_sampled_and_stored_again(
+    engine: LocalEngine, spec: RunSpec
+) -> None:
+    make(engine, spec, ((),))
+    for file in (engine.store.directory / "runs").rglob("*.val"):
+        file.unlink()
+    again = engine.submit(spec, ((),))
+    assert finish(again).sampled == STEPS
+    assert again.result(())[0].done
+    assert make(engine, spec, ((),)).sampled == 0
 
 
 def _sample_until_killed(folder: Folder, directory: Folder, waves: int) -> None:

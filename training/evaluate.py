@@ -25,8 +25,8 @@ from PIL import Image
 
 from diffgrid.torch_side import probes
 from training.render import FACTORS, Monster, batch, caption, random_monster
+from training.train import DEVICE, psnr
 
-GUIDANCE, STEPS, ETA = 3.0, 25, 1.0  # the settings that the model ships with
 TOGETHER = 20  # pictures a batch
 FRESH = 987_654_321  # a seed that no training picture came from
 
@@ -44,11 +44,12 @@ def load(folder: Path) -> StableDiffusionPipeline:
 def pictures(folder: Path, first_seed: int, prompts: list[str]) -> np.ndarray:
     """(n, 128, 128, 3) uint8; picture i is that of seed first_seed + i."""
     seeds = range(first_seed, first_seed + len(prompts))
+    settings = json.loads((folder / "diffgrid.json").read_text("utf-8"))  # those that it ships with
     made = load(folder)(
         prompts,
-        guidance_scale=GUIDANCE,
-        num_inference_steps=STEPS,
-        eta=ETA,
+        guidance_scale=settings["guidance"],
+        num_inference_steps=settings["steps"],
+        eta=settings["eta"],
         generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
         output_type="np",
     ).images
@@ -109,17 +110,6 @@ def shares(
     return found
 
 
-def psnr(folder: Path, originals: np.ndarray) -> float:
-    """Mean over pictures of 10 log10(1 / mse), pictures in 0 … 1, in dB."""
-    vae, values = load(folder).vae, []
-    for start in range(0, len(originals), TOGETHER):
-        x = torch.tensor(originals[start : start + TOGETHER]).permute(0, 3, 1, 2) / 127.5 - 1
-        with torch.inference_mode():
-            y = vae.decode(vae.encode(x).latents).sample.clamp(-1, 1)
-        values += (-10 * ((y - x) / 2).square().mean((1, 2, 3)).log10()).tolist()
-    return float(np.mean(values))
-
-
 def sheet(made: np.ndarray, columns: int = 20) -> Image.Image:
     rows = -(-len(made) // columns)
     whole = Image.new("RGB", (columns * 128, rows * 128))
@@ -140,7 +130,7 @@ def main() -> None:
     renders, indices = batch(options.count, FRESH)
     truth = [named(dict(zip(FACTORS, row.tolist(), strict=True))) for row in indices]
     figures: dict[str, object] = {
-        "psnr": psnr(options.folder, renders),
+        "psnr": psnr(load(options.folder).vae.to(DEVICE), renders),
         "probe on clean renders": shares(probe.label(renders), truth),
     }
     print(json.dumps(figures, indent=2), flush=True)

@@ -98,6 +98,7 @@ class Run:
         trained = [p for p in self.networks.parameters() if p.requires_grad]
         saved = reported = time.monotonic()
         smooth = float("nan")
+        spent = 0.0  # seconds in the last step; only averages count, or processes would part ways
         while self.elapsed < self.seconds:
             began = time.monotonic()
             progress = self.elapsed / self.seconds
@@ -106,13 +107,13 @@ class Run:
             value = loss(progress)
             self.optimizer.zero_grad(set_to_none=True)
             value.backward()
-            self.elapsed = average_over_processes(trained, self.elapsed)
+            self.elapsed = average_over_processes(trained, self.elapsed + spent)
             nn.utils.clip_grad_norm_(trained, 1.0)
             self.optimizer.step()
             self.step += 1
             smooth = value.item() if math.isnan(smooth) else 0.98 * smooth + 0.02 * value.item()
             now = time.monotonic()
-            self.elapsed += min(now - began, PAUSE)
+            spent = min(now - began, PAUSE)
             if leader and now - reported > 60:
                 reported = now
                 done = f"{self.elapsed / 60:6.1f} min  step {self.step:6d}  loss {smooth:.4f}"
@@ -208,6 +209,8 @@ def train_autoencoder(work: Path, minutes: float, batch_size: int) -> None:
 
     run.train(loss, lambda: f"psnr {psnr(vae, pictures[-100:]):.2f} dB")
     if dist.get_rank() == 0:
+        for stale in work.glob("latents-*.pt"):  # an earlier autoencoder's
+            stale.unlink()
         torch.save(vae.state_dict(), work / "autoencoder.pt")
 
 
@@ -221,13 +224,14 @@ def encode_all(work: Path) -> tuple[Tensor, Tensor]:
     if not (file := work / f"latents-{rank}-of-{processes}.pt").exists():
         vae = parts.autoencoder().to(DEVICE)
         vae.load_state_dict(torch.load(work / "autoencoder.pt", map_location=DEVICE))
-        encoded = []
+        encoded, partial = [], file.with_suffix(".partial")
         with torch.no_grad(), autocast():
             for start in range(rank * 100, len(pictures) - HELD_OUT, 100 * processes):
                 chunk = slice(start, min(start + 100, len(pictures) - HELD_OUT))
                 latents = vae.encode(to_tensor(pictures[chunk])).latents.half().cpu()
                 encoded.append((latents, torch.tensor(factors[chunk])))
-        torch.save([torch.cat(column) for column in zip(*encoded, strict=True)], file)
+        torch.save([torch.cat(column) for column in zip(*encoded, strict=True)], partial)
+        partial.rename(file)
     dist.barrier()
     saved = [torch.load(work / f"latents-{r}-of-{processes}.pt") for r in range(processes)]
     latents, labels = (torch.cat(column) for column in zip(*saved, strict=True))
@@ -361,7 +365,11 @@ def train_probe(work: Path, minutes: float, batch_size: int) -> None:
             x, y = BROKEN[kind](x, y)
         with autocast():
             heads = probe(x)
-        losses = [F.cross_entropy(h.float(), y[:, i]) for i, h in enumerate(heads)]
+        losses = [
+            F.cross_entropy(logits.float(), y[:, i])
+            for i, logits in enumerate(heads)
+            if (y[:, i] != IGNORED).any()
+        ]
         return torch.stack(losses).mean()
 
     def accuracy() -> str:

@@ -42,7 +42,7 @@ def keyed_generator(seed: int, path: Path, step: int) -> torch.Generator:
 
     Keyed by the seed, the path's forks up to and including `step`, and the step: it depends
     neither on the batch the branch is computed in, nor on the device, nor on what was computed
-    before.
+    before. (torch's CPU generator goes by the low 32 bits of its seed, for the trunk's too.)
     """
     forks = [[fork.step, fork.branch] for fork in path if fork.step <= step]
     text = json.dumps([seed, forks, step], separators=(",", ":"))

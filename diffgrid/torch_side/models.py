@@ -58,9 +58,9 @@ def load(folder: Path, dtype: str, device: torch.device) -> DiffusionPipeline:
     pipe.set_progress_bar_config(disable=True)
     pipe.to(device)
     if device.type == "cpu":
-        # 1.1 to 1.3 times as fast for convolutions on CPUs
-        for part in (pipe.unet, pipe.vae):
-            part.to(memory_format=torch.channels_last)
+        # Convolutions are 1.1 to 1.3 times as fast so. Not the denoiser's: it then rounds otherwise
+        # than plain diffusers', and LCM makes 6e-4 of that by its last step.
+        pipe.vae.to(memory_format=torch.channels_last)
     return pipe
 
 
