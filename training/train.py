@@ -373,11 +373,9 @@ def train_probe(work: Path, minutes: float, batch_size: int) -> None:
         return torch.stack(losses).mean()
 
     def accuracy() -> str:
-        probe.eval()
         x, y = to_tensor(pictures[-HELD_OUT:]), torch.tensor(labels[-HELD_OUT:].astype(int))
         with torch.no_grad():
             right = [(h.argmax(1).cpu() == y[:, i]).float().mean() for i, h in enumerate(probe(x))]
-        probe.train()
         return " ".join(f"{name} {share:.3f}" for name, share in zip(FACTORS, right, strict=True))
 
     run.train(loss, accuracy)

@@ -44,7 +44,7 @@ class Probe(nn.Module):
     def label(self, pictures: NDArray[np.uint8]) -> list[dict[str, str]]:
         """The value of each factor, or `unclear`, for pictures (n, 128, 128, 3)."""
         x = torch.tensor(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
-        found = [logits.argmax(1).tolist() for logits in self.eval()(x)]
+        found = [logits.argmax(1).tolist() for logits in self(x)]
         names = [(*values, UNCLEAR) for values in self.factors.values()]
         return [
             {
@@ -65,10 +65,11 @@ def load(folder: Path) -> Probe:
     """The probe saved in a folder."""
     probe = Probe(**json.loads((folder / "config.json").read_text("utf-8")))
     probe.load_state_dict(load_file(folder / "model.safetensors"))
-    return probe.eval()
+    return probe
 
 
 def _reduce(inputs: int, outputs: int, kernel: int) -> tuple[nn.Module, ...]:
-    """A convolution that halves the side."""
+    """A convolution that halves the side. Group norm: its training batches hold one sort of picture
+    each, of which batch norm would remember the last few."""
     convolution = nn.Conv2d(inputs, outputs, kernel, stride=2, padding=kernel // 2)
-    return convolution, nn.BatchNorm2d(outputs), nn.ReLU()
+    return convolution, nn.GroupNorm(8, outputs), nn.ReLU()
