@@ -366,9 +366,9 @@ def train_probe(work: Path, minutes: float, batch_size: int) -> None:
         with autocast():
             heads = probe(x)
         losses = [
-            F.cross_entropy(logits.float(), y[:, i])
+            # Not the mean: where a whole batch ignores a factor that is 0 / 0.
+            F.cross_entropy(logits.float(), y[:, i], reduction="sum") / batch_size
             for i, logits in enumerate(heads)
-            if (y[:, i] != IGNORED).any()
         ]
         return torch.stack(losses).mean()
 
