@@ -50,12 +50,13 @@ TABLE = {
     "diffgrid.frames": allow(f"{BASE} envelope trajectories", "numpy PIL"),
     "diffgrid.recording": allow(f"{BASE} trajectories frames", "numpy"),
     "diffgrid.torch_side": allow(),
+    "diffgrid.torch_side.cores": allow("", "torch"),
     "diffgrid.torch_side.kernels": allow(BASE, "torch diffusers"),
     "diffgrid.torch_side.families": allow(
-        f"{BASE} trajectories torch_side.kernels", "torch diffusers"
+        f"{BASE} trajectories torch_side.cores torch_side.kernels", "torch diffusers"
     ),
     "diffgrid.torch_side.models": allow(BASE, "torch diffusers transformers"),
-    "diffgrid.torch_side.preview": allow("", "torch diffusers numpy"),
+    "diffgrid.torch_side.preview": allow("torch_side.cores", "torch diffusers numpy"),
     "diffgrid.torch_side.probes": allow("", "torch numpy safetensors"),
     "diffgrid.torch_side.sampler": allow(
         f"{BASE} trajectories torch_side.families torch_side.kernels", "torch numpy"

@@ -122,7 +122,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--probe", type=Path, help="default: the folder's own")
-    parser.add_argument("--count", type=int, default=500, help="samples for each figure")
+    parser.add_argument("--count", type=int, default=500, help="renders, and full prompts")
+    parser.add_argument("--single", type=int, default=500, help="samples for each factor alone")
     parser.add_argument("--json", type=Path, help="write the figures there")
     parser.add_argument("--pictures", type=Path, help="write the full prompts' pictures there")
     options = parser.parse_args()
@@ -136,8 +137,10 @@ def main() -> None:
     print(json.dumps(figures, indent=2), flush=True)
     for name, asked in (
         ("full prompts", list(prompts_for_full(options.count))),
-        ("single attributes", list(prompts_for_single(options.count))),
+        ("single attributes", list(prompts_for_single(options.single))),
     ):
+        if not asked:
+            continue
         made = sample(options.folder, [prompt for prompt, _ in asked])
         figures[name] = shares(probe.label(made), [wanted for _, wanted in asked])
         print(json.dumps({name: figures[name]}, indent=2), flush=True)

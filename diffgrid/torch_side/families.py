@@ -8,6 +8,7 @@ import copy
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from diffgrid.errors import BadInput, ModelError
 from diffgrid.spec import RunSpec
+from diffgrid.torch_side import cores
 from diffgrid.torch_side.kernels import noise_levels
 from diffgrid.trajectories import PredictionType
 
@@ -141,6 +143,9 @@ class _Denoiser:
         }
 
     def __call__(self, latents: Tensor, timestep: Tensor) -> Tensor:
+        return cores.run(self.model, partial(self._guided, timestep), latents)
+
+    def _guided(self, timestep: Tensor, latents: Tensor) -> Tensor:
         n = len(latents)
         conditions = {name: _rows(value, n) for name, value in self.conditions.items()}
         if self.guidance_scale is None:
