@@ -68,7 +68,7 @@ _known: "WeakKeyDictionary[nn.Module, Cores]" = WeakKeyDictionary()
 
 
 def run(network: nn.Module, function: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
-    """function(batch), whose work `network` does: laid over the cores of a CPU, at once elsewhere."""
+    """function(batch), whose work `network` does; laid over the cores where it is on a CPU."""
     if batch.device.type != "cpu":
         return function(batch)
     return _known.setdefault(network, Cores()).run(function, batch)
