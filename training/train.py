@@ -35,7 +35,7 @@ from training import parts
 from training.render import FACTORS, WORDS, caption
 
 WORK = Path.home() / ".cache" / "diffgrid-training"
-SHARES = {"autoencoder": 0.27, "denoiser": 0.68, "probe": 0.05}  # of the whole training time
+SHARES = {"autoencoder": 0.28, "denoiser": 0.65, "probe": 0.07}  # of the whole training time
 PAUSE = 20.0  # seconds; a step that took longer was a pause of the machine, not training
 HELD_OUT = 500  # pictures at the end of the set that no stage trains on
 
