@@ -32,6 +32,7 @@ from diffgrid.store import TrajectoryStore
 from diffgrid.trajectories import Trajectory
 
 CHECKPOINT_SECONDS = 5.0
+CHECKPOINT_SHARE = 0.05  # of the time at most: those of a large grid take long
 FRAMES = "vae-1"  # names how frames are decoded and encoded; raise it when pictures change
 DECODED_TOGETHER = 8
 DEVICE = re.compile(r"(cpu|cuda|mps)(:[0-9]{1,2})?")
@@ -365,9 +366,9 @@ class _Sampling:
                 if time.monotonic() > checkpoint_due:
                     began = time.monotonic()
                     self._checkpoint()
-                    # Of a large grid it takes long: never more than a twentieth of the time.
-                    took = time.monotonic() - began
-                    checkpoint_due = time.monotonic() + max(CHECKPOINT_SECONDS, 20 * took)
+                    now = time.monotonic()
+                    rest = (now - began) * (1 / CHECKPOINT_SHARE - 1)
+                    checkpoint_due = now + max(CHECKPOINT_SECONDS, rest)
         finally:
             self._checkpoint()  # ancestors that were needed only in part; all, where it was cut off
 

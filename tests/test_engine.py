@@ -389,18 +389,6 @@ def test_a_job_killed_with_kill_9_is_taken_up_by_the_next_process(
         np.testing.assert_allclose(resumed.latents, expected.latents, atol=1e-4)
 
 
-def test_a_run_whose_file_is_gone_is_sampled_and_stored_again(
-    engine: LocalEngine, spec: RunSpec
-) -> None:
-    make(engine, spec, ((),))
-    for file in (engine.store.directory / "runs").rglob("*.val"):
-        file.unlink()
-    again = engine.submit(spec, ((),))
-    assert finish(again).sampled == STEPS
-    assert again.result(())[0].done
-    assert make(engine, spec, ((),)).sampled == 0
-
-
 def _sample_until_killed(folder: Folder, directory: Folder, waves: int) -> None:
     from diffgrid.torch_side import sampler
 
@@ -409,7 +397,8 @@ def _sample_until_killed(folder: Folder, directory: Folder, waves: int) -> None:
         if number == waves:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    engine_module.CHECKPOINT_SECONDS = -1.0  # after every wave
+    engine_module.CHECKPOINT_SECONDS = -1.0  # after every wave,
+    engine_module.CHECKPOINT_SHARE = 1.0  # however long it takes
     sampler.sample = conducted(sampler.sample, kill_after)
     spec = specification(folder)
     job = LocalEngine(TrajectoryStore(directory), "cpu").submit(spec, grid(spec))

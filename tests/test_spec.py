@@ -45,7 +45,7 @@ SPEC = RunSpec(
     width=128,
 )
 
-paths = st.dictionaries(st.integers(0, 998), st.integers(0, 2**31 - 1), max_size=5).map(
+paths = st.dictionaries(st.integers(0, 998), st.integers(0, 10**9 - 1), max_size=5).map(
     lambda chosen: tuple(Fork(step, chosen[step]) for step in sorted(chosen))
 )
 
@@ -320,5 +320,5 @@ def test_a_fork_shares_the_evaluation_at_its_own_step() -> None:
 
 @given(paths, st.integers(0, 998))
 def test_one_more_branch_costs_what_follows_it(path: Path, step: int) -> None:
-    cost = minimum([path, fork(path, step, 2**31 - 1)], 1000) - 1000
-    assert cost == (0 if Fork(step, 2**31 - 1) in path else 1000 - step - 1)
+    cost = minimum([path, fork(path, step, 10**9 - 1)], 1000) - 1000
+    assert cost == (0 if Fork(step, 10**9 - 1) in path else 1000 - step - 1)

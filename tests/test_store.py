@@ -333,6 +333,15 @@ def test_a_damaged_run_is_a_miss_and_can_be_stored_again(
     assert opened.warning is None
 
 
+def test_a_run_whose_file_is_gone_can_be_stored_again_at_once(opened: TrajectoryStore) -> None:
+    run = trajectory()
+    opened.add(run)
+    value_file(opened, run.key).unlink()
+    assert opened.get(run.key) is None
+    opened.add(run)
+    assert same(opened.get(run.key), run)
+
+
 def test_damage_found_by_reading_is_deleted_at_once(opened: TrajectoryStore) -> None:
     run = trajectory()
     opened.add(run)
