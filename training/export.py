@@ -13,7 +13,7 @@ from training import parts
 from training.train import WORK, Denoiser, scaling_factor
 
 SETTINGS = {
-    "prompt": "a spotted green monster with two eyes and horns",
+    "prompt": "a monster with a hat on a blue background",
     "steps": 25,
     "guidance": 3.0,
     "eta": 1.0,
