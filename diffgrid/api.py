@@ -21,11 +21,12 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from diffgrid import frames, trajectories
+from diffgrid import frames, sheets, trajectories
 from diffgrid.catalogue import scheduler_name, specify
 from diffgrid.engine import Engine, Job, LocalEngine, Snapshot
 from diffgrid.errors import BadInput
-from diffgrid.frames import Cell, Frames, GridSheet, Moment, Row, StripSheet
+from diffgrid.frames import Frames
+from diffgrid.sheets import Cell, GridSheet, Moment, Row, StripSheet
 from diffgrid.spec import Grid as GridRequest
 from diffgrid.spec import Path, RunSpec, default_rows, format_path, key, parse_path
 from diffgrid.store import TrajectoryStore
@@ -68,7 +69,7 @@ class Trajectory(trajectories.Trajectory):
             final=self.image,
             footer="the model's latents, and its guess of the finished picture, before every step",
         )
-        return frames.to_png(frames.draw_strip(sheet), _provenance(self.spec, self.path))
+        return sheets.to_png(sheets.draw_strip(sheet), _provenance(self.spec, self.path))
 
     def save(self, file: str | File) -> None:
         """Write the strip as a PNG."""
@@ -166,7 +167,7 @@ class Grid:
             str(step): list(branches)
             for step, branches in zip(self.request.rows, self.request.branches, strict=True)
         }
-        return frames.to_png(frames.draw_grid(sheet), made_by)
+        return sheets.to_png(sheets.draw_grid(sheet), made_by)
 
     def save(self, file: str | File) -> None:
         """Write the picture."""

@@ -79,11 +79,6 @@ def fork(path: Path, step: int, branch: int) -> Path:
     return (*before(path, step), Fork(step, branch))
 
 
-def parent(path: Path) -> Path:
-    """The path without its last fork: what it left at that step. The trunk is its own parent."""
-    return path[:-1]
-
-
 def ancestors(path: Path) -> list[Path]:
     """All trajectories the path descends from, the trunk first."""
     return [path[:depth] for depth in range(len(path))]

@@ -18,24 +18,26 @@ from PIL import Image
 
 from diffgrid.errors import BadInput
 from diffgrid.frames import (
+    LARGEST_SIDE,
+    Frames,
+    decode,
+    encode_frames,
+)
+from diffgrid.sheets import (
     ACCENT,
     BACKGROUND,
     EMPTY,
     FORMER,
-    LARGEST_SIDE,
     MARGIN,
     NEGATIVE,
     POSITIVE,
     Cell,
-    Frames,
     GridSheet,
     Moment,
     Row,
     StripSheet,
-    decode,
     draw_grid,
     draw_strip,
-    encode_frames,
     to_png,
 )
 from diffgrid.spec import Fork, Path

@@ -48,6 +48,7 @@ TABLE = {
     "diffgrid.trajectories": allow(f"{BASE} envelope", "numpy safetensors"),
     "diffgrid.store": allow(f"{BASE} disk envelope trajectories", "diskcache platformdirs"),
     "diffgrid.frames": allow(f"{BASE} envelope trajectories", "numpy PIL"),
+    "diffgrid.sheets": allow(BASE, "numpy PIL"),
     "diffgrid.recording": allow(f"{BASE} trajectories frames", "numpy"),
     "diffgrid.torch_side": allow(),
     "diffgrid.torch_side.cores": allow("", "torch"),
@@ -68,7 +69,7 @@ TABLE = {
             f"torch_side.{name}" for name in ("families", "models", "preview", "probes", "sampler")
         ),
     ),
-    "diffgrid.api": allow(f"{STORED} frames engine", "numpy pandas PIL"),
+    "diffgrid.api": allow(f"{STORED} frames sheets engine", "numpy pandas PIL"),
     "diffgrid.cli": allow(ALL, "tqdm"),
     "diffgrid": allow("errors spec trajectories api"),
     "diffgrid.__main__": allow("cli"),

@@ -26,7 +26,6 @@ from diffgrid.spec import (
     key,
     minimum,
     naive,
-    parent,
     parse_path,
 )
 
@@ -85,7 +84,6 @@ def test_forking_keeps_earlier_forks_and_drops_later_ones(path: Path, step: int,
 
 def test_family_words() -> None:
     path = parse_path("3.1/8.2/14.0")
-    assert format_path(parent(path)) == "3.1/8.2"
     assert [format_path(old) for old in ancestors(path)] == ["trunk", "3.1", "3.1/8.2"]
     assert ancestors(()) == []
 
