@@ -330,7 +330,7 @@ def random_monster(rng: random.Random) -> Monster:
 def caption(monster: Monster, rng: random.Random, keep: float | None = None) -> str:
     """A sentence that names each factor with probability `keep`, in mildly random order."""
     if keep is None:
-        keep = rng.choice([0.35, 0.6, 0.85, 1.0])
+        keep = rng.choice([0.15, 0.35, 0.6, 0.85, 1.0])
     named = {f: FACTORS[f][i] for f, i in monster.items() if rng.random() < keep}
     adjectives = [named[f] for f in ("shape", "pattern") if f in named]
     if rng.random() < 0.35:

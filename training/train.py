@@ -273,17 +273,24 @@ class Denoiser(nn.Module):
         return v
 
 
-def train_denoiser(work: Path, minutes: float, batch_size: int) -> None:
+def train_denoiser(
+    work: Path,
+    minutes: float,
+    batch_size: int,
+    name: str = "denoiser",
+    start: Denoiser | None = None,
+    peak: float = 1.2e-3,
+) -> None:
     """v-prediction with min-SNR weights (Hang et al., arXiv 2303.09556, section 3.4)."""
     latents, factors = encode_all(work)
     scale = scaling_factor(latents)
-    denoiser = Denoiser().to(DEVICE)
+    denoiser = (start or Denoiser()).to(DEVICE)
     average = torch.optim.swa_utils.AveragedModel(
         denoiser, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.99)
     ).requires_grad_(False)
     networks = nn.ModuleDict({"denoiser": denoiser, "average": average})
     optimizer = torch.optim.AdamW(denoiser.parameters(), betas=(0.9, 0.99), weight_decay=1e-2)
-    run = Run("denoiser", minutes * 60, networks, optimizer, 1.2e-3, work)
+    run = Run(name, minutes * 60, networks, optimizer, peak, work)
     alpha_bar = parts.training_scheduler().alphas_cumprod.to(DEVICE)
     rng, words = np.random.default_rng(), random.Random()
 
@@ -433,15 +440,21 @@ def melt(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 BROKEN = {"blend": blend, "blur": blur, "shuffle": shuffle, "melt": melt}
 
 
-def train(rank: int, processes: int, options: argparse.Namespace) -> None:
-    """One process's share of every stage asked for."""
+def meet(rank: int, processes: int, work: Path) -> None:
+    """Join the other processes; every one starts from the same weights."""
     if DEVICE.type == "cpu":
         torch.set_num_threads(1)
-    meeting = f"file://{options.work}/meeting"
+    meeting = f"file://{work}/meeting"
     dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=processes)
+    torch.manual_seed(0)
+
+
+def train(rank: int, processes: int, options: argparse.Namespace) -> None:
+    """One process's share of every stage asked for."""
+    meet(rank, processes, options.work)
     for name, stage in STAGES.items():
         if options.stage in (None, name):
-            torch.manual_seed(0)  # every process starts from the same weights
+            torch.manual_seed(0)
             stage(options.work, options.minutes * SHARES[name], options.batch_size // processes)
             dist.barrier()
     dist.destroy_process_group()
@@ -450,10 +463,8 @@ def train(rank: int, processes: int, options: argparse.Namespace) -> None:
 STAGES = {"autoencoder": train_autoencoder, "denoiser": train_denoiser, "probe": train_probe}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--minutes", type=float, required=True, help="for all stages together")
-    parser.add_argument("--stage", choices=SHARES, help="this stage alone")
+def in_processes(parser: argparse.ArgumentParser, share: Callable[..., None]) -> None:
+    """Run `share(rank, processes, options)` in one process a core, or one for the GPU."""
     parser.add_argument("--batch-size", type=int, default=256 if DEVICE.type == "cuda" else 32)
     parser.add_argument(
         "--processes", type=int, default=1 if DEVICE.type == "cuda" else os.cpu_count()
@@ -461,7 +472,14 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=WORK)
     options = parser.parse_args()
     (options.work / "meeting").unlink(missing_ok=True)
-    spawn(train, (options.processes, options), nprocs=options.processes)
+    spawn(share, (options.processes, options), nprocs=options.processes)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--minutes", type=float, required=True, help="for all stages together")
+    parser.add_argument("--stage", choices=SHARES, help="this stage alone")
+    in_processes(parser, train)
 
 
 if __name__ == "__main__":
