@@ -73,6 +73,21 @@ class Model:
         return _read_json(self.folder / "scheduler" / "scheduler_config.json")
 
     @cached_property
+    def words(self) -> frozenset[str] | None:
+        """The words its tokenizer knows, in lower case; None where it spells out any word."""
+        tokenizer = self.folder / "tokenizer" / "tokenizer.json"
+        model = _read_json(tokenizer).get("model", {}) if tokenizer.exists() else {}
+        if model.get("type") != "WordLevel":
+            return None
+        return frozenset(word for word in model["vocab"] if word.isalpha())
+
+    @cached_property
+    def factors(self) -> dict[str, list[str]]:
+        """What its pictures vary in, and the words for it; empty where nobody said."""
+        probe = self.folder / "probe" / "config.json"
+        return dict(_read_json(probe)["factors"]) if probe.exists() else {}
+
+    @cached_property
     def side(self) -> int:
         """The height and width it was trained for, in pixels."""
         latent_side = _read_json(self.folder / "unet" / "config.json").get("sample_size")

@@ -18,6 +18,13 @@ SETTINGS = {
     "guidance": 3.0,
     "eta": 1.0,
     "licence": "MIT",
+    # How a prompt is put together of words for its factors, in the order of the captions.
+    "sentence": {
+        "adjectives": ["shape", "pattern", "body"],
+        "noun": "monster",
+        "parts": ["eyes", "mouth", "head"],
+        "place": "background",
+    },
 }
 
 
