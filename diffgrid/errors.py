@@ -5,6 +5,7 @@
         ├── BadInput       a value the user gave is not allowed (also a ValueError)
         ├── ModelError     weights cannot be found or loaded
         ├── StoreError     the cache directory cannot be used
+        ├── Busy           more was asked for than fits the queue
         └── Cancelled      somebody asked the work to stop
 
 Every message is one plain sentence that names the field, its value, what is allowed and what to do:
@@ -26,6 +27,10 @@ class ModelError(DiffgridError):
 
 class StoreError(DiffgridError):
     """A cache directory that cannot be used."""
+
+
+class Busy(DiffgridError):
+    """Too much is waiting already; nothing was started."""
 
 
 class Cancelled(DiffgridError):

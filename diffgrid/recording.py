@@ -4,12 +4,14 @@ Branches share: a branch starts with its parent's arrays up to the fork, and a p
 decoded once for all trajectories that contain its evaluation.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from diffgrid.frames import Frames
 from diffgrid.spec import Path, RunSpec, before
 from diffgrid.trajectories import PredictionType, Trajectory
 
@@ -80,7 +82,7 @@ class Recordings:
 
 
 class FrameBook:
-    """Encoded x̂0 pictures, by the evaluation that they come from."""
+    """Encoded pictures of x̂0 or x_t, each by the evaluation before which it was taken."""
 
     def __init__(self) -> None:
         self._pictures: dict[tuple[Path, int], bytes] = {}
@@ -92,10 +94,32 @@ class FrameBook:
     def put(self, path: Path, step: int, picture: bytes) -> None:
         self._pictures[before(path, step), step] = picture
 
-    def put_all(self, path: Path, frames: Frames) -> None:
-        for step, picture in enumerate(frames.x0):
+    def put_all(self, path: Path, pictures: Iterable[bytes]) -> None:
+        for step, picture in enumerate(pictures):
             self.put(path, step, picture)
 
     def of(self, path: Path, length: int) -> tuple[bytes, ...]:
         """The pictures of a whole trajectory of `length` steps, in order."""
         return tuple(self._pictures[before(path, step), step] for step in range(length))
+
+
+def pack(pictures: tuple[bytes, ...]) -> tuple[dict[str, Any], bytes]:
+    """Pictures as a JSON-ready header of lengths (bytes), and all of them end to end."""
+    return {"pictures": [len(picture) for picture in pictures]}, b"".join(pictures)
+
+
+def unpack(
+    header: Mapping[str, Any], payload: bytes | memoryview, count: int
+) -> tuple[bytes, ...] | None:
+    """Take back `count` pictures that `pack` was given; None where the header is another one's."""
+    lengths = header.get("pictures")
+    if not isinstance(lengths, list) or len(lengths) != count:
+        return None
+    if any(type(length) is not int or length < 1 for length in lengths):
+        return None
+    ends = list(accumulate(lengths))
+    if ends[-1] != len(payload):
+        return None
+    return tuple(
+        bytes(payload[end - length : end]) for length, end in zip(lengths, ends, strict=True)
+    )

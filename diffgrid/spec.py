@@ -243,7 +243,7 @@ class Grid:
         self.check(_HARD)
 
     def check(self, limits: Limits) -> None:
-        """Check the specification and the number of columns against tighter limits.
+        """Check the specification and the numbers of columns and cells against tighter limits.
 
         Raises:
             BadInput: a value is above its limit.
@@ -251,6 +251,11 @@ class Grid:
         self.spec.check(limits)
         for numbers in self.branches:
             _whole("columns", len(numbers), 1, limits.max_columns)
+        if (cells := sum(map(len, self.branches))) > limits.max_cells:
+            raise BadInput(
+                f"a grid of {cells:,} cells is too large: use at most {limits.max_cells:,}, with "
+                "fewer rows or columns."
+            )
 
     @property
     def cells(self) -> tuple[tuple[Path, ...], ...]:

@@ -498,7 +498,7 @@ def test_a_failure_inside_the_engine_is_one_line_without_a_traceback(
 
     monkeypatch.setattr(models, "load", fail)
     done = sh("grid", *options, "--out", tmp_path / "grid.png")
-    _is_refused(done, ["sampling failed: out of memory"])
+    _is_refused(done, ["model", "cannot be loaded: out of memory"])
     assert list(tmp_path.iterdir()) == []
 
 

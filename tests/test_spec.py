@@ -167,6 +167,9 @@ def test_tighter_limits_hold_where_the_server_is_public(monkeypatch: pytest.Monk
         grid.check(Limits.from_environment())
     with pytest.raises(BadInput, match="columns 9"):
         replace(grid, spec=SPEC).check(Limits.from_environment())
+    with pytest.raises(BadInput, match="a grid of 49 cells is too large: use at most 48"):
+        Grid.with_columns(SPEC, (), range(7), 7).check(Limits.from_environment())
+    assert Limits.from_environment().max_queue < Limits().max_queue
 
 
 # Keys
