@@ -10,6 +10,9 @@ its own). KEY is a trajectory's key; the rows are
 
 Every value is sealed (see `envelope`). A row that is damaged, or was planted, counts as a miss and
 is deleted. Sampling must go on without a cache: see `TrajectoryStore.warning`.
+
+What both caches miss may still be among the trajectories that ship with the package (see
+`shipped`). Those are read where they are; naming or saving one makes it a stored run.
 """
 
 import contextlib
@@ -30,6 +33,7 @@ import platformdirs
 from diffgrid.disk import Attendance, open_cache, sweep
 from diffgrid.envelope import seal, unseal
 from diffgrid.errors import BadInput, StoreError
+from diffgrid.shipped import Shipped
 from diffgrid.spec import Path, RunSpec, format_path, parse_path
 from diffgrid.spec import key as key_of
 from diffgrid.trajectories import Trajectory, from_bytes, to_bytes
@@ -56,6 +60,8 @@ class RunInfo:
     size: int  # bytes of its arrays
     saved: str | None  # the name it was saved under
     has_frames: bool
+    note: str = ""  # what its saver wrote beside the name
+    shipped: bool = False  # it came with the package, and was not stored here
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +109,18 @@ class TrajectoryStore:
     """
 
     def __init__(
-        self, directory: Directory, *, limit: int = 4 * GIB, saved_limit: int = 4 * GIB
+        self,
+        directory: Directory,
+        *,
+        limit: int = 4 * GIB,
+        saved_limit: int = 4 * GIB,
+        shipped: Shipped | None = None,
     ) -> None:
         self.directory = directory.absolute()
         self.limit = limit
         self.saved_limit = saved_limit
         self.warning: str | None = None
+        self._shipped = shipped
         self._quiet_until = -math.inf  # monotonic seconds
         with self._loudly():
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -118,10 +130,10 @@ class TrajectoryStore:
 
     @classmethod
     def default(cls) -> Self:
-        """The store in DIFFGRID_CACHE, or in the user's cache directory."""
+        """The store in DIFFGRID_CACHE, or in the user's cache directory, and what ships."""
         named = os.environ.get("DIFFGRID_CACHE") or platformdirs.user_cache_dir("diffgrid")
         try:
-            return cls(Directory(named).expanduser())
+            return cls(Directory(named).expanduser(), shipped=Shipped())
         except RuntimeError as error:  # ~somebody who has no home
             raise StoreError(
                 f"cache directory {named} cannot be found: give DIFFGRID_CACHE a plain path."
@@ -134,10 +146,14 @@ class TrajectoryStore:
 
     # What sampling needs: no failure of the disk gets out.
 
-    @_quietly
     def get(self, key: str) -> Trajectory | None:
-        """The finished trajectory, if it is stored."""
-        return self._get(key)
+        """The finished trajectory, if it is stored, or ships."""
+        return self._stored(key) or (self._shipped.get(key) if self._shipped else None)
+
+    def has(self, key: str) -> bool:
+        """Whether `get` would find something, unless it is damaged: no array is read."""
+        ships = self._shipped is not None and key in self._shipped.keys
+        return ships or bool(self._has(key))
 
     @_quietly
     def add(self, trajectory: Trajectory) -> None:
@@ -168,12 +184,13 @@ class TrajectoryStore:
         self._runs.set(f"{trajectory.key}/partial", to_bytes(trajectory))
         self._keep_to_quota()
 
-    @_quietly
     def get_frames(self, key: str, digest: str) -> tuple[dict[str, Any], memoryview] | None:
         """Header and payload of the trajectory's pictures, as the decoder `digest` drew them."""
-        row = _frames_row(key, digest)
-        frames = self._read(self._saved, row, _open_frames)
-        return frames or self._read(self._runs, row, _open_frames)
+        if frames := self._stored_frames(key, digest):
+            return frames
+        if self._shipped and self._shipped.decoder == digest:
+            return self._shipped.frames(key)
+        return None
 
     @_quietly
     def add_frames(
@@ -185,8 +202,8 @@ class TrajectoryStore:
 
     # What people ask for: failures are told.
 
-    def runs(self) -> list[RunInfo]:
-        """All stored trajectories, the newest first."""
+    def runs(self, shipped: bool = False) -> list[RunInfo]:
+        """All stored trajectories, the newest first; then, if asked for, those that ship."""
         found: dict[str, RunInfo] = {}
         with self._loudly():
             for cache in (self._runs, self._saved):  # a saved run is listed as saved
@@ -196,34 +213,51 @@ class TrajectoryStore:
                     for key in filter(_KEY.fullmatch, rows):
                         if info := self._info(cache, key):
                             found[key] = replace(info, has_frames=key in framed)
-        return sorted(found.values(), key=lambda info: info.created, reverse=True)
+        listed = sorted(found.values(), key=lambda info: info.created, reverse=True)
+        came_along = self._shipped.runs if shipped and self._shipped else []
+        return listed + [
+            RunInfo(key, spec, path, 0.0, size, None, has_frames=True, shipped=True)
+            for key, spec, path, size in came_along
+            if key not in found
+        ]
 
     def find(self, prefix: str) -> str:
-        """The one stored key that begins so; eight digits will do.
+        """The one stored key that begins so; eight digits will do. One that ships is stored first.
 
         Raises:
             BadInput: no stored key does, or several do.
         """
         with self._loudly():
             rows = {row for cache in (self._runs, self._saved) for row in _rows(cache)}
-        keys = [row for row in rows if _KEY.fullmatch(row) and prefix and row.startswith(prefix)]
+        known = rows | (self._shipped.keys if self._shipped else set())
+        keys = [row for row in known if _KEY.fullmatch(row) and prefix and row.startswith(prefix)]
         if len(keys) != 1:
             count = "several stored runs" if keys else "no stored run"
             hint = "give more of its digits" if keys else "`python -m diffgrid runs` lists them"
             raise BadInput(f"{count} has the key {prefix!r}: {hint}.")
+        if keys[0] not in rows:
+            with self._loudly():
+                self._unpack(keys[0])
         return keys[0]
 
-    def save(self, key: str, name: str) -> None:
+    def save(self, key: str, name: str, note: str | None = None) -> None:
         """Keep a stored trajectory and its frames for good; one that is saved gets the new name.
 
+        It gets the new note too, or keeps the one it has where `note` is None.
+
         Raises:
-            BadInput: no such trajectory is stored, or the name is empty or over 200 characters.
+            BadInput: no such trajectory is stored, the name is empty or over 200 characters, or the
+                note is over 2,000.
             StoreError: the quota of saved runs is used up.
         """
         if not 0 < len(name.strip()) <= 200:
             raise BadInput(f"name {name[:60]!r} is not allowed: use 1 to 200 characters.")
+        if note and len(note.strip()) > 2000:
+            raise BadInput(
+                f"a note of {len(note.strip()):,} characters is too long: use at most 2,000."
+            )
         with self._loudly():
-            trajectory = self._get(key)
+            trajectory = self._get(key) or self._unpack(key)
             info = self._info(self._home(key), key)
             if trajectory is None or info is None:
                 raise BadInput(f"no stored run has the key {key!r}: compute it before saving it.")
@@ -239,7 +273,28 @@ class TrajectoryStore:
             with self._saved.transact():
                 for row, value in copies.items():
                     self._saved.add(row, value)
-                self._saved.set(f"{key}/meta", _seal_meta(replace(info, saved=name.strip())))
+                note = info.note if note is None else note.strip()
+                info = replace(info, saved=name.strip(), note=note)
+                self._saved.set(f"{key}/meta", _seal_meta(info))
+
+    def is_saved(self, key: str) -> bool:
+        """Whether a trajectory is kept for good."""
+        with self._loudly():
+            return f"{key}/meta" in self._saved
+
+    def unsave(self, key: str) -> None:
+        """Keep a saved trajectory and its frames no longer than others."""
+        with self._loudly():
+            trajectory = self._read(self._saved, key, _open_finished)
+            rows = [r for r in _rows(self._saved) if r == key or r.startswith(f"{key}/")]
+            for row in rows if trajectory else ():
+                if not row.endswith("/meta") and (value := self._saved.get(row)) is not None:
+                    self._runs.add(row, value)
+            if trajectory:
+                _describe(self._runs, trajectory)
+            for row in rows:
+                self._saved.delete(row)
+            self._keep_to_quota()
 
     def remove(self, key: str) -> None:
         """Delete a trajectory, saved or not, and all that belongs to it."""
@@ -302,6 +357,30 @@ class TrajectoryStore:
             # Reading the meta row keeps it as young as its arrays, which would outlive it.
             if trajectory and self._read(self._runs, f"{key}/meta", _open_meta) is None:
                 _describe(self._runs, trajectory)
+        return trajectory
+
+    @_quietly
+    def _stored(self, key: str) -> Trajectory | None:
+        return self._get(key)
+
+    @_quietly
+    def _has(self, key: str) -> bool:
+        return key in self._saved or key in self._runs
+
+    @_quietly
+    def _stored_frames(self, key: str, digest: str) -> tuple[dict[str, Any], memoryview] | None:
+        row = _frames_row(key, digest)
+        frames = self._read(self._saved, row, _open_frames)
+        return frames or self._read(self._runs, row, _open_frames)
+
+    def _unpack(self, key: str) -> Trajectory | None:
+        """Store a trajectory that ships, and its frames, as if it had been sampled."""
+        if not (self._shipped and (trajectory := self._shipped.get(key))):
+            return None
+        self._runs.add(key, to_bytes(trajectory))
+        _describe(self._runs, trajectory)
+        if frames := self._shipped.frames(key):
+            self._runs.add(_frames_row(key, self._shipped.decoder), seal("frames", *frames))
         return trajectory
 
     def _home(self, key: str) -> diskcache.Cache:
@@ -388,6 +467,7 @@ def _seal_meta(info: RunInfo) -> bytes:
             "created": info.created,
             "size": info.size,
             "saved": info.saved,
+            "note": info.note,
         },
     )
 
@@ -403,8 +483,9 @@ def _open_meta(row: str, value: bytes) -> RunInfo:
             "saved": None | str() as saved,
         }:
             spec, forks, key = RunSpec.from_dict(specification), parse_path(path), row.split("/")[0]
-            if key_of(spec, forks) == key:
-                return RunInfo(key, spec, forks, created, size, saved, has_frames=False)
+            # Rows written before there were notes have none.
+            if key_of(spec, forks) == key and isinstance(note := header.get("note", ""), str):
+                return RunInfo(key, spec, forks, created, size, saved, has_frames=False, note=note)
     raise BadInput("the description belongs to another trajectory.")
 
 

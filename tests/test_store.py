@@ -114,6 +114,19 @@ def test_a_trajectory_is_written_once(opened: TrajectoryStore) -> None:
     assert same(opened.get(first.key), first)
 
 
+def test_the_store_has_what_was_finished_and_stored(opened: TrajectoryStore) -> None:
+    made, begun = trajectory(), trajectory(seed=8, steps=3)
+    opened.add(made)
+    opened.put_partial(begun)
+    assert opened.has(made.key)
+    assert not opened.has(begun.key)
+    opened.save(made.key, "kept")
+    opened.clear()
+    assert opened.has(made.key)
+    opened.remove(made.key)
+    assert not opened.has(made.key)
+
+
 def test_a_checkpoint_is_replaced_and_goes_with_the_finished_run(opened: TrajectoryStore) -> None:
     done = trajectory()
     for steps in (0, 2, 4):
@@ -213,6 +226,26 @@ def test_a_saved_run_outlives_the_cache(opened: TrajectoryStore) -> None:
     assert info == replace(before, saved="the green one")
     opened.save(run.key, "renamed")
     assert opened.runs() == [replace(info, saved="renamed")]
+
+
+def test_a_saved_run_has_a_note_until_another_takes_its_place(opened: TrajectoryStore) -> None:
+    run = trajectory()
+    opened.add(run)
+    notes = []
+    for note in (" eyes decided late\n", None, ""):
+        opened.save(run.key, "mine", note)
+        notes += [info.note for info in opened.runs()]
+    assert notes == ["eyes decided late", "eyes decided late", ""]
+    with pytest.raises(BadInput, match="2,001 characters is too long: use at most 2,000"):
+        opened.save(run.key, "mine", "x" * 2001)
+
+
+def test_a_run_saved_before_there_were_notes_has_an_empty_one(opened: TrajectoryStore) -> None:
+    run = trajectory()
+    opened.add(run)
+    header = {"specification": run.spec.to_dict(), "path": "trunk", "created": 1.0, "size": 9}
+    opened._runs.set(f"{run.key}/meta", seal("meta", {**header, "saved": None}))
+    assert [info.note for info in opened.runs()] == [""]
 
 
 def test_frames_drawn_after_saving_are_saved_too(opened: TrajectoryStore) -> None:
