@@ -1,0 +1,111 @@
+"""Trajectories side by side: matched by noise level, measured, and what was set differently.
+
+Step 5 of one run and step 5 of another mean nothing together: their schedulers may be at other
+noise levels there. log-SNR = log(ᾱ/(1-ᾱ)) is a scale they share (arXiv 2107.00630).
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffgrid.catalogue import scheduler_name
+from diffgrid.spec import Path, RunSpec, format_path
+from diffgrid.trajectories import Trajectory
+
+FARTHEST = 10.0  # log-SNR; a scheduler may start in pure noise, at minus infinity
+MOST_LEVELS = 64  # more along one axis cannot be told apart
+
+
+def log_snr(trajectory: Trajectory) -> NDArray[np.float64]:
+    """The noise level before each step, (n,): rising, and within ±`FARTHEST`."""
+    alpha_bar = trajectory.alpha_bar[: trajectory.steps]
+    with np.errstate(divide="ignore"):
+        levels: NDArray[np.float64] = np.log(alpha_bar) - np.log1p(-alpha_bar)
+    return levels.clip(-FARTHEST, FARTHEST)
+
+
+def thinned(count: int) -> list[int]:
+    """Indices of `count` things: all of them, or `MOST_LEVELS` evenly spread."""
+    return sorted({round(i) for i in np.linspace(0, count - 1, min(count, MOST_LEVELS))})
+
+
+@dataclass(frozen=True, eq=False)
+class Distance:
+    """How far two trajectories are apart, in units of their latents."""
+
+    levels: NDArray[np.float64]  # (m,), log-SNR; rising, and reached by both
+    rms: NDArray[np.float64]  # (m,), between their x̂0
+    final: float  # RMS between their final samples
+
+
+def distance(one: Trajectory, other: Trajectory) -> Distance | None:
+    """The RMS difference of x̂0 at equal noise levels; None where the latents' shapes differ.
+
+    Between its own steps a trajectory's x̂0 is interpolated in log-SNR: taking the nearest step
+    would draw a distance where two runs only step differently.
+    """
+    if one.latents.shape[1:] != other.latents.shape[1:]:
+        return None
+    own, others = log_snr(one), log_snr(other)
+    low, high = max(own[0], others[0]), min(own[-1], others[-1])
+    levels = np.union1d(own, others)
+    levels = levels[(levels >= low) & (levels <= high)]
+    levels = levels[thinned(len(levels))] if len(levels) else levels
+    rms = [_rms(_at(level, own, one), _at(level, others, other)) for level in levels]
+    return Distance(levels, np.array(rms), _rms(one.latents[-1], other.latents[-1]))
+
+
+def _at(level: float, levels: NDArray[np.float64], run: Trajectory) -> NDArray[np.float32]:
+    """x̂0 at a noise level within the run's own, (C, H, W)."""
+    after = int(np.searchsorted(levels, level))
+    later: NDArray[np.float32] = run.pred_original_sample[after]
+    if levels[after] == level:
+        return later
+    earlier: NDArray[np.float32] = run.pred_original_sample[after - 1]
+    share = np.float32((level - levels[after - 1]) / (levels[after] - levels[after - 1]))
+    return earlier + share * (later - earlier)
+
+
+def _rms(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    return float(np.sqrt(np.mean((one.astype(np.float64) - other) ** 2)))
+
+
+def settings(spec: RunSpec, path: Path) -> dict[str, str]:
+    """What decides a trajectory, in words and by name."""
+    return {
+        "path": format_path(path),
+        "prompt": spec.prompt,
+        "negative prompt": spec.negative_prompt,
+        "seed": str(spec.seed),
+        "scheduler": scheduler_name(spec),
+        "steps": str(spec.num_inference_steps),
+        "eta": "" if spec.eta is None else f"{spec.eta:g}",
+        "guidance": f"{spec.guidance_scale:g}",
+        "size": f"{spec.width} x {spec.height} px",
+        "model": spec.model,
+        "weights": spec.digest[:8],
+        "dtype": spec.dtype,
+    }
+
+
+def differing(runs: Sequence[tuple[RunSpec, Path]]) -> dict[str, tuple[str, ...]]:
+    """The settings in which these runs are not all equal: by name, a value a run.
+
+    The scheduler's own configuration is told only where all have the same scheduler.
+    """
+    tables = [settings(spec, path) for spec, path in runs]
+    if len({table["scheduler"] for table in tables}) == 1:
+        configs = [json.loads(spec.scheduler_config) for spec, _ in runs]
+        names = sorted({name for config in configs for name in config})
+        for table, config in zip(tables, configs, strict=True):
+            table.update({name: _short(config.get(name)) for name in names})
+    names = [name for name in tables[0] if len({table[name] for table in tables}) > 1]
+    return {name: tuple(table[name] for table in tables) for name in names}
+
+
+def _short(value: object) -> str:
+    text = "" if value is None else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

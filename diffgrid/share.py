@@ -1,0 +1,295 @@
+"""What somebody looks at, and its way into an address and back: untrusted input ends here.
+
+>>> view = from_query({"prompt": "a red monster", "steps": "10", "rows": "1,4:0.7.2"})
+>>> view.rows
+((1, (0, 1, 2, 3)), (4, (0, 7, 2)))
+"""
+
+import re
+import shlex
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
+
+from diffgrid.catalogue import BUNDLED, SEED, find_scheduler, models, specify
+from diffgrid.errors import BadInput
+from diffgrid.limits import Limits
+from diffgrid.spec import Grid, Path, RunSpec, default_rows, format_path, parse_path
+
+COLUMNS = 4
+SHARES = (0.04, 0.2, 0.4, 0.64, 0.1, 0.3, 0.52, 0.8)  # of the way: where the first eight rows fork
+
+Rows = tuple[tuple[int, tuple[int, ...]], ...]  # (step, its branches)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A grid as people ask for it: run options by their keyword names, rows, and the path in view.
+
+    Every change makes another view; none of them checks limits, `grid` does.
+    """
+
+    model: str
+    prompt: str
+    negative_prompt: str
+    seed: int
+    scheduler: str | None  # None is the model's own
+    steps: int
+    guidance: float
+    eta: float | None  # None where the scheduler takes none
+    height: int | None  # None is what the model was trained for
+    width: int | None
+    rows: Rows
+    path: Path = ()
+
+    @classmethod
+    def default(cls, model: str = BUNDLED[0]) -> Self:
+        """What a model shows when nobody chose anything."""
+        spec = specify(model=model)
+        return cls(
+            model=model,
+            prompt=spec.prompt,
+            negative_prompt="",
+            seed=SEED,
+            scheduler=None,
+            steps=spec.num_inference_steps,
+            guidance=spec.guidance_scale,
+            eta=spec.eta,
+            height=None,
+            width=None,
+            rows=_with_columns(default_rows(spec.length), COLUMNS),
+        )
+
+    @property
+    def spec(self) -> RunSpec:
+        """The full specification.
+
+        Raises:
+            BadInput: an option is unknown or out of range, or does not go with the others.
+        """
+        return specify(**{name: getattr(self, name) for name in OPTIONS})
+
+    def grid(self, limits: Limits | None = None) -> Grid:
+        """The grid it asks for.
+
+        Raises:
+            BadInput: an option or a row is not allowed, or above the limits.
+        """
+        steps, branches = tuple(zip(*self.rows, strict=True)) or ((), ())
+        grid = Grid(self.spec, self.path, steps, branches)
+        grid.check(limits or Limits.from_environment())
+        return grid
+
+    @property
+    def columns(self) -> int:
+        """Cells in the widest row."""
+        return max((len(branches) for _, branches in self.rows), default=COLUMNS)
+
+    # Another run: it begins at its own trunk.
+
+    def with_options(self, **changes: Any) -> "View":
+        """Other options; rows keep their share of the way, the path is the trunk."""
+        changed = replace(self, **changes, path=())
+        if changed.scheduler != self.scheduler and "eta" not in changes:
+            changed = replace(changed, eta=_own_eta(changed))
+        if changed.steps != self.steps:
+            default = _with_columns(default_rows(self.steps), self.columns)
+            if self.rows == default:
+                rows = _with_columns(default_rows(changed.steps), self.columns)
+            else:
+                rows = _stretched(self.rows, self.steps, changed.steps)
+            changed = replace(changed, rows=rows)
+        return changed
+
+    def with_shape(self, rows: int, columns: int) -> "View":
+        """So many rows, spread anew, of so many columns."""
+        last = self.steps - 2
+        steps = {min(last, round(self.steps * share)) for share in SHARES[:rows]}
+        spare = (step for step in range(last + 1) if step not in steps)
+        while len(steps) < min(rows, last + 1):
+            steps.add(next(spare))
+        return replace(self, rows=_with_columns(sorted(steps), columns))
+
+    def with_steps(self, steps: Iterable[int]) -> "View":
+        """Rows at these steps."""
+        return replace(self, rows=_with_columns(steps, self.columns))
+
+    # The same run, seen otherwise: what was sampled stays.
+
+    def follow(self, path: Path) -> "View":
+        """Another trajectory becomes the trunk in view."""
+        return replace(self, path=path)
+
+    def reroll_row(self, step: int) -> "View":
+        """Fresh branches for one row."""
+        return self._with_row(step, lambda old: tuple(range(_fresh(old), _fresh(old) + len(old))))
+
+    def reroll_cell(self, step: int, branch: int) -> "View":
+        """A fresh branch in one cell."""
+        return self._with_row(
+            step, lambda old: tuple(_fresh(old) if j == branch else j for j in old)
+        )
+
+    def add_row(self, step: int) -> "View":
+        """One more row; a step that has one stays as it is."""
+        if step in dict(self.rows):
+            return self
+        added = (step, tuple(range(self.columns)))
+        return replace(self, rows=tuple(sorted((*self.rows, added))))
+
+    def drop_row(self, step: int) -> "View":
+        """One row less; the last one stays."""
+        left = tuple(row for row in self.rows if row[0] != step)
+        return replace(self, rows=left or self.rows)
+
+    def add_column(self) -> "View":
+        """One more branch in every row."""
+        return replace(self, rows=tuple((step, (*js, _fresh(js))) for step, js in self.rows))
+
+    def drop_column(self) -> "View":
+        """One branch less in every row; the last one stays."""
+        return replace(self, rows=tuple((step, js[:-1] or js) for step, js in self.rows))
+
+    def _with_row(self, step: int, change: Callable[[tuple[int, ...]], tuple[int, ...]]) -> "View":
+        return replace(
+            self, rows=tuple((k, change(js) if k == step else js) for k, js in self.rows)
+        )
+
+
+OPTIONS = tuple(field.name for field in fields(View) if field.name not in ("rows", "path"))
+
+
+def to_query(view: View) -> dict[str, str]:
+    """The address's keys; none for the default view, or else all that decides this one.
+
+    Defaults are written out too: they may be others in a later version.
+    """
+    if view == View.default():
+        return {}
+    options = {name: getattr(view, name) for name in OPTIONS}
+    query = {name: _text(value) for name, value in options.items() if value not in (None, "")}
+    # An empty prompt is a choice, and not the default.
+    query |= {"prompt": view.prompt, "rows": _format_rows(view), "columns": str(view.columns)}
+    if view.path:
+        query["path"] = format_path(view.path)
+    return query
+
+
+def from_query(query: Mapping[str, str]) -> View:
+    """The view that an address asks for; keys it does not know are left alone.
+
+    Raises:
+        BadInput: a value is malformed, not allowed, or above this server's limits.
+    """
+    model = query.get("model", BUNDLED[0])
+    if model not in (known := [model.name for model in models()]):
+        raise BadInput(f"model {model[:60]!r} is not known here: use {', '.join(known)}.")
+    view = View.default(model)
+    options: dict[str, Any] = {
+        name: READERS[name](name, query[name])
+        for name in OPTIONS
+        if name in query and name != "model"
+    }
+    view = view.with_options(**options)
+    columns = _whole("columns", query["columns"]) if "columns" in query else COLUMNS
+    if "rows" in query or "columns" in query:
+        most = Limits.from_environment().max_columns
+        if not 1 <= columns <= most:
+            raise BadInput(f"columns {columns} is not allowed: use 1 to {most}.")
+        view = replace(view, rows=_with_columns([step for step, _ in view.rows], columns))
+    if "rows" in query:
+        view = replace(view, rows=_parse_rows(query["rows"], columns))
+    view = view.follow(parse_path(query.get("path", "trunk")))
+    view.grid()  # all that is out of range is told here
+    return view
+
+
+def command(view: View, path: Path) -> str:
+    """The command line that makes one trajectory's strip."""
+    words = ["python", "-m", "diffgrid", "strip"]
+    for name in OPTIONS:
+        value = getattr(view, name)
+        if value not in (None, "") or name == "prompt":
+            words += [f"--{name.replace('_', '-')}", _text(value)]
+    if path:
+        words += ["--path", format_path(path)]
+    return shlex.join([*words, "--out", f"{format_path(path).replace('/', '-')}.png"])
+
+
+def _with_columns(steps: Iterable[int], columns: int) -> Rows:
+    return tuple((step, tuple(range(columns))) for step in steps)
+
+
+def _stretched(rows: Rows, old: int, new: int) -> Rows:
+    moved = {min(new - 2, round(step * new / old)): branches for step, branches in rows}
+    return tuple(sorted((step, branches) for step, branches in moved.items() if step >= 0))
+
+
+def _fresh(branches: tuple[int, ...]) -> int:
+    return max(branches) + 1
+
+
+def _own_eta(view: View) -> float | None:
+    """The model's eta, where the scheduler takes one."""
+    return specify(model=view.model, scheduler=view.scheduler, steps=1).eta
+
+
+def _text(value: Any) -> str:
+    return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
+
+
+def _format_rows(view: View) -> str:
+    plain = tuple(range(view.columns))
+    return ",".join(
+        str(step) if branches == plain else f"{step}:{'.'.join(map(str, branches))}"
+        for step, branches in view.rows
+    )
+
+
+def _parse_rows(text: str, columns: int) -> Rows:
+    if len(text) > 20_000 or not re.fullmatch(
+        r"(\d{1,9}(:\d{1,9}(\.\d{1,9})*)?(,|$))*", text, re.A
+    ):
+        raise BadInput(
+            f"rows {text[:60]!r} are not allowed: write steps, and a row's branches after a colon, "
+            "such as 1,5:0.1.7.3,10."
+        )
+    rows = []
+    for part in filter(None, text.split(",")):
+        step, _, numbers = part.partition(":")
+        branches = tuple(map(int, numbers.split("."))) if numbers else tuple(range(columns))
+        rows.append((int(step), branches))
+    return tuple(rows)
+
+
+def _whole(name: str, text: str) -> int:
+    if not re.fullmatch(r"-?[0-9]{1,19}", text):
+        raise BadInput(f"{name} {text[:60]!r} is not allowed: use a whole number.")
+    return int(text)
+
+
+def _number(name: str, text: str) -> float:
+    if not re.fullmatch(r"-?[0-9]{1,20}(\.[0-9]{1,20})?(e[+-]?[0-9]{1,3})?", text):
+        raise BadInput(f"{name} {text[:60]!r} is not allowed: use a number.")
+    return float(text)
+
+
+def _words(name: str, text: str) -> str:
+    return text
+
+
+def _scheduler(name: str, text: str) -> str:
+    return find_scheduler(text).name
+
+
+READERS: dict[str, Callable[[str, str], Any]] = {
+    "prompt": _words,
+    "negative_prompt": _words,
+    "seed": _whole,
+    "scheduler": _scheduler,
+    "steps": _whole,
+    "guidance": _number,
+    "eta": _number,
+    "height": _whole,
+    "width": _whole,
+}
