@@ -1,64 +1,103 @@
 """The branching grid: a prompt's trunk, and the paths it did not take."""
 
+from functools import partial
+from urllib.parse import urlencode
+
 import streamlit as st
 
-from diffgrid.engine import Job, Snapshot
-from diffgrid.errors import DiffgridError
-from diffgrid.spec import Grid
-from diffgrid.ui.desk import Desk, desk
-from diffgrid.ui.form import run_form
-from diffgrid.ui.tree import CSS, draw_tree, draw_trunk
-from diffgrid.ui.words import cost, plain, progress
+from diffgrid.engine import Snapshot
+from diffgrid.share import command, to_query
+from diffgrid.ui.acts import act
+from diffgrid.ui.board import board
+from diffgrid.ui.desk import SECONDS_TO_ANSWER, Desk, desk, engine
+from diffgrid.ui.experiments import experiments
+from diffgrid.ui.present import present
+from diffgrid.ui.shell import page_file, through_the_entry
+from diffgrid.ui.words import plain, seconds
 
 SECONDS_BETWEEN_LOOKS = 0.5
+WELCOMED = {"welcomed": True}
 
 
-def show(mine: Desk, grid: Grid, job: Job, running: bool) -> None:
-    """The grid, as far as it is."""
-    snapshot = job.snapshot()
-    if running and snapshot.ended:
-        st.rerun()  # the whole page, which then stops looking
-    trunk = mine.trunk()
-    with st.container(horizontal=True, vertical_alignment="center"):
-        show_state(mine, job, snapshot)
-    # One piece of markup: the trunk's line runs through all of it.
-    st.html(draw_tree(grid, snapshot.paths, trunk) + draw_trunk(grid, snapshot.paths, trunk))
+def show(mine: Desk, running: bool, told: str | None) -> None:
+    """The grid, as far as it is: again while a job runs, and after every touch."""
+    if mine.next:
+        page, query = mine.next
+        mine.next = None
+        st.switch_page(page_file(page), query_params=query)
+    if mine.job and not running:
+        mine.job.wait(SECONDS_TO_ANSWER)  # what is cached is answered at once
+    if mine.running != running or mine.error != told or mine.sharing:
+        st.rerun()  # the whole page, which then looks again, or no longer
+    mine.sign()
+    if mine.job:
+        tell(mine.job.snapshot())
+    board(data=present(mine), on_act=partial(act_on, mine))
 
 
-def show_state(mine: Desk, job: Job, snapshot: Snapshot) -> None:
-    """How far the job is or what it cost, and the button that goes with it."""
+def tell(snapshot: Snapshot) -> None:
+    """What went wrong, in its own words."""
     if snapshot.warning:
         st.warning(plain(snapshot.warning))
     if snapshot.state == "failed":
         st.error(plain(str(snapshot.error)))
-    elif snapshot.state == "cancelled":
-        st.caption("Stopped. What was computed is kept: Sample goes on from there.")
-    elif snapshot.state == "done":
-        st.caption(cost(snapshot))
-        st.download_button(
-            "Download",
-            mine.picture,
-            file_name="grid.png",
-            mime="image/png",
-            icon=":material/download:",
-            on_click="ignore",
+
+
+def act_on(mine: Desk) -> None:
+    act(mine, st.session_state["board"].act)
+
+
+def welcome() -> None:
+    """What am I looking at? Until somebody has read it."""
+    text, button = st.columns([0.9, 0.1], vertical_alignment="center")
+    text.caption(
+        "A diffusion model turns noise into a picture step by step, and each step rolls dice. The "
+        "trunk on the left is one such run; each row leaves it at one step, by other dice. "
+        "**Hover** a cell and it plays, **click** it and it becomes the trunk."
+    )
+    button.button("Got it", type="tertiary", on_click=st.session_state.update, args=(WELCOMED,))
+
+
+def offer(mine: Desk) -> None:
+    """What would take long is sampled only when somebody says so."""
+    if mine.offer is None:
+        return
+    with st.container(horizontal=True, vertical_alignment="center", border=True):
+        st.markdown(
+            f"This grid takes {mine.offer.evaluations:,} evaluations, about "
+            f"**{seconds(mine.offer.seconds)}** here."
         )
-    else:
-        st.progress(snapshot.sampled / max(1, snapshot.to_sample), progress(snapshot))
-        st.button("Cancel", on_click=job.cancel)
+        st.button("Sample", type="primary", on_click=mine.accept, args=(mine.offer.view,))
+        if smaller := mine.smaller():
+            label = f"Smaller: {smaller.steps} steps, {len(smaller.rows)} × {smaller.columns}"
+            st.button(label, on_click=mine.accept, args=(smaller,))
 
 
-st.html(CSS)
-st.title("Branching grid", anchor=False)
-st.caption("The trunk runs down the left; each row leaves it at that step.")
+@st.dialog("Share this grid")
+def share(mine: Desk) -> None:
+    """The address rebuilds it anywhere."""
+    mine.sharing = False
+    st.caption("Whoever opens this address sees the same grid, sampled anew where it must be.")
+    query = urlencode(to_query(mine.view))
+    st.code(f"{str(st.context.url).partition('?')[0]}?{query}", language=None, wrap_lines=True)
+    st.caption("The trajectory in view, from a command line:")
+    st.code(command(mine.view, mine.view.path), language="bash", wrap_lines=True)
 
-asked, sent = run_form()
+
+through_the_entry(__file__)
 mine = desk()
-try:
-    mine.ask(asked.grid(), again=sent)
-except DiffgridError as error:
-    st.error(plain(str(error)))
-if mine.grid and mine.job:
-    running = not mine.job.snapshot().ended
-    look_again = SECONDS_BETWEEN_LOOKS if running else None
-    st.fragment(show, run_every=look_again)(mine, mine.grid, mine.job, running)
+mine.open()
+st.title("Branching grid", anchor=False)
+if st.session_state.get("welcomed"):
+    st.caption("Hover a cell and it plays; click it and it becomes the trunk.")
+else:
+    welcome()
+if mine.error:
+    st.error(plain(mine.error))
+offer(mine)
+if mine.sharing:
+    share(mine)
+look_again = SECONDS_BETWEEN_LOOKS if mine.running else None
+st.fragment(show, run_every=look_again)(mine, mine.running, mine.error)
+experiments()
+engine().warm(mine.view.spec)

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from PIL import Image
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    Locator,
+    Page,
+    expect,
+    sync_playwright,
+)
 
 pytestmark = pytest.mark.browser
 
@@ -24,10 +31,12 @@ ROOT = Path(__file__).parents[1]
 PATIENCE = 240_000  # ms; machines that run tests are often busy
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+expect.set_options(timeout=PATIENCE)
+
+
+@contextmanager
+def server(folder: Path) -> Iterator[str]:
     """A fresh server with an empty cache; nobody has visited it yet."""
-    folder = tmp_path_factory.mktemp("server")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -36,84 +45,208 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     log = folder / "server.log"
     environment = {**os.environ, "DIFFGRID_CACHE": str(folder / "cache")}
     with log.open("wb") as output:
-        server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
+        running = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
     try:
         for _ in range(300):
             try:
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=5).close()
                 break
             except OSError:
-                assert server.poll() is None, log.read_text()
+                assert running.poll() is None, log.read_text()
                 time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}/"
+        yield f"http://127.0.0.1:{port}"
     finally:
-        server.kill()  # the store takes no harm, and a busy machine is slow to end politely
-        server.wait()
+        running.kill()  # the store takes no harm, and a busy machine is slow to end politely
+        running.wait()
     assert "Traceback" not in log.read_text()
 
 
-@pytest.fixture
-def page() -> Iterator[Page]:
-    """A tab 1280 px wide."""
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with server(tmp_path_factory.mktemp("server")) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"),
             args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
         )
-        yield browser.new_page(viewport={"width": 1280, "height": 900})
+        yield browser
         browser.close()
 
 
-def test_a_visitor_gets_a_grid_and_takes_its_picture_home(
-    address: str, page: Page, tmp_path: Path
-) -> None:
+@pytest.fixture
+def visit(chromium: Browser) -> Iterator[Callable[..., Page]]:
+    """Opens tabs of visitors who do not know each other; no tab may fail or ask strangers."""
     faults: list[str] = []
-    strangers: list[str] = []
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on(
-        "request",
-        lambda request: (
-            strangers.append(request.url)
-            if urlsplit(request.url).hostname not in ("127.0.0.1", None)
-            else None
-        ),
-    )
-    page.set_default_timeout(PATIENCE)
-    page.goto(address)
+    contexts: list[BrowserContext] = []
 
-    # The default grid begins at once; a smaller one takes its place.
-    expect(page.get_by_role("heading", level=1)).to_have_text("Branching grid", timeout=PATIENCE)
-    grid = page.get_by_role("grid", name="Branching grid")
-    expect(grid.get_by_role("gridcell")).to_have_count(16, timeout=PATIENCE)
-    page.get_by_label("Steps").fill("3")
-    page.get_by_label("Columns").fill("1")
-    page.get_by_role("button", name="Sample").click()
-    expect(grid.get_by_role("gridcell")).to_have_count(2, timeout=PATIENCE)  # steps 0 and 1
+    def visit(address: str, width: int = 1280, height: int = 900) -> Page:
+        contexts.append(chromium.new_context(viewport={"width": width, "height": height}))
+        page = contexts[-1].new_page()
+        page.set_default_timeout(PATIENCE)
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("request", lambda request: faults.extend(stranger(request.url)))
+        page.goto(address)
+        return page
 
-    button = page.get_by_role("button", name="Download")
-    button.wait_for()
-    pictures = page.locator(".stMain img")
-    widths = pictures.evaluate_all("images => images.map(image => image.naturalWidth)")
-    assert len(widths) == 2 + 2 + 1 + 3  # cells, nodes, the trunk, its strip
-    assert set(widths) == {128}
-    expect(page.get_by_role("heading", level=1)).to_have_count(1)
-
-    with page.expect_download() as download:
-        button.click()
-    saved = tmp_path / "grid.png"
-    download.value.save_as(saved)
-    with Image.open(saved) as picture:
-        recipe = json.loads(picture.info["diffgrid"])
-    assert (recipe["seed"], recipe["num_inference_steps"], len(recipe["rows"])) == (7, 3, 2)
+    yield visit
+    for context in contexts:
+        context.close()
     assert not faults
-    assert not strangers
+
+
+def stranger(url: str) -> list[str]:
+    return [] if urlsplit(url).hostname in ("127.0.0.1", None) else [url]
+
+
+def painted(page: Page, path: str, cells: int = 16) -> None:
+    """Wait until this path is the trunk, and so many cells are finished and drawn."""
+    page.locator(f".board[data-painted='{path} {cells}']").wait_for()
+
+
+def cell(page: Page, path: str) -> Locator:
+    return page.get_by_role("gridcell", name=f"branch {path} ")
+
+
+def pixels(canvas: Locator) -> str:
+    taken: str = canvas.evaluate("canvas => canvas.toDataURL()")
+    return taken
+
+
+def test_the_journey(address: str, visit: Callable[..., Page]) -> None:
+    page = visit(address)
+    heading = page.get_by_role("heading", level=1)
+
+    # The grid that ships: whole at once, and no model was loaded for it.
+    grid = page.get_by_role("grid", name="Branching grid")
+    painted(page, "trunk")
+    expect(heading).to_have_text("Branching grid")
+    expect(grid.get_by_role("gridcell")).to_have_count(16)
+    cost = page.locator(".board .cost")
+    expect(cost).to_contain_text("281 evaluations, all reused")
+
+    # A cell that is hovered plays, in its own place and in the trunk's.
+    portrait = page.locator(".portrait canvas")
+    before = pixels(portrait)
+    cell(page, "1.1").hover()
+    page.locator(".board[data-playing='1.1']").wait_for()
+    shown = {pixels(cell(page, "1.1").locator("canvas")) for _ in range(20)}
+    assert len(shown) > 1
+    assert pixels(portrait) != before
+    page.mouse.move(5, 5)
+    page.locator(".board:not([data-playing])").wait_for()
+    assert pixels(portrait) == before
+
+    # A click makes it the trunk; what ships holds that grid too.
+    final = pixels(cell(page, "5.2").locator("canvas"))
+    cell(page, "5.2").click()
+    painted(page, "5.2")
+    assert pixels(portrait) == final
+    expect(cost).to_contain_text("all reused")
+    expect(page).to_have_url(re.compile(r"[?&]path=5\.2"))
+    page.get_by_role("button", name="Undo").click()
+    painted(page, "trunk")
+    expect(page).to_have_url(f"{address}/")
+    page.go_back()
+    painted(page, "5.2")
+    page.go_forward()
+    painted(page, "trunk")
+
+    # Another prompt is sampled at once; it can be stopped, and goes on where it was.
+    page.get_by_label("Prompt", exact=True).fill("a green monster")
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name="Go on").click()
+    painted(page, "trunk")
+    expect(page.locator(".board .prompt")).to_have_text("“a green monster”")
+
+    # Only what is missing is evaluated: four cells of the last row, eight steps each.
+    cell(page, "10.1").click()
+    painted(page, "10.1")
+    expect(cost).to_contain_text("281 evaluations, 249 reused")
+
+    # A reload is a new session, and shows the same.
+    here, picture = page.url, pixels(portrait)
+    page.reload()
+    painted(page, "10.1")
+    assert page.url == here
+    assert pixels(portrait) == picture
+    expect(cost).to_contain_text("all reused")
+
+
+def test_the_keyboard_alone_can_go_the_way(address: str, visit: Callable[..., Page]) -> None:
+    page = visit(address)
+    painted(page, "trunk")
+    cell(page, "1.0").focus()
+    for key in ("ArrowDown", "ArrowRight", "ArrowRight"):
+        page.keyboard.press(key)
+    expect(cell(page, "5.2")).to_be_focused()
+    page.keyboard.press("Enter")
+    painted(page, "5.2")
+    page.get_by_role("button", name="Undo").focus()
+    page.keyboard.press("Enter")
+    painted(page, "trunk")
+    cell(page, "1.3").focus()
+    page.keyboard.press("e")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+def test_two_visitors_see_their_own(address: str, visit: Callable[..., Page]) -> None:
+    one, other = visit(address), visit(f"{address}/?path=1.2")
+    painted(one, "trunk")
+    painted(other, "1.2")
+    cell(one, "5.0").click()
+    painted(one, "5.0")
+    expect(other.locator(".crumbs b")).to_have_text("1.2")
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-def test_nothing_is_wider_than_the_window(address: str, page: Page, width: int) -> None:
-    page.set_viewport_size({"width": width, "height": 844})
-    page.goto(address)
-    page.locator(".dg-strip").wait_for(timeout=PATIENCE)
+def test_nothing_is_wider_than_the_window(
+    address: str, visit: Callable[..., Page], width: int
+) -> None:
+    page = visit(address, width, 844)
+    painted(page, "trunk")
     main = page.get_by_test_id("stMain")
     assert main.evaluate("element => element.scrollWidth - element.clientWidth") == 0
-    assert page.locator(".dg-tree").evaluate("e => e.getBoundingClientRect().right") <= width
+    assert page.locator(".board").evaluate("e => e.getBoundingClientRect().right") <= width
+
+
+def test_a_tap_plays_and_a_second_tap_follows(address: str, chromium: Browser) -> None:
+    phone = chromium.new_context(
+        viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True
+    )
+    page = phone.new_page()
+    page.set_default_timeout(PATIENCE)
+    page.goto(address)
+    painted(page, "trunk")
+    cell(page, "5.2").tap()
+    page.locator(".board[data-playing='5.2']").wait_for()
+    cell(page, "5.2").tap()
+    painted(page, "5.2")
+    phone.close()
+
+
+@pytest.mark.parametrize(
+    ("page_name", "title"), [("strip", "Trajectory strip"), ("compare", "Compare runs")]
+)
+def test_a_cold_servers_first_visit_may_be_to_any_page(
+    tmp_path: Path, visit: Callable[..., Page], page_name: str, title: str
+) -> None:
+    with server(tmp_path) as address:
+        page = visit(f"{address}/{page_name}")
+        expect(page.get_by_role("heading", level=1)).to_have_text(title)
+        links = page.get_by_test_id("stSidebar").get_by_role("link")
+        expect(links).to_have_text(["Branching grid", "Trajectory strip", "Compare runs"])
+        expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+def test_a_hostile_address_is_one_sentence(address: str, visit: Callable[..., Page]) -> None:
+    page = visit(f"{address}/?rows=<script>alert(1)</script>&path=../../etc")
+    painted(page, "trunk")
+    expect(page.get_by_test_id("stAlert")).to_contain_text("are not allowed")

@@ -36,6 +36,7 @@ def allow(modules: str = "", libraries: str = "", lazily: str = "") -> Allowed:
 BASE = "errors limits spec"  # the words everybody speaks; stdlib only
 STORED = f"{BASE} catalogue trajectories store"
 ALL = f"{STORED} frames engine api"
+SHOWN = f"{ALL} animations compare share"  # what the pages draw from
 
 # A name ending in `.*` stands for a folder whose files may import each other.
 TABLE = {
@@ -46,10 +47,14 @@ TABLE = {
     "diffgrid.envelope": allow(BASE),
     "diffgrid.disk": allow(BASE, "diskcache"),
     "diffgrid.trajectories": allow(f"{BASE} envelope", "numpy safetensors"),
-    "diffgrid.store": allow(f"{BASE} disk envelope trajectories", "diskcache platformdirs"),
+    "diffgrid.shipped": allow(f"{BASE} trajectories frames", "numpy safetensors"),
+    "diffgrid.store": allow(f"{BASE} disk envelope trajectories shipped", "diskcache platformdirs"),
+    "diffgrid.share": allow(f"{BASE} catalogue"),
+    "diffgrid.compare": allow(f"{BASE} catalogue trajectories", "numpy"),
+    "diffgrid.animations": allow(BASE, "PIL"),
     "diffgrid.frames": allow(f"{BASE} envelope trajectories", "numpy PIL"),
     "diffgrid.sheets": allow(BASE, "numpy PIL"),
-    "diffgrid.recording": allow(f"{BASE} trajectories frames", "numpy"),
+    "diffgrid.recording": allow(f"{BASE} trajectories", "numpy"),
     "diffgrid.torch_side": allow(),
     "diffgrid.torch_side.cores": allow("", "torch"),
     "diffgrid.torch_side.kernels": allow(BASE, "torch diffusers"),
@@ -62,22 +67,24 @@ TABLE = {
     "diffgrid.torch_side.sampler": allow(
         f"{BASE} trajectories torch_side.families torch_side.kernels", "torch numpy"
     ),
-    "diffgrid.engine": allow(
-        f"{STORED} frames recording",
+    "diffgrid.computation": allow(
+        f"{BASE} trajectories store frames recording",
         "numpy",
         lazily=" ".join(
-            f"torch_side.{name}" for name in ("families", "models", "preview", "probes", "sampler")
+            f"torch_side.{name}" for name in ("families", "models", "preview", "sampler")
         ),
     ),
+    "diffgrid.engine": allow(f"{STORED} frames computation", lazily="torch_side.models"),
     "diffgrid.api": allow(f"{STORED} frames sheets engine", "numpy pandas PIL"),
     "diffgrid.cli": allow(ALL, "tqdm"),
     "diffgrid": allow("errors spec trajectories api"),
     "diffgrid.__main__": allow("cli"),
-    "diffgrid.ui.*": allow(ALL, "streamlit numpy PIL"),
-    "pages.*": allow(f"{ALL} ui.*", "streamlit pandas"),
-    "streamlit_app": allow(f"{ALL} ui.*", "streamlit"),
+    "diffgrid.ui.*": allow(SHOWN, "streamlit numpy PIL"),
+    "pages.*": allow(f"{SHOWN} ui.*", "streamlit pandas"),
+    "streamlit_app": allow(f"{SHOWN} ui.*", "streamlit"),
+    "cloud.*": allow(),
     "training.*": allow(
-        f"{BASE} torch_side.probes",
+        f"{BASE} catalogue engine shipped store torch_side.probes",
         "torch diffusers transformers tokenizers safetensors numpy PIL tqdm",
     ),
     "benchmarks.*": allow(
@@ -85,7 +92,7 @@ TABLE = {
     ),
 }
 
-OURS = {"diffgrid", "pages", "training", "benchmarks", "streamlit_app", "tests"}
+OURS = {"diffgrid", "pages", "cloud", "training", "benchmarks", "streamlit_app", "tests"}
 
 
 def module_name(file: Path) -> str:
@@ -96,7 +103,7 @@ def module_name(file: Path) -> str:
 
 def sources() -> dict[str, Path]:
     """Every module the table speaks of: the product and its workshops, not the tests."""
-    folders = [ROOT / name for name in ("diffgrid", "pages", "training", "benchmarks")]
+    folders = [ROOT / name for name in ("diffgrid", "pages", "cloud", "training", "benchmarks")]
     files = [ROOT / "streamlit_app.py", *(file for each in folders for file in each.rglob("*.py"))]
     return {module_name(file): file for file in sorted(files) if file.exists()}
 
@@ -219,8 +226,12 @@ def test_the_foundations_are_standard_library_only(part: str) -> None:
         ("diffgrid.store", "from . import engine", "may not import diffgrid.engine"),
         ("diffgrid.store", "from .engine import Job", "may not import diffgrid.engine"),
         ("diffgrid.torch_side.models", "from ..api import grid", "may not import diffgrid.api"),
-        ("diffgrid.engine", "if True:\n import diffgrid.torch_side.sampler", "inside functions"),
-        ("diffgrid.engine", "class A:\n from .torch_side import sampler", "inside functions"),
+        (
+            "diffgrid.computation",
+            "if True:\n import diffgrid.torch_side.sampler",
+            "inside functions",
+        ),
+        ("diffgrid.computation", "class A:\n from .torch_side import sampler", "inside functions"),
         ("diffgrid.api", "def f():\n from diffgrid.torch_side import sampler", "may not import"),
         ("diffgrid.cli", "import training.render", "may not import training.render"),
         ("diffgrid.cli", "from tests import conftest", "may not import tests"),
@@ -236,8 +247,8 @@ def test_a_forbidden_import_is_named(module: str, source: str, sentence: str) ->
     ("module", "source"),
     [
         ("diffgrid.spec", "import json\nfrom diffgrid.errors import BadInput"),
-        ("diffgrid.engine", "def work():\n from diffgrid.torch_side.sampler import sample"),
-        ("diffgrid.engine", "if TYPE_CHECKING:\n from .torch_side import sampler"),
+        ("diffgrid.computation", "def work():\n from diffgrid.torch_side.sampler import sample"),
+        ("diffgrid.computation", "if TYPE_CHECKING:\n from .torch_side import sampler"),
         ("diffgrid.ui.grid", "import streamlit\nfrom .component import draw"),
         ("pages.grid", "from diffgrid.ui import component"),
     ],

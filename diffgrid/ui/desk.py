@@ -1,73 +1,319 @@
-"""What a session works on: the grid it looks at, and the one job that makes it."""
+"""What a session works on: the view it looks at, how it came there, and the job that makes it."""
 
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
 
 import streamlit as st
 
-from diffgrid.api import Trajectory, finished_grid, finished_trajectory
 from diffgrid.engine import Engine, Job, LocalEngine
-from diffgrid.errors import DiffgridError
-from diffgrid.spec import Grid
+from diffgrid.errors import BadInput, DiffgridError
+from diffgrid.frames import Frames
+from diffgrid.limits import Limits
+from diffgrid.share import View, from_query, to_query
+from diffgrid.spec import Grid, Path, RunSpec, format_path, key, minimum
 from diffgrid.store import TrajectoryStore
+from diffgrid.trajectories import Trajectory
+
+PATIENCE = 5.0  # seconds; what takes longer is sampled only when somebody says so
+SECONDS_TO_ANSWER = 0.2  # a click on what is cached is answered within its own run
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A view that takes long, not yet sampled, and what it would take."""
+
+    view: View
+    evaluations: int
+    seconds: float
 
 
 class Desk:
-    """One grid at a time: asking for another cancels the job under way."""
+    """One view at a time: asking for another cancels the job under way."""
 
     def __init__(self) -> None:
-        self.grid: Grid | None = None
+        self.name = uuid4().hex
+        self.view = View.default()
+        self.grid: Grid | None = None  # the view's, once it was asked for
         self.job: Job | None = None
-        self._trunk: Trajectory | None = None
+        self.offer: Offer | None = None
+        self.error: str | None = None  # what was asked for last and cannot be
+        self.lane = "x0"
+        self.next: tuple[str, dict[str, str]] | None = None  # a page to go to, and its address
+        self.sharing = False  # whether the link is to be shown
+        # The job for one trajectory of the grid, and which: the strip's own.
+        self.aside: tuple[tuple[RunSpec, Path], Job] | None = None
+        self.generation = 0  # rises when the form must show other values than were typed
+        self._past: list[View] = []
+        self._future: list[View] = []
+        self._written: dict[str, str] | None = None  # the address as this session wrote it
+        self._followed = False  # whether the address came from elsewhere and is to be confirmed
+        self._looked_at: tuple[View, Path] | None = None
+        self._made: dict[Path, Frames] = {}
+        self._seen: Trajectory | None = None
 
-    def ask(self, grid: Grid, again: bool) -> None:
-        """Work on this grid; `again` starts anew what failed or was cancelled.
+    # Going somewhere.
 
-        Raises:
-            DiffgridError: the job cannot be started; the last one stays.
-        """
-        broken = self.job is not None and self.job.snapshot().state in ("failed", "cancelled")
-        if grid == self.grid and not (broken and again):
+    def open(self) -> None:
+        """Ask for the view, where that was not done yet."""
+        if self.grid is None and self.offer is None:
+            error = self.error  # what an address said in vain
+            self._ask(self.view, patient=False)
+            self.error = self.error or error
+
+    def go(self, view: View, patient: bool = True) -> None:
+        """Look at another view, unless it cannot be; `patient` samples it however long it takes."""
+        if view != self.view and self._ask(view, patient):
+            self._past.append(self.view)
+            self._future.clear()
+            self.view = view
+
+    def change(self, view: View) -> None:
+        """What the form asks for: at once, or as an offer where it would take long."""
+        if view == self.view:
+            self.offer = self.error = None
             return
-        job = engine().submit(grid.spec, grid.paths)
+        self.go(view, patient=False)
+
+    def accept(self, view: View) -> None:
+        """Sample what was offered, or a smaller grid in its place."""
+        self.generation += 1
+        self.offer = None
+        if view == self.view:
+            self.again()
+        self.go(view)
+
+    def smaller(self) -> View | None:
+        """The offer, with fewer steps and cells, as large as takes no patience."""
+        if not self.offer:
+            return None
+        rate = self.offer.seconds / max(1, self.offer.evaluations)
+        shapes = [(4, 4), (3, 3), (2, 3), (2, 2), (1, 2)]
+        for steps in sorted({min(self.offer.view.steps, n) for n in (50, 25, 12, 4)}, reverse=True):
+            for rows, columns in shapes:
+                view = self.offer.view.with_options(steps=steps).with_shape(rows, columns)
+                if minimum(view.grid().paths, steps) * rate < PATIENCE:
+                    return view
+        return None
+
+    def again(self) -> None:
+        """Ask once more for what was never sampled, failed or was cancelled."""
+        if not self.job or self.job.snapshot().state in ("failed", "cancelled"):
+            self._ask(self.view, patient=True)
+
+    def undo(self) -> None:
+        """Go back to the view before."""
+        self._step(self._past, self._future)
+
+    def redo(self) -> None:
+        """Take back an undo."""
+        self._step(self._future, self._past)
+
+    def _step(self, source: list[View], target: list[View]) -> None:
+        if source and self._ask(source[-1], patient=True):
+            target.append(self.view)
+            self.view = source.pop()
+            self.generation += 1
+
+    @property
+    def running(self) -> bool:
+        """Whether a job is under way."""
+        return self.job is not None and not self.job.snapshot().ended
+
+    @property
+    def can_undo(self) -> bool:
+        return bool(self._past)
+
+    @property
+    def can_redo(self) -> bool:
+        return bool(self._future)
+
+    def _ask(self, view: View, patient: bool) -> bool:
+        """Whether the view is being made now; if not, `offer` or `error` says why."""
+        self.offer = self.error = None
+        try:
+            grid = view.grid()
+            estimate = engine().estimate(grid.spec, grid.paths)
+            if not patient and (estimate.seconds or 0) > PATIENCE:
+                self.offer = Offer(view, estimate.evaluations, estimate.seconds or 0)
+                return False
+            job = self._submit(grid)
+        except DiffgridError as error:
+            self.error = str(error)
+            return False
         self.clear()
-        self.grid, self.job, self._trunk = grid, job, None
+        if self.grid and self.grid.spec != grid.spec:
+            self._made, self._seen = {}, None
+        self.grid, self.job = grid, job
+        return True
+
+    def _submit(self, grid: Grid) -> Job:
+        return engine().submit(
+            grid.spec,
+            grid.paths,
+            session=self.name,
+            noisy=self.lane == "xt",
+            limits=Limits.from_environment(),
+            trust=True,  # pictures are shown at once; arrays are checked when they are used
+        )
 
     def clear(self) -> None:
-        """Cancel the job, if one is under way."""
+        """Cancel the grid's job, if one is under way."""
         if self.job:
             self.job.cancel()
 
-    def trunk(self) -> Trajectory | None:
-        """The trajectory in view, from the moment it is finished: before the job is."""
-        if self._trunk or not (self.grid and self.job):
-            return self._trunk
-        if self.job.snapshot().paths[self.grid.path].done:
-            with suppress(DiffgridError):  # dropped from the cache since: its moments stay blank
-                self._trunk = finished_trajectory(self.job, self.grid.path)
-        return self._trunk
+    def close(self) -> None:
+        """Nobody is there any more: cancel all."""
+        self.clear()
+        self.put_aside()
 
-    def picture(self) -> bytes:
-        """The finished grid as a PNG to post.
+    # One trajectory, beside the grid.
+
+    def look_at(self, path: Path) -> None:
+        """Show this path of the grid by itself; the grid stays as it is."""
+        self._looked_at = self.view, path
+
+    def looked_at(self, grid: Grid) -> Path:
+        """The path that is shown by itself: the last one picked, or else the grid's own."""
+        if self._looked_at and self._looked_at[0] == self.view:
+            path = self._looked_at[1]
+            return path if path in grid.paths else grid.path
+        return grid.path
+
+    def put_aside(self) -> None:
+        """Cancel the job for one trajectory."""
+        if self.aside:
+            self.aside[1].cancel()
+            self.aside = None
+
+    # The address.
+
+    def heed(self, query: Mapping[str, str], aside: bool = False) -> None:
+        """Follow the address where somebody else wrote it: a link, a bookmark, the back button.
+
+        `aside` is for the page of one trajectory: it looks at a path of the grid on view.
+        """
+        if dict(query) == self._written or (self._written is None and not query):
+            return
+        self._written, self._followed = dict(query), True
+        try:
+            view = from_query(query)
+        except BadInput as error:
+            self.error = str(error)
+            return
+        near = view.follow(self.view.path) == self.view
+        if aside and near and view.path in self.view.grid().paths:
+            self.look_at(view.path)
+            return
+        self.generation += 1
+        self.go(view, patient=False)
+        if self.offer:  # a link shows what it leads to, be it only as an offer
+            self.clear()
+            self._past.append(self.view)
+            self.view, self.grid, self.job = view, view.grid(), None
+
+    def sign(self, path: Path | None = None) -> None:
+        """Write the view into the address, in one update."""
+        view = self.view if path is None else self.view.follow(path)
+        query = to_query(view)
+        # A link within the app changes the query but not the browser's address until it is written.
+        if query != self._written or st.query_params.to_dict() != query or self._followed:
+            st.query_params.from_dict(query)
+        self._written, self._followed = query, False
+
+    def leave(self) -> None:
+        """Another page's address is not this view's: write it again on the way back."""
+        self._written = None
+
+    # What is there.
+
+    def made(self) -> Mapping[Path, Frames]:
+        """The pictures of every finished trajectory on view."""
+        if self.job:
+            for path, view in self.job.snapshot().paths.items():
+                if view.done and path not in self._made:
+                    with suppress(DiffgridError):  # dropped from the cache since
+                        self._made[path] = self.job.frames(path)
+        return self._made
+
+    @property
+    def levels(self) -> list[tuple[float, float]] | None:
+        """Timestep and ᾱ before each step, once the trajectory in view is known."""
+        if self._seen is None and self.grid and self.job and self.grid.path in self.made():
+            with suppress(DiffgridError):
+                self._seen, _ = self.job.result(self.grid.path)
+        if self._seen is None:
+            return None
+        timesteps, alpha_bar = self._seen.timesteps.tolist(), self._seen.alpha_bar.tolist()
+        return list(zip(timesteps, alpha_bar[:-1], strict=True))
+
+    def noisy(self, path: Path) -> tuple[bytes, ...] | None:
+        """x_t's pictures, where they were asked for and are there."""
+        if self.lane == "xt" and self.job and self.job.snapshot().state == "done":
+            with suppress(DiffgridError):
+                return self.job.noisy(path)
+        return None
+
+    def show_lane(self, lane: str) -> None:
+        """x̂0, or x_t, whose pictures are decoded only when asked for."""
+        self.lane = lane
+        if lane == "xt":
+            self._ask(self.view, patient=True)
+
+    def rest(self, path: Path) -> None:
+        """The pointer rests on a cell: when idle, sample what a click on it would need."""
+        with suppress(DiffgridError):
+            grid = self.view.follow(path).grid()
+            engine().ahead(grid.spec, grid.paths, self.name)
+
+    def starred(self) -> set[Path]:
+        """The paths on view that are kept for good."""
+        if self.grid is None:
+            return set()
+        return {path for path in self.grid.paths if store().is_saved(key(self.grid.spec, path))}
+
+    def star(self, path: Path) -> None:
+        """Keep a trajectory for good, or no longer.
 
         Raises:
-            DiffgridError: it is not finished, or the cache has dropped a run since.
+            DiffgridError: it is no longer in the cache, or there is no room.
         """
-        if not (self.grid and self.job):
-            raise DiffgridError("there is no grid yet: press Sample.")
-        return finished_grid(self.grid, self.job).picture()
+        name = key(self.view.spec, path)
+        if store().is_saved(name):
+            store().unsave(name)
+        else:
+            store().save(name, f"★ {format_path(path)}")
 
 
 @st.cache_resource(show_spinner=False)
-def engine() -> Engine:
-    """The engine of this process, and with it the store; torch comes with its first job.
+def store() -> TrajectoryStore:
+    """The store of this process.
 
     Raises:
         StoreError: the cache directory cannot be used.
     """
-    return LocalEngine(TrajectoryStore.default())
+    return TrajectoryStore.default()
 
 
-@st.cache_resource(show_spinner=False, scope="session", on_release=Desk.clear)
+@st.cache_resource(show_spinner=False)
+def engine() -> Engine:
+    """The engine of this process; torch comes with its first job that has to sample.
+
+    Raises:
+        StoreError: the cache directory cannot be used.
+    """
+    return LocalEngine(store())
+
+
+@st.cache_resource(show_spinner=False, scope="session", on_release=Desk.close)
 def desk() -> Desk:
     """This session's desk; cleared when its tab is closed."""
     return Desk()
+
+
+def option(view: View, **changes: Any) -> View:
+    """Other options of the run, the view unchanged where they are the same."""
+    changed = {name: value for name, value in changes.items() if getattr(view, name) != value}
+    return view.with_options(**changed) if changed else view

@@ -1,15 +1,23 @@
 // What all components share: taking a message apart (see packet.py), and drawing its pictures.
 
-/** Uint8Array -> {...header, pictures}; pictures[i] is a Blob. */
-function unpack(bytes) {
+/**
+ * Uint8Array -> {...header, pictures}; pictures[i] is a Blob.
+ *
+ * `known` is a Map of the component's own: a picture that came before is the same Blob again, and
+ * so needs no decoding; those that did not come again are forgotten.
+ */
+function unpack(bytes, known) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const size = view.getUint32(0, true);
   const header = JSON.parse(new TextDecoder().decode(bytes.subarray(4, 4 + size)));
   let offset = 4 + size;
-  header.pictures = header.lengths.map((length) => {
+  header.pictures = header.lengths.map((length, i) => {
     const part = bytes.subarray(offset, (offset += length));
-    return new Blob([part], { type: part[0] === 0x89 ? "image/png" : "image/webp" });
+    const type = part[0] === 0x89 ? "image/png" : "image/webp";
+    return known.get(header.names[i]) ?? new Blob([part], { type });
   });
+  known.clear();
+  header.names.forEach((name, i) => known.set(name, header.pictures[i]));
   return header;
 }
 

@@ -7,6 +7,7 @@ end. The header names a picture by its index; `packet.js` takes the message apar
 import json
 import struct
 from collections.abc import Iterable, Mapping
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +28,17 @@ class Album:
         return [self.put(picture) for picture in pictures]
 
     def pack(self, header: Mapping[str, Any]) -> bytes:
-        """The message: the header with the pictures' lengths added as `lengths`."""
+        """The message: the header, and of each picture its length and a name by its content."""
         lengths = [len(picture) for picture in self._indices]
-        text = json.dumps({**header, "lengths": lengths}, allow_nan=False).encode("utf-8")
+        names = [blake2b(picture, digest_size=9).hexdigest() for picture in self._indices]
+        whole = {**header, "lengths": lengths, "names": names}
+        text = json.dumps(whole, allow_nan=False).encode("utf-8")
         return b"".join((struct.pack("<I", len(text)), text, *self._indices))
 
 
-def script(name: str) -> str:
-    """A component's JavaScript: its own file after what all components share."""
-    return "".join((FOLDER / file).read_text("utf-8") for file in ("packet.js", f"{name}.js"))
+def script(*names: str) -> str:
+    """A component's JavaScript: its own files, in this order, after what all components share."""
+    return "".join((FOLDER / f"{name}.js").read_text("utf-8") for name in ("packet", *names))
 
 
 def style(name: str) -> str:

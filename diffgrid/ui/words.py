@@ -15,7 +15,7 @@ def progress(snapshot: Snapshot) -> str:
     if snapshot.reused:
         words.append(f"{snapshot.reused} reused")
     if snapshot.seconds_left is not None:
-        words.append(f"{snapshot.seconds_left:.0f} s left")
+        words.append(f"{seconds(snapshot.seconds_left)} left")
     return ", ".join(words)
 
 
@@ -26,6 +26,13 @@ def cost(snapshot: Snapshot) -> str:
         count += f", {'all' if not snapshot.to_sample else snapshot.reused} reused"
     saved = f"{snapshot.naive - snapshot.minimum} saved by shared beginnings"
     return f"{count} · {saved} · {snapshot.seconds:.1f} s"
+
+
+def seconds(count: float) -> str:
+    """A duration as people say it."""
+    if count < 100:
+        return f"{count:.0f} s"
+    return f"{count / 60:.0f} min" if count < 5400 else f"{count / 3600:.1f} h"
 
 
 def plain(text: str) -> str:

@@ -1,0 +1,61 @@
+"""What a touch of the grid does (`board.py` lists what may come)."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from diffgrid.errors import DiffgridError
+from diffgrid.share import View, to_query
+from diffgrid.spec import key as key_of
+from diffgrid.spec import parse_path
+from diffgrid.ui.desk import Desk
+
+# The view that each of these leads to.
+_VIEWS: dict[str, Callable[[View, Mapping[str, Any]], View]] = {
+    "follow": lambda view, what: view.follow(parse_path(what["path"])),
+    "goto": lambda view, what: view.follow(parse_path(what["path"])),
+    "reroll_row": lambda view, what: view.reroll_row(what["step"]),
+    "reroll_cell": lambda view, what: view.reroll_cell(what["step"], what["branch"]),
+    "add_row": lambda view, what: view.add_row(what["step"]),
+    "drop_row": lambda view, what: view.drop_row(what["step"]),
+    "add_column": lambda view, what: view.add_column(),
+    "drop_column": lambda view, what: view.drop_column(),
+}
+_RESHAPES = {"add_row", "drop_row", "add_column", "drop_column"}  # which the form shows too
+
+
+def act(mine: Desk, what: Mapping[str, Any] | None) -> None:
+    """Do it; what cannot be done is told on the page."""
+    try:
+        _act(mine, what or {})
+    except (DiffgridError, KeyError, TypeError, AttributeError) as error:
+        # A browser may send anything.
+        told = isinstance(error, DiffgridError)
+        mine.error = str(error) if told else "that touch was not understood: reload the page."
+
+
+def _act(mine: Desk, what: Mapping[str, Any]) -> None:
+    match what.get("do"):
+        case name if name in _VIEWS:
+            mine.go(_VIEWS[name](mine.view, what))
+            mine.generation += name in _RESHAPES
+        case "undo":
+            mine.undo()
+        case "redo":
+            mine.redo()
+        case "cancel":
+            mine.clear()
+        case "resample":
+            mine.again()
+        case "rest":
+            mine.rest(parse_path(what["path"]))
+        case "lane":
+            mine.show_lane(what["lane"])
+        case "star":
+            mine.star(parse_path(what["path"]))
+        case "strip":
+            mine.next = "strip", to_query(mine.view.follow(parse_path(what["path"])))
+        case "compare":
+            keys = [key_of(mine.view.spec, parse_path(path))[:8] for path in what["paths"]]
+            mine.next = "compare", {"runs": ",".join(keys)}
+        case "share":
+            mine.sharing = True

@@ -1,0 +1,567 @@
+// The branching grid. One `Board` lives as long as its element; `receive` takes each new message.
+// Under a pointer nothing waits for the server: replay, scrubbing, menus and dialogs are all here,
+// and a click is drawn as it will turn out to be (`guess`) until the server's word comes.
+
+const REST = 400; // ms a pointer rests on a cell before the server hears of it
+const PATIENCE = 4000; // ms to wait for an answer before what was drawn ahead of it is taken back
+const FADE = { duration: 460, easing: "cubic-bezier(.3,.7,.2,1)" };
+
+export default function mount({ data, parentElement, setTriggerValue }) {
+  const root = parentElement.querySelector(".board");
+  const board = (root.owner ??= new Board(root));
+  board.send = (act) => setTriggerValue("act", act);
+  board.receive(data);
+  return () => board.rest();
+}
+
+class Board extends Skeleton {
+  constructor(root) {
+    super(root);
+    this.known = new Map(); // names of pictures -> Blobs
+    this.rows = new Map(); // step -> {element, cells, …}
+    this.moments = []; // the buttons of the strip
+    this.moment = null; // of all cells; T is the finished sample
+    this.lane = "x0";
+    this.rested = new Set(); // paths the server has heard of
+    this.hovered = null; // the cell that plays
+    this.marked = null; // the cell to compare with another
+    this.expected = null; // the path that the server should answer with
+    this.cellClock = new Clock((moment) => this.drawPlaying(moment));
+    this.allClock = new Clock((moment) => this.seek(moment));
+    this.build();
+    this.observer = new ResizeObserver(() => this.measure());
+    this.listen();
+  }
+
+  listen() {
+    this.onresize = () => this.measure();
+    this.observer.observe(this.root);
+    window.addEventListener("resize", this.onresize);
+  }
+
+  /** The component leaves the page. */
+  rest() {
+    this.cellClock.stop();
+    this.allClock.stop();
+    clearTimeout(this.restTimer);
+    clearTimeout(this.guessTimer);
+    this.observer.disconnect();
+    window.removeEventListener("resize", this.onresize);
+    this.root.owner = undefined;
+    this.root.replaceChildren();
+  }
+
+  // --- messages -----------------------------------------------------------------------------------
+
+  receive(bytes) {
+    const head = unpack(bytes, this.known);
+    const blob = (index) => (index == null ? null : head.pictures[index]);
+    const resolve = (entry) => ({
+      ...entry,
+      x0: entry.x0.map(blob),
+      noisy: entry.noisy?.map(blob),
+      final: blob(entry.final),
+      newest: blob(entry.newest),
+    });
+    head.focus = resolve(head.focus);
+    for (const row of head.rows) row.cells = row.cells.map(resolve);
+    if (!this.told || head.lane !== this.told.lane) this.lane = head.lane;
+    const grid = JSON.stringify([head.path, head.prompt, head.recipe]);
+    if (grid !== this.grid) this.rested.clear();
+    this.grid = grid;
+    this.told = head;
+    // An answer to an earlier request would take back for a moment what was just done.
+    if (this.expected && this.expected !== head.path) return;
+    this.expected = null;
+    clearTimeout(this.guessTimer);
+    this.render(head);
+  }
+
+  /** Draw what the server will say, and ask it. */
+  guess(head, act, expected = null) {
+    this.expected = expected;
+    this.render(head);
+    this.send(act);
+    clearTimeout(this.guessTimer);
+    this.guessTimer = setTimeout(() => {
+      this.expected = null;
+      this.render(this.told);
+    }, PATIENCE);
+  }
+
+  say(text) {
+    this.note.textContent = text;
+    clearTimeout(this.noteTimer);
+    this.noteTimer = setTimeout(() => (this.note.textContent = ""), 6000);
+  }
+
+  /** What the portrait shows: the cell that plays, or the trunk. */
+  get shown() {
+    return this.hovered ?? this.portrait;
+  }
+
+  // --- drawing a message --------------------------------------------------------------------------
+
+  render(head) {
+    const first = !this.head;
+    this.head = head;
+    if (first || this.moment > head.length) this.moment = head.length;
+    this.range.max = head.length;
+    this.renderCrumbs();
+    this.undo.disabled = !head.can_undo;
+    this.redo.disabled = !head.can_redo;
+    const columns = Math.max(1, ...head.rows.map((row) => row.cells.length));
+    this.columns.textContent = columns;
+    this.columns.title = `${columns} branches a row`;
+    this.fewer.disabled = columns <= 1;
+    this.more.disabled = columns >= head.max_columns;
+    this.renderRows();
+    this.portrait.entry = head.focus;
+    this.renderEntry(this.portrait);
+    this.prompt.textContent = head.prompt ? `“${head.prompt}”` : "(empty prompt)";
+    this.prompt.title = head.prompt;
+    this.renderFoot();
+    this.measure();
+    this.renderStrip();
+    this.seek(this.moment);
+  }
+
+  renderCrumbs() {
+    const names = this.head.crumbs;
+    if (this.crumbs.dataset.path === names.join(" ")) return;
+    this.crumbs.dataset.path = names.join(" ");
+    const parts = names.map((path, i) => {
+      if (i === names.length - 1) return make("b", { "aria-current": "page" }, path);
+      const go = () => {
+        this.expected = null;
+        this.send({ do: "goto", path });
+      };
+      return make("button", { type: "button", onclick: go }, path);
+    });
+    this.crumbs.replaceChildren(...parts.flatMap((part, i) => (i ? ["›", part] : [part])));
+  }
+
+  renderRows() {
+    const steps = this.head.rows.map((row) => row.step);
+    for (const [step, row] of this.rows) {
+      if (steps.includes(step)) continue;
+      if (row.cells.includes(this.hovered)) this.leave();
+      row.element.remove();
+      this.rows.delete(step);
+    }
+    let above = null;
+    for (const { step, cells } of this.head.rows) {
+      const row = this.rows.get(step) ?? this.addRow(step);
+      if (above ? above.nextSibling !== row.element : this.tree.firstChild !== row.element) {
+        above ? above.after(row.element) : this.tree.prepend(row.element);
+      }
+      above = row.element;
+      row.time.textContent = timeText(this.head, step);
+      row.level.textContent = levelText(this.head, step);
+      row.header.setAttribute("aria-label", `${row.time.textContent}, ${row.level.textContent}`);
+      const node = this.head.focus.x0[step];
+      row.node.classList.toggle("ghost", !node);
+      show(row.node, node);
+      while (row.cells.length > cells.length) {
+        const cell = row.cells.pop();
+        if (this.hovered === cell) this.leave();
+        cell.element.remove();
+      }
+      while (row.cells.length < cells.length) this.addCell(row);
+      row.cells.forEach((cell, slot) => {
+        cell.entry = cells[slot];
+        this.renderEntry(cell);
+      });
+    }
+    if (!this.tree.querySelector(".cell[tabindex='0']")) this.settle(this.allCells()[0]);
+  }
+
+  /** A cell or the portrait: its state, not its picture. */
+  renderEntry(holder) {
+    const { element, entry, bar, row } = holder;
+    const done = entry.done;
+    const ghost = entry.ghost || !entry.newest;
+    const frame = holder.frame ?? element;
+    frame.classList.toggle("ghost", Boolean(ghost));
+    frame.classList.toggle("pending", !done || Boolean(entry.ghost));
+    frame.classList.toggle("has-star", entry.starred);
+    element.setAttribute("aria-busy", String(!done));
+    const share = done ? 0 : entry.step / this.head.length;
+    if (holder !== this.hovered) bar.style.setProperty("--share", share);
+    const state = done ? "done" : `${Math.round(share * 100)} %`;
+    const name = row ? nameOf(entry) : "the trunk in view";
+    const at = row ? ` from ${timeText(this.head, row.step)}` : `, ${entry.path}, enlarge`;
+    const star = entry.starred ? ", starred" : "";
+    element.setAttribute("aria-label", `${name}${at}, ${state}${star}`);
+  }
+
+  renderFoot() {
+    const { running, stopped, status, fraction, cost } = this.head;
+    this.root.classList.toggle("running", running);
+    const idle = stopped ? "Stopped. What was computed is kept." : cost;
+    this.cost.textContent = running ? status : idle;
+    this.progress.hidden = !running;
+    this.progress.style.setProperty("--share", fraction);
+    this.progress.setAttribute("aria-valuenow", Math.round(fraction * 100));
+    this.cancel.hidden = !running && !stopped;
+    this.cancel.textContent = running ? "Cancel" : "Go on";
+  }
+
+  /** As many moments as there is room for, the rows' steps among them. */
+  renderStrip() {
+    const { length, rows } = this.head;
+    const room = Math.max(6, Math.min(13, Math.floor(this.width / 56)));
+    const even = Array.from({ length: room }, (_, i) => Math.round((i * (length - 1)) / (room - 1)));
+    const forks = new Set(rows.map((row) => row.step));
+    const steps = [...new Set([...even, ...forks])].sort((a, b) => a - b);
+    const wanted = steps.map((step) => `${step}${forks.has(step) ? "!" : ""}`).join(" ");
+    if (this.strip.dataset.steps !== wanted) {
+      this.strip.dataset.steps = wanted;
+      this.moments = steps.map((step) => this.makeMoment(step, forks.has(step), length));
+      this.strip.replaceChildren(...this.moments.map((moment) => moment.element));
+    }
+    for (const { step, element, fork } of this.moments) {
+      const words = fork ? "a row leaves here" : "branch here";
+      const level = levelText(this.head, step);
+      element.title = [timeText(this.head, step), level, words].filter(Boolean).join(" · ");
+      element.setAttribute("aria-label", element.title);
+    }
+  }
+
+  /** Cells as large as the window allows: nothing that moves should be below the fold. */
+  measure() {
+    const width = this.root.clientWidth;
+    if (!width || !this.head) return;
+    const changed = this.width && Math.abs(this.width - width) > 40;
+    this.width = width;
+    const narrow = width < 560;
+    this.root.classList.toggle("narrow", narrow);
+    const [column, gap, least, most] = narrow ? [74, 6, 56, 96] : [152, 12, 60, 128];
+    const counts = this.head.rows.map((row) => row.cells.length);
+    const fit = Math.max(1, Math.floor((width - column + gap) / (least + gap)));
+    const across = Math.min(Math.max(1, ...counts), fit);
+    const lines = counts.reduce((sum, count) => sum + Math.ceil(count / across), 0) || 1;
+    const room = Math.max(440, window.innerHeight - 140) - 304; // the page's head; all but the rows
+    const tall = narrow ? most : Math.floor(room / lines) - gap;
+    const wide = Math.floor((width - column + gap) / across) - gap;
+    const cell = Math.max(Math.min(least, wide), Math.min(tall, wide, most));
+    this.root.style.setProperty("--cell", `${cell}px`);
+    if (changed) this.renderStrip(), this.seek(this.moment);
+  }
+
+  // --- moments ------------------------------------------------------------------------------------
+
+  allCells() {
+    return [...this.rows.values()].sort((a, b) => a.step - b.step).flatMap((row) => row.cells);
+  }
+
+  /** All cells and the trunk at one moment; one that plays goes on playing. */
+  seek(moment) {
+    this.moment = moment;
+    const { head } = this;
+    this.range.value = moment;
+    this.range.style.setProperty("--share", moment / head.length);
+    const ended = moment >= head.length;
+    const level = ended ? "" : levelText(head, moment);
+    const at = ended ? "the final sample" : [timeText(head, moment), level].filter(Boolean).join(" · ");
+    this.range.setAttribute("aria-valuetext", at);
+    this.when.textContent = ended ? "all cells: the final sample" : `all cells at ${at}`;
+    if (this.lane === "xt" && !head.focus.noisy) this.when.textContent += " · decoding xₜ …";
+    this.lanes.forEach((button, i) =>
+      button.setAttribute("aria-pressed", String((i ? "xt" : "x0") === this.lane)),
+    );
+    const cells = this.allCells().filter((cell) => cell !== this.hovered);
+    const drawn = cells.map((cell) => show(cell.canvas, frameAt(cell.entry, moment, this.lane)));
+    if (this.hovered) this.play();
+    else drawn.push(this.drawTrunk(head.focus, moment));
+    const finished = this.allCells().filter((cell) => cell.entry.done && !cell.entry.ghost).length;
+    const painted = `${head.path} ${finished}`;
+    Promise.all(drawn).then(() => (this.root.dataset.painted = painted));
+    this.renderPlay();
+  }
+
+  /** The portrait, the strip and the words show this trajectory at this moment. */
+  drawTrunk(entry, moment) {
+    const own = entry === this.head.focus;
+    this.name.textContent = own ? entry.path : nameOf(entry);
+    this.facts.textContent = this.head.recipe.map((word) => ` · ${word}`).join("");
+    const nearest = this.moments.findLast(({ step }) => step <= moment);
+    for (const each of this.moments) {
+      each.element.classList.toggle("now", each === nearest);
+      const picture = this.lane === "xt" && entry.noisy ? entry.noisy[each.step] : entry.x0[each.step];
+      each.element.classList.toggle("ghost", !picture);
+      show(each.canvas, picture);
+    }
+    return show(this.portrait.canvas, frameAt(entry, moment, this.lane));
+  }
+
+  renderPlay() {
+    const name = this.allClock.running ? "pause" : "play";
+    if (this.playing.dataset.icon === name) return;
+    this.playing.dataset.icon = name;
+    this.playing.replaceChildren(icon(name));
+    this.playing.setAttribute("aria-label", name === "play" ? "Play all cells" : "Pause");
+    this.playing.title = this.playing.getAttribute("aria-label");
+  }
+
+  playAll() {
+    if (this.allClock.running) this.allClock.stop();
+    else {
+      const ended = () => this.renderPlay();
+      this.allClock.start(this.head.length, { seconds: 3, rest: 0, loop: false, ended });
+    }
+    this.renderPlay();
+  }
+
+  setLane(lane) {
+    this.lane = lane;
+    // The final sample has no noise: go where the two differ.
+    const moment = this.moment >= this.head.length ? Math.round(this.head.length * 0.3) : this.moment;
+    this.seek(lane === "xt" ? moment : this.moment);
+    this.send({ do: "lane", lane });
+  }
+
+  // --- one cell plays -----------------------------------------------------------------------------
+
+  enter(cell) {
+    if (this.hovered === cell || this.quiet === cell) return;
+    this.leave();
+    this.hovered = cell;
+    this.root.classList.add("playing");
+    cell.element.classList.add("on");
+    for (const row of this.rows.values()) {
+      row.element.classList.toggle("source", row === cell.row);
+      row.element.classList.toggle("later", row.step > cell.row.step);
+    }
+    this.play();
+    clearTimeout(this.restTimer);
+    this.restTimer = setTimeout(() => this.rests(cell), REST);
+  }
+
+  play() {
+    if (stillness.matches || !this.hovered.entry.done) this.drawPlaying(this.moment);
+    else if (!this.cellClock.running) this.cellClock.start(this.head.length);
+  }
+
+  rests(cell) {
+    const { path } = cell.entry;
+    if (this.head.running || this.rested.has(path)) return;
+    this.rested.add(path);
+    this.send({ do: "rest", path });
+  }
+
+  drawPlaying(moment) {
+    const { canvas, entry, bar } = this.hovered;
+    if (entry.done) bar.style.setProperty("--share", moment / this.head.length);
+    const drawn = show(canvas, frameAt(entry, moment, this.lane));
+    this.drawTrunk(entry, moment);
+    drawn.then(() => (this.root.dataset.playing = entry.path));
+  }
+
+  leave(cell = this.hovered) {
+    if (this.quiet === cell) this.quiet = null;
+    if (!cell || this.hovered !== cell) return;
+    this.cellClock.stop();
+    clearTimeout(this.restTimer);
+    this.hovered = null;
+    this.root.classList.remove("playing");
+    delete this.root.dataset.playing;
+    cell.element.classList.remove("on");
+    for (const row of this.rows.values()) row.element.classList.remove("source", "later");
+    this.renderEntry(cell);
+    this.seek(this.moment);
+  }
+
+  // --- a click ------------------------------------------------------------------------------------
+
+  onClick(event, cell) {
+    if (event.target.closest(".tool")) return;
+    const second = this.marked && this.marked !== cell && this.pointer === "touch";
+    if (event.shiftKey || second) this.mark(cell);
+    else if (this.pointer === "touch" && this.hovered !== cell) this.enter(cell);
+    else this.follow(cell);
+  }
+
+  /** The cell becomes the trunk, and the old trunk takes its place. */
+  follow(cell) {
+    const { entry, row, slot } = cell;
+    const old = this.head.focus;
+    if (entry.ghost) return;
+    this.leave(cell);
+    this.quiet = cell; // the pointer is still there, but this is another picture now
+    const head = this.ghosted((other) => other.step > row.step);
+    const mine = head.rows.find((other) => other.step === row.step);
+    mine.cells[slot] = { ...old, branch: entry.branch };
+    head.focus = entry;
+    head.path = entry.path;
+    head.crumbs = entry.path === "trunk" ? ["trunk"] : ["trunk", ...pathsTo(entry.path)];
+    const from = [cell.element, this.portrait.frame].map((element) => element.getBoundingClientRect());
+    const pictures = [entry, old].map((each) => frameAt(each, this.moment, this.lane));
+    this.guess(head, { do: "follow", path: entry.path }, entry.path);
+    this.fly(pictures[0], from[0], this.portrait.frame);
+    this.fly(pictures[1], from[1], cell.element);
+    this.say(`${entry.path} is the trunk now; the rows below leave it anew.`);
+  }
+
+  /** This head, with the rows that will be made anew as ghosts. */
+  ghosted(which) {
+    const rows = this.head.rows.map((row) => {
+      const cells = row.cells.map((entry) => (which(row) ? { ...entry, ghost: true } : entry));
+      return { ...row, cells };
+    });
+    return { ...this.head, rows };
+  }
+
+  /** A picture glides from where it was to where it is. */
+  fly(blob, from, target) {
+    if (stillness.matches || !blob) return;
+    const picture = make("canvas", { class: "flying", "aria-hidden": "true" });
+    show(picture, blob);
+    const to = target.getBoundingClientRect();
+    const base = this.root.getBoundingClientRect();
+    picture.style.left = `${to.left - base.left}px`;
+    picture.style.top = `${to.top - base.top}px`;
+    picture.style.width = `${to.width}px`;
+    picture.style.height = `${to.height}px`;
+    this.root.append(picture);
+    const start = `translate(${from.left - to.left}px, ${from.top - to.top}px) scale(${from.width / to.width})`;
+    const flight = picture.animate([{ transform: start }, { transform: "none" }], FADE);
+    flight.onfinish = () => picture.remove();
+    const arrive = [{ opacity: 0.2 }, { opacity: 0.2, offset: 0.8 }, { opacity: 1 }];
+    target.animate(arrive, { duration: FADE.duration });
+  }
+
+  // --- keys ---------------------------------------------------------------------------------------
+
+  /** The one cell that Tab reaches, and with it its row's buttons. */
+  settle(cell) {
+    if (!cell) return;
+    for (const element of this.tree.querySelectorAll("[tabindex='0']")) element.tabIndex = -1;
+    cell.element.tabIndex = 0;
+    const near = [...cell.row.header.querySelectorAll("button"), cell.element.querySelector("button")];
+    for (const button of near) button.tabIndex = 0;
+  }
+
+  onKey(event) {
+    const cell = this.allCells().find((each) => each.element === event.target);
+    if (!cell) return;
+    if (this.onCellLetter(event, cell)) return;
+    const rows = this.head.rows.map(({ step }) => this.rows.get(step));
+    const row = rows.indexOf(cell.row);
+    const to = {
+      ArrowRight: () => cell.row.cells[cell.slot + 1],
+      ArrowLeft: () => cell.row.cells[cell.slot - 1],
+      ArrowDown: () => rows[row + 1]?.cells[Math.min(cell.slot, rows[row + 1].cells.length - 1)],
+      ArrowUp: () => rows[row - 1]?.cells[Math.min(cell.slot, rows[row - 1].cells.length - 1)],
+      Home: () => cell.row.cells[0],
+      End: () => cell.row.cells.at(-1),
+    }[event.key];
+    if (!to) return;
+    event.preventDefault();
+    to()?.element.focus();
+  }
+
+  onCellLetter(event, holder) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return false;
+    const pressed = event.key === " " && holder.row ? "Enter" : event.key;
+    const item = this.items(holder).find(({ key }) => key === pressed);
+    const menu = event.key === "m" || event.key === "ContextMenu";
+    if (menu) this.openMenu(holder, holder.element);
+    else if (event.key === "Escape" && this.marked) this.unmark();
+    else if (item) item.run();
+    else return false;
+    event.preventDefault();
+    event.stopPropagation(); // Streamlit has keys of its own: c, r
+    return true;
+  }
+
+  /** What can be done with a cell, or with the trunk. */
+  items(holder) {
+    const { entry, row } = holder;
+    const strip = () => this.send({ do: "strip", path: entry.path });
+    const reroll = () => {
+      const head = this.ghosted(() => false);
+      const mine = head.rows.find(({ step }) => step === row.step);
+      mine.cells = mine.cells.map((each) => (each === entry ? { ...each, ghost: true } : each));
+      this.guess(head, { do: "reroll_cell", step: row.step, branch: entry.branch });
+    };
+    const star = () => {
+      entry.starred = !entry.starred;
+      this.renderEntry(holder);
+      this.send({ do: "star", path: entry.path });
+    };
+    return [
+      row && { label: "Follow", icon: "follow", key: "Enter", run: () => this.follow(holder) },
+      { label: "Enlarge", icon: "enlarge", key: "e", run: () => this.enlarge(holder) },
+      { label: "Compare with …", icon: "compare", key: "c", run: () => this.mark(holder) },
+      { label: "Open trajectory", icon: "strip", key: "t", run: strip },
+      row && { label: "Reroll", icon: "dice", key: "r", run: reroll },
+      { label: entry.starred ? "Remove star" : "Star", icon: "star", key: "s", run: star },
+      { label: "Copy recipe", icon: "copy", run: () => this.copyRecipe(entry) },
+      entry.final && { label: "Download PNG", icon: "download", run: () => savePng(entry) },
+    ].filter(Boolean);
+  }
+
+  async copyRecipe(entry) {
+    await copyText(entry.recipe);
+    this.say(`The recipe of ${entry.path} is on the clipboard.`);
+  }
+
+  // --- large, and two at once ---------------------------------------------------------------------
+
+  /** What a dialog starts from. */
+  scene() {
+    return { head: this.head, lane: () => this.lane, moment: this.moment };
+  }
+
+  enlarge(holder) {
+    const entries = () => [this.portrait, ...this.allCells()].map(({ entry }) => entry);
+    const index = [this.portrait, ...this.allCells()].indexOf(holder);
+    this.leave();
+    enlarge(this.root, { ...this.scene(), index, entries });
+  }
+
+  mark(holder) {
+    if (!this.marked) {
+      this.marked = holder;
+      (holder.frame ?? holder.element).classList.add("marked");
+      const touch = this.pointer === "touch";
+      const keys = "Shift-click another cell to compare, or press c on it. Escape stops.";
+      this.say(touch ? "Tap another cell to compare." : keys);
+      return;
+    }
+    const pair = [this.marked.entry, holder.entry];
+    this.unmark();
+    if (pair[0].path === pair[1].path) return;
+    const openPage = () => this.send({ do: "compare", paths: pair.map(({ path }) => path) });
+    this.leave();
+    duel(this.root, { ...this.scene(), pair, openPage });
+  }
+
+  unmark() {
+    (this.marked.frame ?? this.marked.element).classList.remove("marked");
+    this.marked = null;
+    this.say("");
+  }
+}
+
+/** "5.2/14.0" -> ["5.2", "5.2/14.0"] */
+function pathsTo(path) {
+  const forks = path.split("/");
+  return forks.map((_, i) => forks.slice(0, i + 1).join("/"));
+}
+
+function nameOf(entry) {
+  return entry.path === "trunk" ? "trunk" : `branch ${entry.path}`;
+}
+
+async function savePng(entry) {
+  saveFile(await asPng(entry.final), `diffgrid-${entry.path.replaceAll("/", "_")}.png`);
+}
+
+async function asPng(blob) {
+  if (blob.type === "image/png") return blob;
+  const canvas = make("canvas");
+  paint(canvas, await bitmap(blob));
+  return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
+}

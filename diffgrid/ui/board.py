@@ -1,0 +1,128 @@
+"""The branching grid as one component: what it is sent, and how it is mounted.
+
+`message` is a pure function from what is known now to bytes. All that moves under a pointer
+(replay, scrubbing, comparing two cells) happens in the browser, from pictures that are already
+there. What needs the server comes back as one trigger, `act`, with a value such as
+`{"do": "follow", "path": "5.2"}`:
+
+| do | with | |
+|---|---|---|
+| follow, goto | path | a cell, or a name of the breadcrumb, becomes the trunk |
+| undo, redo, cancel, resample, share | | resample goes on with what was stopped or failed |
+| add_row, drop_row, reroll_row | step | |
+| reroll_cell | step, branch | |
+| add_column, drop_column | | |
+| rest | path | a pointer rests on this cell: a click may follow; at most once a path |
+| lane | lane | `"x0"`, or `"xt"`: send x_t as well |
+| star, strip | path | strip opens the page of this trajectory |
+| compare | paths | two of them, on the page that compares |
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Literal
+
+import streamlit as st
+
+from diffgrid.engine import PathView
+from diffgrid.frames import Frames
+from diffgrid.spec import Grid, Path, ancestors, before, format_path
+from diffgrid.ui.packet import Album, script, style
+
+_component = st.components.v2.component(
+    "diffgrid.board",
+    html='<div class="board"></div>',
+    css=style("board"),
+    js=script("dom", "player", "dialogs", "skeleton", "board"),
+)
+
+
+def board(*, data: bytes, key: str = "board", on_act: Callable[[], None]) -> Any:
+    """Mount the grid; in `on_act`, `st.session_state[key].act` holds what was done."""
+    return _component(key=key, data=data, on_act_change=on_act)
+
+
+def message(
+    grid: Grid,
+    views: Mapping[Path, PathView],
+    made: Mapping[Path, Frames],
+    *,
+    recipe: Sequence[str] = (),
+    command: Callable[[Path], str] = format_path,
+    levels: Sequence[tuple[float, float]] | None = None,
+    noisy: Mapping[Path, Sequence[bytes]] | None = None,
+    lane: Literal["x0", "xt"] = "x0",
+    starred: Collection[Path] = (),
+    running: bool = False,
+    stopped: bool = False,
+    status: str = "",
+    fraction: float = 0.0,
+    cost: str = "",
+    can_undo: bool = False,
+    can_redo: bool = False,
+    max_columns: int = 8,
+) -> bytes:
+    """All the component draws.
+
+    Args:
+        grid: what is on view.
+        views: how far each path is, with its newest picture.
+        made: the frames of finished paths. Where trajectories share an evaluation they share its
+            picture, so an unfinished path has those of its relatives.
+        recipe: the run in words, without the path: seed 7, 25 steps, …
+        command: what to copy for a path.
+        levels: (timestep, ᾱ) before each of the T steps; None until a trajectory is finished.
+        noisy: T pictures of x_t for each path that has them.
+        starred: the paths with a star.
+        running: whether a job is under way; `status` and `fraction` (0 … 1) then say how far.
+        stopped: whether it was cancelled or failed, so that going on is offered.
+        cost: the line shown when nothing runs.
+    """
+    album = Album()
+    length = grid.spec.length
+    # An evaluation is named by the forks before it, and its step.
+    x0 = {
+        (before(path, step), step): frame
+        for path, frames in made.items()
+        for step, frame in enumerate(frames.x0)
+    }
+
+    def entry(path: Path, branch: int | None = None) -> dict[str, Any]:
+        view, frames, decoded = views.get(path, PathView()), made.get(path), (noisy or {}).get(path)
+        final = frames.final if frames else None
+        return {
+            "path": format_path(path),
+            "branch": branch,
+            "step": length if frames else view.step,
+            "done": frames is not None,
+            "starred": path in starred,
+            "recipe": command(path),
+            "x0": [album.put(x0.get((before(path, step), step))) for step in range(length)],
+            "noisy": album.put_all(decoded) if decoded else None,
+            "final": album.put(final),
+            "newest": album.put(final or view.frame),
+        }
+
+    rows = [
+        {"step": step, "cells": [entry(*cell) for cell in zip(paths, branches, strict=True)]}
+        for step, paths, branches in zip(grid.rows, grid.cells, grid.branches, strict=True)
+    ]
+    header: dict[str, Any] = {
+        "length": length,
+        "path": format_path(grid.path),
+        "crumbs": [format_path(path) for path in (*ancestors(grid.path), grid.path)],
+        "prompt": grid.spec.prompt,
+        "recipe": list(recipe),
+        "levels": [{"timestep": t, "alpha_bar": level} for t, level in levels] if levels else None,
+        "lane": lane,
+        "running": running,
+        "stopped": stopped,
+        "status": status,
+        "fraction": fraction,
+        "cost": cost,
+        "can_undo": can_undo,
+        "can_redo": can_redo,
+        "max_columns": max_columns,
+        "focus": entry(grid.path),
+        "rows": rows,
+    }
+    return album.pack(header)

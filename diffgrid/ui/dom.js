@@ -1,0 +1,71 @@
+// Making elements: text goes in as text nodes only, icons are drawn here.
+
+/** An element with attributes; functions among them become handlers, false and null are left out. */
+function make(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (typeof value === "function") element[name] = value;
+    else if (value !== false && value != null) element.setAttribute(name, value === true ? "" : value);
+  }
+  element.append(...children);
+  return element;
+}
+
+const ICONS = {
+  undo: "M9 5 4 10l5 5M4 10h10a6 6 0 0 1 0 12h-3",
+  redo: "m15 5 5 5-5 5M20 10H10a6 6 0 0 0 0 12h3",
+  minus: "M5 12h14",
+  plus: "M5 12h14M12 5v14",
+  share: "M12 15V3m-5 5 5-5 5 5M5 13v6a2 2 0 0 0 2 2h10a2 2 0 0 0 2-2v-6",
+  dice: "M6 3h12a3 3 0 0 1 3 3v12a3 3 0 0 1-3 3H6a3 3 0 0 1-3-3V6a3 3 0 0 1 3-3M8 8h.01M16 8h.01M12 12h.01M8 16h.01M16 16h.01",
+  close: "m6 6 12 12M18 6 6 18",
+  more: "M5 12h.01M12 12h.01M19 12h.01",
+  play: "M8 5v14l11-7z",
+  pause: "M8 5v14M16 5v14",
+  left: "m15 5-7 7 7 7",
+  right: "m9 5 7 7-7 7",
+  follow: "M6 3v6a6 6 0 0 0 6 6h8m-5-5 5 5-5 5",
+  enlarge: "M14 4h6v6m0-6-7 7M10 20H4v-6m0 6 7-7",
+  compare: "M12 3v18M5 6h4v12H5zM15 6h4v12h-4z",
+  star: "m12 3 2.8 5.8 6.2.8-4.5 4.4 1.1 6.3L12 17.3l-5.6 3 1.1-6.3L3 9.6l6.2-.8z",
+  strip: "M3 7h18v10H3zM9 7v10M15 7v10",
+  download: "M12 3v12m-5-5 5 5 5-5M4 20h16",
+  copy: "M9 9h11v11H9zM5 15H4V4h11v1",
+};
+
+/** An icon that takes the colour of the text around it. */
+function icon(name) {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  svg.setAttribute("viewBox", "0 0 24 24");
+  svg.setAttribute("aria-hidden", "true");
+  svg.setAttribute("class", `icon icon-${name}`);
+  const path = document.createElementNS(svg.namespaceURI, "path");
+  path.setAttribute("d", ICONS[name]);
+  svg.append(path);
+  return svg;
+}
+
+/** A button that shows an icon only. */
+function tool(name, label, onclick, attributes = {}) {
+  const names = { type: "button", class: "tool", "aria-label": label, title: label };
+  return make("button", { ...names, onclick, ...attributes }, icon(name));
+}
+
+const stillness = matchMedia("(prefers-reduced-motion: reduce)");
+
+/** Put text on the clipboard, also where the page has no https. */
+async function copyText(text) {
+  if (navigator.clipboard) return navigator.clipboard.writeText(text);
+  const area = make("textarea", { style: "position: fixed; opacity: 0" }, text);
+  document.body.append(area);
+  area.select();
+  document.execCommand("copy");
+  area.remove();
+}
+
+/** Hand a Blob to the browser's downloads. */
+function saveFile(blob, name) {
+  const link = make("a", { href: URL.createObjectURL(blob), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+}

@@ -1,0 +1,352 @@
+// Up to four runs on one scrubber, aligned by noise level (see duel.py for what is sent).
+//
+// A *stop* is a place of the scrubber: a level that some run has a step at, and one more for the
+// finished pictures. Every run shows the frame whose level is nearest.
+
+const LETTERS = ["A", "B", "C", "D"];
+const MODES = { side: "Side by side", wipe: "Wipe", flip: "Flip", difference: "Difference × 2" };
+const ENDS = 930; // where the levels end on the scrubber's 0 … 1000; the finished picture is at 1000
+const FRAME_MS = 90;
+
+/** An SVG element. */
+function line(tag, attributes) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  return element;
+}
+
+function nearest(numbers, wanted) {
+  let best = 0;
+  numbers.forEach((number, i) => {
+    if (Math.abs(number - wanted) < Math.abs(numbers[best] - wanted)) best = i;
+  });
+  return best;
+}
+
+const signed = (number, digits) => number.toFixed(digits).replace("-", "\u2212");
+const brief = (number) => String(Number(number.toPrecision(4)));
+
+/** The levels of all runs as places on the scrubber. */
+function axis(runs) {
+  const levels = [...new Set(runs.flatMap((run) => run.levels))].sort((a, b) => a - b);
+  const [low, high] = [levels[0], levels.at(-1)];
+  const place = (level) => (high > low ? ((level - low) / (high - low)) * ENDS : 0);
+  return { low, high, place, levels, places: [...levels.map(place), 1000] };
+}
+
+/** The frame a run shows at a stop: an index into its steps, or their count for the finished one. */
+function frameAt(run, scale, stop) {
+  const level = scale.levels[stop];
+  return level === undefined ? run.levels.length : nearest(run.levels, level);
+}
+
+class Duel {
+  constructor(root) {
+    this.root = root;
+    this.known = new Map();
+    this.mode = "side";
+    this.wipe = 50;
+    this.flipped = false;
+    this.place = 1000;
+  }
+
+  show(message) {
+    this.pause();
+    Object.assign(this, message, { scale: axis(message.runs) });
+    this.stop = nearest(this.scale.places, this.place);
+    this.stage = make("div", { class: "dl-stage" });
+    const parts = [this.stage, this.scrubber(), this.chart(), this.differences()];
+    const body = make("div", { class: "dl-body", "data-runs": this.runs.length }, ...parts);
+    this.root.replaceChildren(...this.modes(), body);
+    this.arrange();
+  }
+
+  // The pictures.
+
+  modes() {
+    if (this.runs.length !== 2) return [];
+    const options = Object.entries(MODES).map(([mode, title]) => {
+      const onchange = () => {
+        this.mode = mode;
+        this.arrange();
+      };
+      const checked = mode === this.mode;
+      const radio = make("input", { type: "radio", name: "mode", value: mode, checked, onchange });
+      return make("label", {}, radio, make("span", {}, title));
+    });
+    return [make("div", { class: "dl-modes", role: "radiogroup", "aria-label": "View" }, ...options)];
+  }
+
+  arrange() {
+    const mode = this.runs.length === 2 ? this.mode : "side";
+    this.canvases = this.runs.map(() => make("canvas", { role: "img" }));
+    this.captions = this.runs.map(() => make("span"));
+    const captions = this.captions.map((caption, i) => this.caption(i, caption));
+    this.stage.dataset.mode = mode;
+    this.stage.style.setProperty("--across", this.runs.length);
+    if (mode === "side") {
+      this.stage.replaceChildren(
+        ...captions.map((caption, i) => make("figure", {}, this.frame(this.canvases[i]), caption)),
+      );
+    } else {
+      const frame = this.frame(...this.canvases, ...this.control(mode));
+      this.stage.replaceChildren(make("figure", {}, frame, ...captions));
+    }
+    this.draw();
+  }
+
+  frame(...children) {
+    return make("div", { class: "dl-frame" }, ...children);
+  }
+
+  caption(i, words) {
+    const path = make("b", { title: this.runs[i].label }, this.runs[i].path);
+    return make("figcaption", {}, badge(i), path, words);
+  }
+
+  control(mode) {
+    if (mode === "wipe") {
+      const oninput = () => {
+        this.wipe = Number(divider.value);
+        this.draw();
+      };
+      const label = "Divider between A and B";
+      const divider = make("input", { type: "range", "aria-label": label, value: this.wipe, oninput });
+      return [make("i", { class: "dl-divider" }), divider];
+    }
+    if (mode === "flip") {
+      const onclick = () => {
+        this.flipped = !this.flipped;
+        this.draw();
+      };
+      this.flipper = make("button", { type: "button", onclick });
+      return [this.flipper];
+    }
+    return [];
+  }
+
+  draw() {
+    const { runs, scale, stop, canvases } = this;
+    const mode = this.stage.dataset.mode;
+    const shown = runs.map((run) => frameAt(run, scale, stop));
+    runs.forEach((run, i) => {
+      const words = moment(run, shown[i]);
+      this.captions[i].textContent = words;
+      canvases[i].setAttribute("aria-label", `${LETTERS[i]}, ${run.label}: ${words}`);
+    });
+    if (mode === "difference") {
+      const [one, two] = this.captions.map((caption) => caption.textContent);
+      canvases[0].setAttribute("aria-label", `What differs between A (${one}) and B (${two})`);
+    }
+    this.stage.style.setProperty("--wipe", `${this.wipe}%`);
+    if (mode === "flip") {
+      const [on, off] = this.flipped ? ["B", "A"] : ["A", "B"];
+      this.flipper.replaceChildren(badge(Number(this.flipped)));
+      this.flipper.setAttribute("aria-label", `${on} is shown: flip to ${off}`);
+      canvases.forEach((canvas, i) => (canvas.hidden = i !== Number(this.flipped)));
+    }
+    const pictures = runs.map((run, i) => this.pictures[run.frames[shown[i]] ?? run.final]);
+    const drawn = (this.drawn = Promise.all(pictures.map(bitmap)));
+    drawn.then((images) => {
+      if (this.drawn !== drawn) return; // the scrubber has moved on
+      if (mode === "difference") paintDifference(canvases, images);
+      else images.forEach((image, i) => paint(canvases[i], image));
+    });
+    this.point();
+  }
+
+  // The scrubber.
+
+  scrubber() {
+    const toggle = () => (this.timer ? this.pause() : this.play());
+    this.player = make("button", { type: "button", class: "dl-play", onclick: toggle });
+    this.range = make("input", {
+      type: "range",
+      min: 0,
+      max: 1000,
+      "aria-label": "Noise level",
+      oninput: () => this.seek(Number(this.range.value)),
+      onkeydown: (event) => this.key(event),
+    });
+    this.pause();
+    this.readout = make("span", { class: "dl-readout", "aria-hidden": "true" });
+    return make("div", { class: "dl-scrubber" }, this.player, this.range, this.readout);
+  }
+
+  key(event) {
+    const by = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1, PageUp: 5, PageDown: -5 };
+    if (!by[event.key]) return; // Home and End are the browser's own
+    event.preventDefault();
+    this.pause();
+    this.go(this.stop + by[event.key]);
+  }
+
+  seek(place) {
+    this.pause();
+    this.go(nearest(this.scale.places, place));
+  }
+
+  go(stop) {
+    this.stop = Math.min(Math.max(stop, 0), this.scale.places.length - 1);
+    this.place = this.scale.places[this.stop];
+    this.draw();
+  }
+
+  play() {
+    const last = this.scale.places.length - 1;
+    if (this.stop === last) this.go(0);
+    this.timer = setInterval(() => {
+      this.go(this.stop + 1);
+      if (this.stop === last) this.pause();
+    }, FRAME_MS);
+    this.offer("pause", "Pause");
+  }
+
+  pause() {
+    clearInterval(this.timer);
+    this.timer = null;
+    this.offer("play", "Play");
+  }
+
+  offer(name, label) {
+    this.player?.replaceChildren(icon(name));
+    this.player?.setAttribute("aria-label", label);
+  }
+
+  /** Move everything that points at the present stop. */
+  point() {
+    const level = this.scale.levels[this.stop];
+    const alphaBar = 1 / (1 + Math.exp(-level));
+    const words =
+      level === undefined
+        ? "finished"
+        : `log-SNR ${signed(level, 1)}, ᾱ ${Number(alphaBar.toPrecision(2))}`;
+    this.range.value = this.place = this.scale.places[this.stop];
+    this.range.setAttribute("aria-valuetext", words);
+    this.range.style.setProperty("--done", `${this.place / 10}%`);
+    this.readout.textContent = words;
+    this.root.style.setProperty("--at", `${this.place / 10}%`);
+    this.distances?.forEach((span, i) => (span.textContent = this.apart(i, level)));
+  }
+
+  apart(i, level) {
+    const curve = this.curves[i];
+    if (!curve) return "";
+    if (level === undefined) return curve.final.toFixed(2);
+    const outside = level < curve.levels[0] || level > curve.levels.at(-1) || !curve.levels.length;
+    return outside ? "–" : curve.rms[nearest(curve.levels, level)].toFixed(2);
+  }
+
+  // What stands beside and below.
+
+  differences() {
+    const alone = this.runs.length === 1;
+    const head = make("tr", {}, make("td"), ...this.runs.map((_, i) => make("th", { scope: "col" }, badge(i))));
+    const rows = this.table.map(([name, values]) => {
+      const cells = values.map((value) => make("td", {}, value || "–"));
+      return make("tr", {}, make("th", { scope: "row" }, name), ...cells);
+    });
+    const caption = make("caption", {}, alone ? "Its settings" : "What differs");
+    return make("table", { class: "dl-table" }, caption, make("thead", {}, head), make("tbody", {}, ...rows));
+  }
+
+  chart() {
+    const drawn = this.curves.map((curve, i) => ({ curve, i })).filter(({ curve }) => curve);
+    const highest = Math.max(1e-9, ...drawn.flatMap(({ curve }) => [...curve.rms, curve.final]));
+    const plot = make("div", { class: "dl-plot" }, make("i", { class: "dl-cursor" }));
+    this.follow(plot);
+    if (drawn.length) plot.append(this.curveLines(drawn, highest));
+    plot.append(...this.rugs());
+    return make("div", { class: "dl-chart" }, this.legend(drawn, highest), plot, this.ticks());
+  }
+
+  legend(drawn, highest) {
+    this.distances = this.curves.map(() => make("b"));
+    if (this.runs.length === 1) return "";
+    if (!drawn.length)
+      return make("p", {}, "The latents have different shapes, so there is no distance to draw.");
+    const name = "Distance from A on the way: RMS between x̂0";
+    const parts = drawn.map(({ i }) => make("span", {}, badge(i + 1), this.distances[i]));
+    return make("p", {}, name, ...parts, make("small", {}, `scale 0 to ${highest.toPrecision(2)}`));
+  }
+
+  curveLines(drawn, highest) {
+    const svg = line("svg", { viewBox: "0 0 1000 100", preserveAspectRatio: "none", role: "img" });
+    const ends = drawn.map(({ curve, i }) => `${LETTERS[i + 1]} ends at ${brief(curve.final)}`);
+    svg.setAttribute("aria-label", `Distance from A along the way; ${ends.join(", ")}`);
+    for (const { curve, i } of drawn) {
+      const height = (rms) => 96 - (92 * rms) / highest;
+      const points = curve.levels.map((level, k) => [this.scale.place(level), height(curve.rms[k])]);
+      points.push([1000, height(curve.final)]);
+      svg.append(line("polyline", { points: points.join(" "), class: `dl-${LETTERS[i + 1]}` }));
+    }
+    return svg;
+  }
+
+  /** A lane a run, a tick a step: where each of them stands on the common axis. */
+  rugs() {
+    return this.runs.map((run, i) => {
+      const svg = line("svg", { viewBox: "0 0 1000 10", preserveAspectRatio: "none", "aria-hidden": true });
+      for (const place of [...run.levels.map(this.scale.place), 1000])
+        svg.append(line("line", { x1: place, x2: place, y1: 0, y2: 10 }));
+      svg.setAttribute("class", `dl-rug dl-${LETTERS[i]}`);
+      return svg;
+    });
+  }
+
+  ticks() {
+    const { low, high, place } = this.scale;
+    const between = high - low > 8 ? 4 : 2;
+    const labels = [];
+    for (let level = Math.ceil(low / between) * between; level <= high; level += between)
+      labels.push([place(level), signed(level, 0)]);
+    labels.push([1000, "finished"]);
+    const ticks = labels.map(([at, words]) => {
+      const tick = make("span", {}, words);
+      tick.style.left = `${at / 10}%`;
+      return tick;
+    });
+    return make("div", { class: "dl-ticks", "aria-hidden": true }, ...ticks);
+  }
+
+  /** The chart is a large scrubber for the pointer. */
+  follow(plot) {
+    const seek = (event) => {
+      const box = plot.getBoundingClientRect();
+      this.seek(((event.clientX - box.left) / box.width) * 1000);
+    };
+    plot.onpointerdown = (event) => {
+      plot.setPointerCapture(event.pointerId);
+      seek(event);
+    };
+    plot.onpointermove = (event) => event.buttons && seek(event);
+  }
+}
+
+function badge(i) {
+  return make("span", { class: `dl-badge dl-${LETTERS[i]}` }, LETTERS[i]);
+}
+
+function moment(run, frame) {
+  if (frame === run.levels.length) return `finished, ${run.length} steps`;
+  return `step ${run.steps[frame]} of ${run.length}, t = ${brief(run.timesteps[frame])}`;
+}
+
+/** |A - B| on the first canvas; the second stays empty. */
+function paintDifference([canvas, other], [one, two]) {
+  paint(canvas, one);
+  const context = canvas.getContext("2d");
+  context.globalCompositeOperation = "difference";
+  context.drawImage(two, 0, 0, canvas.width, canvas.height);
+  context.globalCompositeOperation = "source-over";
+  other.hidden = true;
+}
+
+export default function ({ data, parentElement }) {
+  const root = parentElement.querySelector(".dl");
+  const duel = (root.duel ??= new Duel(root));
+  const message = unpack(data, duel.known);
+  // The page runs again for many reasons; only other runs, or other names for them, are news.
+  if (message.id !== duel.id) duel.show(message);
+  return () => duel.pause();
+}

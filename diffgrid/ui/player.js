@@ -1,0 +1,65 @@
+// Which picture of a trajectory is on view at a moment, and the clock that moves the moment.
+// A moment is a step 0 … T-1, or T for the finished sample.
+
+/** Draw a Blob on a canvas as soon as it is decoded; what was there stays until then. */
+async function show(canvas, blob) {
+  if (!blob || canvas.wanted === blob) return;
+  canvas.wanted = blob;
+  const image = await bitmap(blob);
+  if (canvas.wanted === blob) paint(canvas, image);
+}
+
+/** An entry's picture at a moment; null where nothing is known. */
+function frameAt(entry, moment, lane) {
+  if (moment >= entry.x0.length) return entry.newest;
+  if (lane === "xt" && entry.noisy) return entry.noisy[moment];
+  return entry.x0[moment] ?? entry.newest;
+}
+
+/** "t = 799", as short as the scheduler's value allows. */
+function timeText(head, step) {
+  return head.levels ? `t = ${+head.levels[step].timestep.toPrecision(4)}` : `step ${step}`;
+}
+
+/** "ᾱ .31": how much of the picture's energy is signal. */
+function levelText(head, step) {
+  if (!head.levels) return "";
+  const level = head.levels[step].alpha_bar;
+  const digits = level < 0.01 ? level.toPrecision(1) : level.toFixed(2);
+  return `ᾱ ${Number(digits) >= 1 ? "1" : String(digits).replace(/^0/, "")}`;
+}
+
+/** Calls `draw(moment)` while it runs: once through in `seconds`, a rest at the end, then again. */
+class Clock {
+  constructor(draw) {
+    this.draw = draw;
+    this.frame = 0;
+  }
+
+  start(length, { seconds = 1.6, rest = 1, loop = true, ended = () => {} } = {}) {
+    this.stop();
+    let began = null;
+    let last = -1;
+    const tick = (now) => {
+      began ??= now;
+      const elapsed = (now - began) / 1000;
+      const moment = Math.min(length, Math.floor((elapsed / seconds) * length));
+      if (moment !== last) this.draw((last = moment));
+      if (elapsed > seconds + rest) {
+        if (!loop) return void ended(this.stop());
+        began = now;
+      }
+      this.frame = requestAnimationFrame(tick);
+    };
+    this.frame = requestAnimationFrame(tick);
+  }
+
+  stop() {
+    cancelAnimationFrame(this.frame);
+    this.frame = 0;
+  }
+
+  get running() {
+    return this.frame !== 0;
+  }
+}

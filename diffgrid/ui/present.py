@@ -1,0 +1,34 @@
+"""What the grid's component is sent: the desk, put into one message."""
+
+from diffgrid.api import recipe
+from diffgrid.limits import Limits
+from diffgrid.share import command
+from diffgrid.ui.board import message
+from diffgrid.ui.desk import Desk
+from diffgrid.ui.words import cost, progress
+
+
+def present(mine: Desk) -> bytes:
+    """The view as far as it is made; blanks where it was not asked for yet."""
+    grid = mine.grid or mine.view.grid()
+    snapshot = mine.job.snapshot() if mine.job else None
+    noisy = {path: pictures for path in grid.paths if (pictures := mine.noisy(path))}
+    return message(
+        grid,
+        snapshot.paths if snapshot else {},
+        mine.made(),
+        recipe=recipe(grid.spec, grid.path)[1:],
+        command=lambda path: command(mine.view, path),
+        levels=mine.levels,
+        noisy=noisy,
+        lane="xt" if mine.lane == "xt" else "x0",
+        starred=mine.starred(),
+        running=mine.running,
+        stopped=snapshot is not None and snapshot.state in ("failed", "cancelled"),
+        status=progress(snapshot) if snapshot else "",
+        fraction=snapshot.sampled / max(1, snapshot.to_sample) if snapshot else 0.0,
+        cost=cost(snapshot) if snapshot else "",
+        can_undo=mine.can_undo,
+        can_redo=mine.can_redo,
+        max_columns=Limits.from_environment().max_columns,
+    )

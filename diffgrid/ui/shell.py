@@ -1,0 +1,29 @@
+"""What every page does first, and where the pages are."""
+
+from pathlib import Path
+
+import streamlit as st
+
+PAGE_STYLE = Path(__file__).parent / "page.css"
+_PAGES = Path(__file__).parents[2] / "pages"
+
+
+def page_file(name: str) -> str:
+    """A page's file, whichever script the server was started with."""
+    return str(_PAGES / f"{name}.py")
+
+
+def through_the_entry(file: str) -> None:
+    """See to it that the entry point ran, which draws the sidebar and names the pages.
+
+    A server that has a `pages` folder takes an app for one of the old kind until some session has
+    called `st.navigation`: a fresh server's first visit to `/strip` comes past the entry point.
+    """
+    if not st.session_state.get("_shell"):
+        # Beside a default page: alone it would be that itself, and its own address not be found.
+        st.navigation([st.Page(_nowhere, default=True), st.Page(file)], position="hidden")
+        st.rerun()
+
+
+def _nowhere() -> None:
+    """What a page needs beside it to be one at an address of its own."""

@@ -1,0 +1,221 @@
+"""Cached and saved runs: a table to choose from, and up to four of them on one scrubber."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import streamlit as st
+
+from diffgrid.errors import DiffgridError
+from diffgrid.limits import Limits
+from diffgrid.store import RunInfo
+from diffgrid.ui import duel
+from diffgrid.ui.desk import store
+from diffgrid.ui.shell import page_file, through_the_entry
+from diffgrid.ui.words import plain
+
+COLUMNS = {
+    "picture": st.column_config.ImageColumn("", width=56, pinned=True),
+    "path": st.column_config.TextColumn(width=72),
+    "seed": st.column_config.NumberColumn(width=56, format="%d"),
+    "prompt": st.column_config.TextColumn(width=240),
+    "name": st.column_config.TextColumn("saved as", width=130),
+    "scheduler": st.column_config.TextColumn(width=96),
+    "steps": st.column_config.NumberColumn(width=56),
+    "guidance": st.column_config.NumberColumn(width=72, format="%g"),
+    "eta": st.column_config.NumberColumn(width=48, format="%g"),
+    "when": st.column_config.DatetimeColumn(format="distance", width=112),
+    "size": st.column_config.NumberColumn(format="bytes", width=72),
+    "note": st.column_config.TextColumn(width=200),
+    "key": st.column_config.TextColumn(width=88),
+}
+
+BLANK = "width: 7rem; height: 7rem; border: 2px dashed; border-radius: 14px; opacity: 0.25"
+BLANKS = '<div style="display: flex; gap: 0.9rem">' + 2 * f'<div style="{BLANK}"></div>' + "</div>"
+QUIET: dict[str, Any] = {"type": "tertiary"}
+
+
+def choose(infos: Sequence[RunInfo]) -> list[RunInfo]:
+    """The runs to show: the address's, or else this session's, or else a pair to begin with."""
+    asked = st.query_params.get("runs") or st.session_state.get("compared")
+    if asked is None:
+        return duel.first_pair(infos)
+    chosen, complaint = duel.named(infos, asked)
+    if complaint:
+        st.warning(plain(complaint))
+    return chosen if chosen or not asked else duel.first_pair(infos)
+
+
+def remember(chosen: Sequence[RunInfo]) -> None:
+    """Write the choice into the address, and keep it for when this page is left and opened anew.
+
+    An empty one is forgotten: a pair is chosen then.
+    """
+    text = duel.address(chosen)
+    st.session_state["compared"] = text or None
+    if st.query_params.get("runs", "") != text:
+        st.query_params.from_dict({"runs": text} if text else {})
+
+
+def table(infos: Sequence[RunInfo], chosen: Sequence[RunInfo]) -> None:
+    """The runs to choose from; the rows of those on view are ticked."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        words = st.text_input("Filter", placeholder="prompt, scheduler, name, seed 7 …")
+        order = st.selectbox("Sort by", [*duel.ORDERS], width=170)
+    # The ticks are the table's own. It is another table, and so ticked anew, where its rows changed
+    # or runs were chosen by other hands; those are then on top.
+    if st.session_state.get("ticked") != duel.address(chosen):
+        st.session_state["ticked"] = duel.address(chosen)
+        st.session_state["on_top"] = [info.key for info in chosen]
+    found = duel.listing(infos, words, order, st.session_state["on_top"])
+    listed = found[: duel.MOST_LISTED]
+    if not listed:
+        st.info("No run has all of these words: try fewer.", icon=":material/search_off:")
+        return
+    if len(listed) < len(found):
+        st.caption(f"The first {len(listed)} of {len(found):,} runs: filter to see others.")
+
+    def take() -> None:
+        ticked = [listed[row] for row in st.session_state[key].selection.rows]
+        kept = [info for info in chosen if info in ticked]  # A stays A
+        taken = [*kept, *(info for info in ticked if info not in kept)][-duel.MOST_SHOWN :]
+        if len(taken) == len(ticked):
+            st.session_state["ticked"] = duel.address(taken)
+        remember(taken)
+        if not taken:
+            st.session_state["compared"] = ""  # on purpose: nothing is to be shown
+
+    state = " ".join([*st.session_state["on_top"], "of", *(info.key for info in listed)])
+    key = hashlib.sha256(state.encode()).hexdigest()
+    rows = [row for row, info in enumerate(listed) if info in chosen]
+    blank = set() if any(info.saved for info in listed) else {"name", "note"}
+    st.dataframe(
+        duel.to_table(store(), listed),
+        height=min(len(listed), 4) * 52 + 37,
+        row_height=52,
+        placeholder="",
+        hide_index=True,
+        column_config=COLUMNS,
+        column_order=[name for name in COLUMNS if name not in blank],
+        key=key,
+        on_select=take,
+        selection_mode="multi-row",
+        selection_default={"selection": {"rows": rows}},
+        alt="Cached and saved runs; tick two to four of them to compare",
+    )
+
+
+def load(chosen: Sequence[RunInfo]) -> list[duel.Run]:
+    """The runs to show, as far as they are whole."""
+    runs = []
+    for info in chosen:
+        try:
+            runs.append(duel.load(store(), info))
+        except DiffgridError as error:
+            st.warning(plain(str(error)))
+    return runs
+
+
+def actions(chosen: Sequence[RunInfo], shared: bool) -> None:
+    """What can be done with each run on view."""
+    for letter, info in zip("ABCD", chosen, strict=False):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            note = f"  \n:gray[:small[{plain(info.note)}]]" if info.note else ""
+            st.markdown(f"**{letter}**  {plain(duel.label(info))}{note}")
+            if st.button("Rename" if info.saved else "Save", key=f"save-{info.key}", **QUIET):
+                save(info)
+            if not (shared or info.shipped) and st.button(
+                "Remove", key=f"remove-{info.key}", **QUIET
+            ):
+                remove(info, [other for other in chosen if other != info])
+
+
+@st.dialog("Keep this run")
+def save(info: RunInfo) -> None:
+    """Ask for a name and a note."""
+    st.caption("A saved run is never dropped from the cache.")
+    with st.form("save", border=False):
+        name = st.text_input("Name", info.saved or duel.label(info), max_chars=200)
+        note = st.text_area("Note", info.note, max_chars=2000, placeholder="What is it worth?")
+        sent = st.form_submit_button("Save", type="primary")
+    if sent and settle(lambda: store().save(info.key, name, note)):
+        st.rerun()
+
+
+@st.dialog("Remove this run?")
+def remove(info: RunInfo, others: Sequence[RunInfo]) -> None:
+    """Ask whether it may be deleted."""
+    st.markdown(plain(duel.label(info)))
+    saved = " Its saved copy goes too." if info.saved else ""
+    st.caption(f"Its arrays and pictures are deleted.{saved} It can be sampled again.")
+    if st.button("Remove", type="primary") and settle(lambda: store().remove(info.key)):
+        remember(others)
+        st.rerun()
+
+
+@st.dialog("Clear the cache?")
+def clear(count: int, saved: Sequence[RunInfo]) -> None:
+    """Ask whether all but the saved runs may be deleted."""
+    st.caption(f"{count:,} runs are deleted; saved runs stay. All can be sampled again.")
+    if st.button("Clear", type="primary") and settle(store().clear):
+        remember(saved)
+        st.rerun()
+
+
+def settle(act: Callable[[], None]) -> bool:
+    """Do it, or say why not."""
+    try:
+        act()
+    except DiffgridError as error:
+        st.error(plain(str(error)))
+        return False
+    return True
+
+
+def cache(infos: Sequence[RunInfo], chosen: Sequence[RunInfo], shared: bool) -> None:
+    """How full the cache is, and the way to empty it."""
+    infos = [info for info in infos if not info.shipped]
+    saved = [info for info in infos if info.saved]
+    used, limit = duel.megabytes(store().size()), duel.megabytes(store().limit)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        words = f"{len(infos):,} runs, {len(saved):,} of them saved: {used} of {limit}."
+        st.caption(f"{words} The cache drops what was used longest ago, but no saved run.")
+        if not shared and st.button("Clear the cache", disabled=len(saved) == len(infos)):
+            clear(len(infos) - len(saved), [info for info in chosen if info.saved])
+
+
+def nothing() -> None:
+    """What stands here before anything was sampled."""
+    with st.container(horizontal_alignment="center"):
+        st.space("large")
+        st.html(BLANKS, width="content")
+        st.subheader("Nothing to compare yet", anchor=False, text_alignment="center")
+        words = "Every grid leaves its runs here: the trunk and each path not taken."
+        st.caption(words, text_alignment="center")
+        st.page_link(page_file("grid"), label="Sample a grid", icon=":material/account_tree:")
+
+
+through_the_entry(__file__)
+st.title("Compare runs", anchor=False)
+try:
+    infos = store().runs(shipped=True)
+except DiffgridError as error:
+    st.error(plain(str(error)))
+    st.stop()
+if not infos:
+    nothing()
+    st.stop()
+st.caption("Up to four runs on one scrubber, matched by noise level: their steps may differ.")
+shared = Limits.from_environment() != Limits()  # strangers must not delete each other's runs
+chosen = choose(infos)
+if chosen:
+    remember(chosen)
+table(infos, chosen)
+runs = load(chosen)
+if runs:
+    duel.show(runs)
+if len(runs) < 2:
+    st.caption("Tick two to four runs in the table to see them side by side.")
+actions([run.info for run in runs], shared)
+st.divider()
+cache(infos, chosen, shared)

@@ -1,0 +1,133 @@
+"""One trajectory, timestep by timestep."""
+
+import streamlit as st
+
+from diffgrid.animations import to_gif, to_webp
+from diffgrid.api import Trajectory, finished_trajectory
+from diffgrid.engine import Job, Snapshot
+from diffgrid.errors import DiffgridError
+from diffgrid.limits import Limits
+from diffgrid.share import command
+from diffgrid.spec import Grid, Path, format_path, parse_path
+from diffgrid.ui.desk import Desk, desk, engine, store
+from diffgrid.ui.film import message, show_film, thumbnails
+from diffgrid.ui.shell import page_file, through_the_entry
+from diffgrid.ui.words import plain, progress
+
+SECONDS_BETWEEN_LOOKS = 0.5
+
+
+def ask(mine: Desk, grid: Grid, path: Path) -> Job:
+    """The job for one path, the one under way where it is the same.
+
+    Raises:
+        DiffgridError: it cannot be started.
+    """
+    asked = grid.spec, path
+    if mine.aside and mine.aside[0] == asked:
+        return mine.aside[1]
+    limits = Limits.from_environment()
+    job = engine().submit(grid.spec, [path], session=mine.name, noisy=True, limits=limits)
+    mine.put_aside()
+    mine.aside = asked, job
+    return job
+
+
+def furthest(mine: Desk, grid: Grid, path: Path, job: Job) -> Job:
+    """Of this page's job and the grid's, which may stand before it in the queue, the one ahead."""
+    jobs = [job]
+    if mine.job and mine.grid and mine.grid.spec == grid.spec and path in mine.grid.paths:
+        jobs.append(mine.job)
+
+    def how_far(job: Job) -> tuple[int, bool]:
+        snapshot = job.snapshot()
+        return snapshot.paths[path].step, snapshot.state in ("loading", "sampling")
+
+    return max(jobs, key=how_far)
+
+
+def show(mine: Desk, grid: Grid, path: Path, job: Job, running: bool) -> None:
+    """The strip, as far as it is."""
+    snapshot = job.snapshot()
+    if running and snapshot.ended:
+        st.rerun()  # the whole page, which then stops looking
+    if snapshot.warning:
+        st.warning(plain(snapshot.warning))
+    if snapshot.error:
+        trouble(snapshot.error)
+    ahead = furthest(mine, grid, path, job)
+    if not ahead.snapshot().paths[path].done:
+        if not snapshot.ended:
+            wait(ahead.snapshot(), path)
+        return
+    try:
+        trajectory = finished_trajectory(ahead, path)
+        noisy = job.noisy(path) if snapshot.state == "done" else None
+        data = message(trajectory, noisy, thumbnails(store(), grid), grid.rows, waiting=running)
+        if picked := show_film(data):
+            mine.look_at(parse_path(picked))
+            st.rerun()
+        downloads(trajectory, command(mine.view, path))
+    except DiffgridError as error:
+        if not snapshot.error:
+            trouble(error)
+
+
+def wait(snapshot: Snapshot, path: Path) -> None:
+    """How far it is, and the newest guess."""
+    st.progress(snapshot.sampled / max(1, snapshot.to_sample), progress(snapshot))
+    if frame := snapshot.paths[path].frame:
+        st.image(frame, "the model's guess so far", width=272)
+
+
+def downloads(trajectory: Trajectory, recipe: str) -> None:
+    """The strip to take away; each is drawn when it is asked for."""
+    name = f"strip-{format_path(trajectory.path).replace('/', '-')}"
+    files = {
+        "png": ("Strip", trajectory.strip),
+        "gif": ("GIF", lambda: to_gif([*trajectory.x0_images, trajectory.image], recipe)),
+        "webp": ("WebP", lambda: to_webp([*trajectory.x0_images, trajectory.image], recipe)),
+    }
+    with st.container(horizontal=True, horizontal_alignment="right"):
+        for ending, (label, draw) in files.items():
+            st.download_button(
+                label,
+                draw,
+                file_name=f"{name}.{ending}",
+                mime=f"image/{ending}",
+                icon=":material/download:",
+                on_click="ignore",
+            )
+
+
+def trouble(error: DiffgridError) -> None:
+    """What went wrong, and ways on."""
+    st.error(plain(str(error)))
+    with st.container(horizontal=True):
+        if st.button("Try again"):
+            mine.put_aside()
+            st.rerun()
+        if st.button("Back to the grid"):
+            st.switch_page(page_file("grid"))
+
+
+through_the_entry(__file__)
+mine = desk()
+st.title("Trajectory strip", anchor=False)
+st.caption(
+    "One run from noise to picture, a column for each timestep: what the model was given, what it "
+    "guessed, and what changed."
+)
+try:
+    grid = mine.view.grid()
+    path = mine.looked_at(grid)
+    job = ask(mine, grid, path)
+except DiffgridError as error:
+    trouble(error)
+else:
+    if mine.error:
+        st.error(plain(mine.error))
+    mine.sign(path)
+    running = not job.snapshot().ended
+    look_again = SECONDS_BETWEEN_LOOKS if running else None
+    st.fragment(show, run_every=look_again)(mine, grid, path, job, running)
