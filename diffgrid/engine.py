@@ -51,7 +51,10 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 DEVICE = re.compile(r"(cpu|cuda|mps)(:[0-9]{1,2})?")
-FIRST_GUESS = 0.012  # seconds an evaluation of a bundled model, at its size, takes on two cores
+FIRST_GUESS = (
+    0.02  # seconds an evaluation of a bundled model takes, pictures included, on two cores
+)
+GUESSED = 100.0  # evaluations that the first guess counts as
 FEWEST_TIMED = 10  # evaluations; the first of a job are slower than the rest
 REMEMBERED = 1000  # sessions whose last turn is known, and those that are sampled ahead for
 
@@ -185,7 +188,8 @@ class LocalEngine:
         self.store = store
         self._device = device
         self._loaded: tuple[tuple[str, str], Any] | None = None  # only the worker writes it
-        self._seconds: dict[_Kind, float] = {}  # an evaluation takes, as timed
+        # Seconds taken by so many evaluations: the last jobs', older ones counting ever less.
+        self._timed: dict[_Kind, tuple[float, float]] = {}
 
         # All below is guarded by it.
         self._change = threading.Condition()
@@ -276,8 +280,8 @@ class LocalEngine:
         known = {path: spec.length for path in family if self.store.has(key(spec, path))}
         lengths = steps_to_go((path for path in wanted if path not in known), spec.length)
         count = evaluations_left(lengths, known)
-        each = self._seconds.get(_kind(spec)) or _guess(spec)
-        return Estimate(count, None if each is None else each * count)
+        seconds, timed = self._timed.get(_kind(spec)) or _guess(spec)
+        return Estimate(count, seconds / timed * count if timed else None)
 
     def _computation(
         self, spec: RunSpec, paths: Iterable[Path], noisy: bool, trust: bool
@@ -351,9 +355,9 @@ class LocalEngine:
         computation.run()
         sampled, kind = computation.snapshot.sampled, _kind(computation.spec)
         if sampled >= FEWEST_TIMED:
-            each = computation.sampling_seconds / sampled
-            # Half the past: a lone trunk costs more an evaluation than a grid, a busy moment too.
-            self._seconds[kind] = (each + self._seconds.get(kind, each)) / 2
+            # By the count: a lone trunk costs more an evaluation than a grid.
+            seconds, timed = self._timed.get(kind) or _guess(computation.spec)
+            self._timed[kind] = (seconds / 2 + computation.sampling_seconds, timed / 2 + sampled)
         with self._change:
             self._running = None
             del self._jobs[computation]
@@ -405,11 +409,12 @@ def _kind(spec: RunSpec) -> _Kind:
     return spec.digest, spec.height, spec.width, spec.dtype, spec.guidance_scale > 1
 
 
-def _guess(spec: RunSpec) -> float | None:
-    """Seconds an evaluation may take, where none was timed."""
+def _guess(spec: RunSpec) -> tuple[float, float]:
+    """What `LocalEngine._timed` holds before anything was timed; nothing for a foreign model."""
     if spec.model not in BUNDLED:
-        return None
-    return FIRST_GUESS * spec.height * spec.width / find_model(spec.model).side ** 2
+        return 0.0, 0.0
+    areas = spec.height * spec.width / find_model(spec.model).side ** 2
+    return FIRST_GUESS * areas * GUESSED, GUESSED
 
 
 def _checked(spec: RunSpec, paths: Iterable[Path]) -> tuple[Path, ...]:

@@ -51,7 +51,7 @@ class Board extends Skeleton {
     this.root.replaceChildren();
   }
 
-  // --- messages -----------------------------------------------------------------------------------
+  // --- messages ----------------------------------------------------------------------------------
 
   receive(bytes) {
     const head = unpack(bytes, this.known);
@@ -100,7 +100,7 @@ class Board extends Skeleton {
     return this.hovered ?? this.portrait;
   }
 
-  // --- drawing a message --------------------------------------------------------------------------
+  // --- drawing a message -------------------------------------------------------------------------
 
   render(head) {
     const first = !this.head;
@@ -211,7 +211,8 @@ class Board extends Skeleton {
   renderStrip() {
     const { length, rows } = this.head;
     const room = Math.max(6, Math.min(13, Math.floor(this.width / 56)));
-    const even = Array.from({ length: room }, (_, i) => Math.round((i * (length - 1)) / (room - 1)));
+    const last = length - 1;
+    const even = Array.from({ length: room }, (_, i) => Math.round((i * last) / (room - 1)));
     const forks = new Set(rows.map((row) => row.step));
     const steps = [...new Set([...even, ...forks])].sort((a, b) => a - b);
     const wanted = steps.map((step) => `${step}${forks.has(step) ? "!" : ""}`).join(" ");
@@ -246,10 +247,12 @@ class Board extends Skeleton {
     const wide = Math.floor((width - column + gap) / across) - gap;
     const cell = Math.max(Math.min(least, wide), Math.min(tall, wide, most));
     this.root.style.setProperty("--cell", `${cell}px`);
-    if (changed) this.renderStrip(), this.seek(this.moment);
+    if (!changed) return;
+    this.renderStrip();
+    this.seek(this.moment);
   }
 
-  // --- moments ------------------------------------------------------------------------------------
+  // --- moments -----------------------------------------------------------------------------------
 
   allCells() {
     return [...this.rows.values()].sort((a, b) => a.step - b.step).flatMap((row) => row.cells);
@@ -262,8 +265,8 @@ class Board extends Skeleton {
     this.range.value = moment;
     this.range.style.setProperty("--share", moment / head.length);
     const ended = moment >= head.length;
-    const level = ended ? "" : levelText(head, moment);
-    const at = ended ? "the final sample" : [timeText(head, moment), level].filter(Boolean).join(" · ");
+    const noise = () => [timeText(head, moment), levelText(head, moment)].filter(Boolean).join(" · ");
+    const at = ended ? "the final sample" : noise();
     this.range.setAttribute("aria-valuetext", at);
     this.when.textContent = ended ? "all cells: the final sample" : `all cells at ${at}`;
     if (this.lane === "xt" && !head.focus.noisy) this.when.textContent += " · decoding xₜ …";
@@ -288,7 +291,8 @@ class Board extends Skeleton {
     const nearest = this.moments.findLast(({ step }) => step <= moment);
     for (const each of this.moments) {
       each.element.classList.toggle("now", each === nearest);
-      const picture = this.lane === "xt" && entry.noisy ? entry.noisy[each.step] : entry.x0[each.step];
+      const lane = this.lane === "xt" && entry.noisy ? entry.noisy : entry.x0;
+      const picture = lane[each.step];
       each.element.classList.toggle("ghost", !picture);
       show(each.canvas, picture);
     }
@@ -316,12 +320,13 @@ class Board extends Skeleton {
   setLane(lane) {
     this.lane = lane;
     // The final sample has no noise: go where the two differ.
-    const moment = this.moment >= this.head.length ? Math.round(this.head.length * 0.3) : this.moment;
-    this.seek(lane === "xt" ? moment : this.moment);
+    const { length } = this.head;
+    const same = lane === "xt" && this.moment >= length;
+    this.seek(same ? Math.round(length * 0.3) : this.moment);
     this.send({ do: "lane", lane });
   }
 
-  // --- one cell plays -----------------------------------------------------------------------------
+  // --- one cell plays ----------------------------------------------------------------------------
 
   enter(cell) {
     if (this.hovered === cell || this.quiet === cell) return;
@@ -372,7 +377,7 @@ class Board extends Skeleton {
     this.seek(this.moment);
   }
 
-  // --- a click ------------------------------------------------------------------------------------
+  // --- a click -----------------------------------------------------------------------------------
 
   onClick(event, cell) {
     if (event.target.closest(".tool")) return;
@@ -395,7 +400,7 @@ class Board extends Skeleton {
     head.focus = entry;
     head.path = entry.path;
     head.crumbs = entry.path === "trunk" ? ["trunk"] : ["trunk", ...pathsTo(entry.path)];
-    const from = [cell.element, this.portrait.frame].map((element) => element.getBoundingClientRect());
+    const from = [cell.element, this.portrait.frame].map((each) => each.getBoundingClientRect());
     const pictures = [entry, old].map((each) => frameAt(each, this.moment, this.lane));
     this.guess(head, { do: "follow", path: entry.path }, entry.path);
     this.fly(pictures[0], from[0], this.portrait.frame);
@@ -424,22 +429,24 @@ class Board extends Skeleton {
     picture.style.width = `${to.width}px`;
     picture.style.height = `${to.height}px`;
     this.root.append(picture);
-    const start = `translate(${from.left - to.left}px, ${from.top - to.top}px) scale(${from.width / to.width})`;
-    const flight = picture.animate([{ transform: start }, { transform: "none" }], FADE);
+    const way = `translate(${from.left - to.left}px, ${from.top - to.top}px)`;
+    const start = { transform: `${way} scale(${from.width / to.width})` };
+    const flight = picture.animate([start, { transform: "none" }], FADE);
     flight.onfinish = () => picture.remove();
     const arrive = [{ opacity: 0.2 }, { opacity: 0.2, offset: 0.8 }, { opacity: 1 }];
     target.animate(arrive, { duration: FADE.duration });
   }
 
-  // --- keys ---------------------------------------------------------------------------------------
+  // --- keys --------------------------------------------------------------------------------------
 
   /** The one cell that Tab reaches, and with it its row's buttons. */
   settle(cell) {
     if (!cell) return;
     for (const element of this.tree.querySelectorAll("[tabindex='0']")) element.tabIndex = -1;
     cell.element.tabIndex = 0;
-    const near = [...cell.row.header.querySelectorAll("button"), cell.element.querySelector("button")];
-    for (const button of near) button.tabIndex = 0;
+    for (const place of [cell.row.header, cell.element]) {
+      for (const button of place.querySelectorAll("button")) button.tabIndex = 0;
+    }
   }
 
   onKey(event) {
@@ -507,7 +514,7 @@ class Board extends Skeleton {
     this.say(`The recipe of ${entry.path} is on the clipboard.`);
   }
 
-  // --- large, and two at once ---------------------------------------------------------------------
+  // --- large, and two at once --------------------------------------------------------------------
 
   /** What a dialog starts from. */
   scene() {

@@ -17,7 +17,9 @@ from diffgrid.spec import Grid, Path, RunSpec, format_path, key, minimum
 from diffgrid.store import TrajectoryStore
 from diffgrid.trajectories import Trajectory
 
-PATIENCE = 5.0  # seconds; what takes longer is sampled only when somebody says so
+# Seconds; what takes longer is sampled only when somebody says so. The default grid takes 6 on two
+# cores, and a change of its prompt should never have to ask.
+PATIENCE = 10.0
 SECONDS_TO_ANSWER = 0.2  # a click on what is cached is answered within its own run
 
 

@@ -79,7 +79,8 @@ function duel(host, { head, lane, moment, pair, openPage }) {
   let mode = "slider";
   let front = 0; // of a flip
   let timer = 0;
-  const canvas = make("canvas", { role: "img", "aria-label": `${pair[0].path} and ${pair[1].path}` });
+  const label = `${pair[0].path} and ${pair[1].path}`;
+  const canvas = make("canvas", { role: "img", "aria-label": label });
   const wipe = make("input", {
     type: "range", min: 0, max: 100, value: 50, class: "wipe", "aria-label": "Where one ends",
   });

@@ -1,11 +1,12 @@
 // Making elements: text goes in as text nodes only, icons are drawn here.
 
-/** An element with attributes; functions among them become handlers, false and null are left out. */
+/** An element with attributes; functions become handlers, false and null are left out. */
 function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
     if (typeof value === "function") element[name] = value;
-    else if (value !== false && value != null) element.setAttribute(name, value === true ? "" : value);
+    else if (value === true) element.setAttribute(name, "");
+    else if (value !== false && value != null) element.setAttribute(name, value);
   }
   element.append(...children);
   return element;
@@ -17,7 +18,9 @@ const ICONS = {
   minus: "M5 12h14",
   plus: "M5 12h14M12 5v14",
   share: "M12 15V3m-5 5 5-5 5 5M5 13v6a2 2 0 0 0 2 2h10a2 2 0 0 0 2-2v-6",
-  dice: "M6 3h12a3 3 0 0 1 3 3v12a3 3 0 0 1-3 3H6a3 3 0 0 1-3-3V6a3 3 0 0 1 3-3M8 8h.01M16 8h.01M12 12h.01M8 16h.01M16 16h.01",
+  dice:
+    "M6 3h12a3 3 0 0 1 3 3v12a3 3 0 0 1-3 3H6a3 3 0 0 1-3-3V6a3 3 0 0 1 3-3" +
+    "M8 8h.01M16 8h.01M12 12h.01M8 16h.01M16 16h.01",
   close: "m6 6 12 12M18 6 6 18",
   more: "M5 12h.01M12 12h.01M19 12h.01",
   play: "M8 5v14l11-7z",

@@ -60,7 +60,8 @@ class Skeleton {
     this.name = make("b");
     this.facts = make("span");
     const words = make("p", { class: "quiet" }, this.name, this.facts);
-    this.trunk = make("div", { class: "trunk" }, frame, make("div", { class: "words" }, this.prompt, words));
+    const beside = make("div", { class: "words" }, this.prompt, words);
+    this.trunk = make("div", { class: "trunk" }, frame, beside);
   }
 
   buildFilm() {
@@ -74,14 +75,16 @@ class Skeleton {
     this.film = make("div", { class: "film" }, this.playing, this.strip, this.range);
     this.when = make("span");
     this.lanes = ["x0", "xt"].map((lane) => {
-      const label = lane === "x0" ? "x̂0" : "xₜ";
-      const title = lane === "x0" ? "The model's guess of the final sample" : "The noisy state itself";
+      const guess = lane === "x0";
+      const label = guess ? "x̂0" : "xₜ";
+      const title = guess ? "The model's guess of the final sample" : "The noisy state itself";
       return make("button", { type: "button", title, onclick: () => this.setLane(lane) }, label);
     });
     const lanes = make("span", { class: "lanes", role: "group", "aria-label": "What is shown" });
     lanes.append(...this.lanes);
     this.cost = make("span", { class: "cost" });
-    this.progress = make("span", { class: "progress", role: "progressbar", "aria-label": "Sampling" });
+    const name = { role: "progressbar", "aria-label": "Sampling" };
+    this.progress = make("span", { class: "progress", ...name });
     this.cancel = make("button", { type: "button", class: "plain" });
     this.cancel.onclick = () => this.send({ do: this.head.running ? "cancel" : "resample" });
     const left = make("span", { class: "left" }, this.when, lanes);
@@ -93,7 +96,8 @@ class Skeleton {
     const node = make("canvas", { class: "node", "aria-hidden": "true" });
     const time = make("span", { class: "time" });
     const level = make("span", { class: "level" });
-    const send = (act) => () => this.guess(this.ghosted((row) => row.step === step), { do: act, step });
+    const mine = (row) => row.step === step;
+    const send = (act) => () => this.guess(this.ghosted(mine), { do: act, step });
     const tools = make("span", { class: "row-tools" });
     tools.append(
       tool("dice", "Reroll this row", send("reroll_row"), { tabindex: -1 }),
@@ -112,7 +116,8 @@ class Skeleton {
     const canvas = make("canvas", { "aria-hidden": "true" });
     const bar = make("span", { class: "bar" });
     const star = make("span", { class: "starred", "aria-hidden": "true" }, icon("star"));
-    const element = make("div", { class: "cell", role: "gridcell", tabindex: -1 }, canvas, bar, star);
+    const names = { class: "cell", role: "gridcell", tabindex: -1 };
+    const element = make("div", names, canvas, bar, star);
     const cell = { element, canvas, bar, row, slot: row.cells.length };
     const dots = tool("more", "More", () => this.openMenu(cell, dots), { tabindex: -1 });
     dots.classList.add("dots");
@@ -125,7 +130,9 @@ class Skeleton {
       this.settle(cell);
       if (element.matches(":focus-visible")) this.enter(cell);
     };
-    element.onblur = () => this.pointer === "touch" || element.matches(":hover") || this.leave(cell);
+    element.onblur = () => {
+      if (this.pointer !== "touch" && !element.matches(":hover")) this.leave(cell);
+    };
     element.onclick = (event) => this.onClick(event, cell);
     element.oncontextmenu = (event) => {
       event.preventDefault();
@@ -147,7 +154,7 @@ class Skeleton {
     return { step, fork, element, canvas };
   }
 
-  // --- the menu of a cell -------------------------------------------------------------------------
+  // --- the menu of a cell ------------------------------------------------------------------------
 
   openMenu(holder, anchor) {
     const items = this.items(holder).map((item) => {
