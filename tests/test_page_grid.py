@@ -246,6 +246,21 @@ def test_what_takes_long_waits_for_a_word(page: AppTest, stage: Stage) -> None:
     assert not any(b.label == "Sample" for b in page.button)
 
 
+def test_a_link_to_what_takes_long_shows_blanks_and_waits(
+    page: AppTest, stage: Stage, shown: Shown
+) -> None:
+    stage.jobs[0].finish()
+    whole(page.run())
+    stage.seconds = 90
+    page.query_params["seed"] = "9"
+    whole(page.run())
+    assert len(stage.jobs) == 1
+    assert shown.desk.view.seed == 9
+    assert shown.header["lengths"] == []
+    press(page, "Sample")
+    assert stage.jobs[-1].spec.seed == 9
+
+
 def test_a_smaller_grid_is_offered_instead(page: AppTest, stage: Stage) -> None:
     stage.seconds = 90
     choose(page, "Steps", 100)

@@ -145,11 +145,14 @@ class Desk:
         except DiffgridError as error:
             self.error = str(error)
             return False
+        self._enter(grid, job)
+        return True
+
+    def _enter(self, grid: Grid, job: Job | None) -> None:
         self.clear()
         if self.grid and self.grid.spec != grid.spec:
             self._made, self._seen = {}, None
         self.grid, self.job = grid, job
-        return True
 
     def _submit(self, grid: Grid) -> Job:
         return engine().submit(
@@ -212,9 +215,9 @@ class Desk:
         self.generation += 1
         self.go(view, patient=False)
         if self.offer:  # a link shows what it leads to, be it only as an offer
-            self.clear()
             self._past.append(self.view)
-            self.view, self.grid, self.job = view, view.grid(), None
+            self.view = view
+            self._enter(view.grid(), None)
 
     def sign(self, path: Path | None = None) -> None:
         """Write the view into the address, in one update."""

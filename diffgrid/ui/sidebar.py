@@ -43,7 +43,7 @@ def sidebar(mine: Desk) -> None:
 
     limits = Limits.from_environment()
     with st.sidebar:
-        st.text_input("Prompt", view.prompt, max_chars=limits.max_prompt, **field("prompt"))
+        st.text_input("Prompt", view.prompt, **field("prompt"))
         _unknown_words(model, view.prompt)
         if model.factors and "sentence" in model.settings:
             _words(mine, model, view.prompt, key)
@@ -111,8 +111,7 @@ def _lab(mine: Desk, limits: Limits, key: Any, field: Any) -> None:
             help="Noise drawn anew at each step: 0 none, 1 as much as DDPM.",
         )  # fmt: skip
     st.text_input(
-        "Negative prompt", view.negative_prompt, max_chars=limits.max_prompt,
-        **field("negative_prompt"),
+        "Negative prompt", view.negative_prompt, **field("negative_prompt"),
     )  # fmt: skip
     st.caption(FORKS[_stochastic(view.scheduler or own, view.eta)])
 
