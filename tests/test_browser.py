@@ -157,7 +157,9 @@ def test_the_journey(address: str, visit: Callable[..., Page]) -> None:
     painted(page, "trunk")
 
     # Another prompt is sampled at once; it can be stopped, and goes on where it was.
-    page.get_by_label("Prompt", exact=True).fill("a green monster")
+    prompt = page.get_by_label("Prompt", exact=True)
+    expect(prompt).to_have_count(1)  # that of the view before goes when the script has ended
+    prompt.fill("a green monster")
     page.keyboard.press("Enter")
     page.get_by_role("button", name="Cancel").click()
     page.get_by_role("button", name="Go on").click()
@@ -176,6 +178,27 @@ def test_the_journey(address: str, visit: Callable[..., Page]) -> None:
     assert page.url == here
     assert pixels(portrait) == picture
     expect(cost).to_contain_text("all reused")
+
+    # One of its cells by itself, step by step; the grid stays where it was.
+    cell(page, "5.2").focus()
+    page.keyboard.press("t")
+    expect(heading).to_have_text("Trajectory strip")
+    expect(page.get_by_role("slider", name="Step", exact=True)).to_be_visible()
+    expect(page).to_have_url(re.compile(r"/strip\?.*path=5\.2"))
+    page.go_back()
+    painted(page, "10.1")
+
+    # Two cells, compared in place and then on the page that compares; one is kept.
+    for path in ("1.0", "1.1"):
+        cell(page, path).focus()
+        page.keyboard.press("c")
+    page.get_by_role("dialog").get_by_role("button", name="Open in compare").click()
+    expect(heading).to_have_text("Compare runs")
+    expect(page.get_by_role("slider", name="Noise level", exact=True)).to_be_visible()
+    page.get_by_role("button", name="Save").first.click()
+    page.get_by_label("Name", exact=True).fill("the first of two")
+    page.get_by_role("dialog").get_by_role("button", name="Save").click()
+    expect(page.get_by_text("the first of two: 1.0, seed 7")).to_be_visible()
 
 
 def test_the_keyboard_alone_can_go_the_way(address: str, visit: Callable[..., Page]) -> None:
