@@ -8,9 +8,11 @@ import streamlit as st
 
 from diffgrid.errors import DiffgridError
 from diffgrid.limits import Limits
+from diffgrid.share import View
+from diffgrid.spec import key as key_of
 from diffgrid.store import RunInfo
 from diffgrid.ui import duel
-from diffgrid.ui.desk import store
+from diffgrid.ui.desk import desk, store
 from diffgrid.ui.shell import page_file, through_the_entry
 from diffgrid.ui.words import plain
 
@@ -35,15 +37,16 @@ BLANKS = '<div style="display: flex; gap: 0.9rem">' + 2 * f'<div style="{BLANK}"
 QUIET: dict[str, Any] = {"type": "tertiary"}
 
 
-def choose(infos: Sequence[RunInfo]) -> list[RunInfo]:
+def choose(infos: Sequence[RunInfo], view: View) -> list[RunInfo]:
     """The runs to show: the address's, or else this session's, or else a pair to begin with."""
+    on_view = key_of(view.spec, view.path)
     asked = st.query_params.get("runs") or st.session_state.get("compared")
     if asked is None:
-        return duel.first_pair(infos)
+        return duel.first_pair(infos, on_view)
     chosen, complaint = duel.named(infos, asked)
     if complaint:
         st.warning(plain(complaint))
-    return chosen if chosen or not asked else duel.first_pair(infos)
+    return chosen if chosen or not asked else duel.first_pair(infos, on_view)
 
 
 def remember(chosen: Sequence[RunInfo]) -> None:
@@ -135,7 +138,7 @@ def save(info: RunInfo) -> None:
     """Ask for a name and a note."""
     st.caption("A saved run is never dropped from the cache.")
     with st.form("save", border=False):
-        name = st.text_input("Name", info.saved or duel.label(info), max_chars=200)
+        name = st.text_input("Name", info.saved or info.spec.prompt[:60], max_chars=200)
         note = st.text_area("Note", info.note, max_chars=2000, placeholder="What is it worth?")
         sent = st.form_submit_button("Save", type="primary")
     if sent and settle(lambda: store().save(info.key, name, note)):
@@ -207,7 +210,7 @@ if not infos:
     st.stop()
 st.caption("Up to four runs on one scrubber, matched by noise level: their steps may differ.")
 shared = Limits.from_environment() != Limits()  # strangers must not delete each other's runs
-chosen = choose(infos)
+chosen = choose(infos, desk().view)
 if chosen:
     remember(chosen)
 table(infos, chosen)

@@ -49,13 +49,13 @@ def act_on(mine: Desk) -> None:
 
 def welcome() -> None:
     """What am I looking at? Until somebody has read it."""
-    text, button = st.columns([0.9, 0.1], vertical_alignment="center")
+    text, button = st.columns([0.88, 0.12], vertical_alignment="center")
     text.caption(
         "A diffusion model turns noise into a picture step by step, and each step rolls dice. The "
-        "trunk on the left is one such run; each row leaves it at one step, by other dice. "
-        "**Hover** a cell and it plays, **click** it and it becomes the trunk."
+        "trunk is one run; each row leaves it at one step, by other dice. **Hover** (or tap) a "
+        "cell and it plays; **click** (or tap again) and it becomes the trunk."
     )
-    button.button("Got it", type="tertiary", on_click=st.session_state.update, args=(WELCOMED,))
+    button.button("Got it", on_click=st.session_state.update, args=(WELCOMED,))
 
 
 def offer(mine: Desk) -> None:

@@ -185,7 +185,7 @@ def test_the_journey(address: str, visit: Callable[..., Page]) -> None:
     expect(heading).to_have_text("Trajectory strip")
     expect(page.get_by_role("slider", name="Step", exact=True)).to_be_visible()
     expect(page).to_have_url(re.compile(r"/strip\?.*path=5\.2"))
-    page.go_back()
+    page.get_by_role("link", name="Branching grid").click()
     painted(page, "10.1")
 
     # Two cells, compared in place and then on the page that compares; one is kept.

@@ -252,13 +252,21 @@ def test_a_link_to_what_takes_long_shows_blanks_and_waits(
     stage.jobs[0].finish()
     whole(page.run())
     stage.seconds = 90
-    page.query_params["seed"] = "9"
+    page.query_params["steps"] = "50"
     whole(page.run())
     assert len(stage.jobs) == 1
-    assert shown.desk.view.seed == 9
+    assert shown.desk.view.steps == 50
     assert shown.header["lengths"] == []
     press(page, "Sample")
-    assert stage.jobs[-1].spec.seed == 9
+    assert stage.jobs[-1].spec.length == 50
+
+
+def test_no_more_evaluations_than_the_first_grid_has_are_made_unasked(
+    page: AppTest, stage: Stage
+) -> None:
+    stage.seconds = 90
+    choose(page, "Prompt", "a red monster")
+    assert stage.jobs[-1].spec.prompt == "a red monster"
 
 
 def test_a_smaller_grid_is_offered_instead(page: AppTest, stage: Stage) -> None:

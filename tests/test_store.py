@@ -248,6 +248,24 @@ def test_a_run_saved_before_there_were_notes_has_an_empty_one(opened: Trajectory
     assert [info.note for info in opened.runs()] == [""]
 
 
+def test_a_run_that_is_saved_no_longer_is_an_ordinary_one_again(opened: TrajectoryStore) -> None:
+    run = trajectory()
+    opened.add(run)
+    opened.add_frames(run.key, "vae-1", {"x0": [1]}, b"x")
+    opened.save(run.key, "for now")
+    opened.clear()
+    assert opened.is_saved(run.key)
+    opened.unsave(run.key)
+    assert not opened.is_saved(run.key)
+    assert same(opened.get(run.key), run)
+    header, payload = opened.get_frames(run.key, "vae-1") or ({}, b"")
+    assert (header, bytes(payload)) == ({"x0": [1]}, b"x")
+    assert [info.saved for info in opened.runs()] == [None]
+    opened.clear()
+    assert opened.get(run.key) is None
+    opened.unsave(run.key)  # of what is not there: nothing happens
+
+
 def test_frames_drawn_after_saving_are_saved_too(opened: TrajectoryStore) -> None:
     run = trajectory()
     opened.add(run)

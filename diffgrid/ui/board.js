@@ -37,6 +37,12 @@ class Board extends Skeleton {
     this.onresize = () => this.measure();
     this.observer.observe(this.root);
     window.addEventListener("resize", this.onresize);
+    // The letters of the menu work on a hovered cell too; before Streamlit's own keys hear of them.
+    this.onletter = (event) => {
+      const elsewhere = event.composedPath()[0].closest?.("input, textarea, button, dialog, .cell");
+      if (this.hovered && !elsewhere && event.key !== "Enter") this.onCellLetter(event, this.hovered);
+    };
+    window.addEventListener("keydown", this.onletter, true);
   }
 
   /** The component leaves the page. */
@@ -47,6 +53,7 @@ class Board extends Skeleton {
     clearTimeout(this.guessTimer);
     this.observer.disconnect();
     window.removeEventListener("resize", this.onresize);
+    window.removeEventListener("keydown", this.onletter, true);
     this.root.owner = undefined;
     this.root.replaceChildren();
   }
@@ -69,6 +76,7 @@ class Board extends Skeleton {
     const grid = JSON.stringify([head.path, head.prompt, head.recipe]);
     if (grid !== this.grid) this.rested.clear();
     this.grid = grid;
+    if (this.told && this.told.path !== head.path && this.expected !== head.path) this.say("");
     this.told = head;
     // An answer to an earlier request would take back for a moment what was just done.
     if (this.expected && this.expected !== head.path) return;
@@ -131,12 +139,13 @@ class Board extends Skeleton {
     if (this.crumbs.dataset.path === names.join(" ")) return;
     this.crumbs.dataset.path = names.join(" ");
     const parts = names.map((path, i) => {
-      if (i === names.length - 1) return make("b", { "aria-current": "page" }, path);
+      const last = path.split("/").at(-1); // what it adds to the one before
+      if (i === names.length - 1) return make("b", { "aria-current": "page", title: path }, last);
       const go = () => {
         this.expected = null;
         this.send({ do: "goto", path });
       };
-      return make("button", { type: "button", onclick: go }, path);
+      return make("button", { type: "button", title: path, onclick: go }, last);
     });
     this.crumbs.replaceChildren(...parts.flatMap((part, i) => (i ? ["›", part] : [part])));
   }
@@ -161,6 +170,7 @@ class Board extends Skeleton {
       row.header.setAttribute("aria-label", `${row.time.textContent}, ${row.level.textContent}`);
       const node = this.head.focus.x0[step];
       row.node.classList.toggle("ghost", !node);
+      if (!node) clear(row.node);
       show(row.node, node);
       while (row.cells.length > cells.length) {
         const cell = row.cells.pop();
@@ -405,7 +415,7 @@ class Board extends Skeleton {
     this.guess(head, { do: "follow", path: entry.path }, entry.path);
     this.fly(pictures[0], from[0], this.portrait.frame);
     this.fly(pictures[1], from[1], cell.element);
-    this.say(`${entry.path} is the trunk now; the rows below leave it anew.`);
+    this.say(`${entry.path} is followed now: the rows below leave it anew.`);
   }
 
   /** This head, with the rows that will be made anew as ghosts. */
@@ -494,6 +504,7 @@ class Board extends Skeleton {
     };
     const star = () => {
       entry.starred = !entry.starred;
+      this.say(entry.starred ? `${entry.path} is saved: Compare runs lists it.` : "");
       this.renderEntry(holder);
       this.send({ do: "star", path: entry.path });
     };

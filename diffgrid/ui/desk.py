@@ -1,5 +1,6 @@
 """What a session works on: the view it looks at, how it came there, and the job that makes it."""
 
+import math
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,9 +18,12 @@ from diffgrid.spec import Grid, Path, RunSpec, format_path, key, minimum
 from diffgrid.store import TrajectoryStore
 from diffgrid.trajectories import Trajectory
 
-# Seconds; what takes longer is sampled only when somebody says so. The default grid takes 6 on two
-# cores, and a change of its prompt should never have to ask.
-PATIENCE = 10.0
+# Seconds. A change of the form that takes longer is sampled only when somebody says so, unless it
+# is no larger than the first grid: a change of the prompt alone never has to ask. Whoever opens an
+# address waits longer for what it leads to.
+PATIENCE = 5.0
+PATIENCE_FOR_A_LINK = 60.0
+LARGEST_UNASKED = 300  # evaluations; the first grid takes 281
 SECONDS_TO_ANSWER = 0.2  # a click on what is cached is answered within its own run
 
 
@@ -51,6 +55,7 @@ class Desk:
         self._past: list[View] = []
         self._future: list[View] = []
         self._written: dict[str, str] | None = None  # the address as this session wrote it
+        self._page: str | None = None
         self._followed = False  # whether the address came from elsewhere and is to be confirmed
         self._looked_at: tuple[View, Path] | None = None
         self._made: dict[Path, Frames] = {}
@@ -62,12 +67,12 @@ class Desk:
         """Ask for the view, where that was not done yet."""
         if self.grid is None and self.offer is None:
             error = self.error  # what an address said in vain
-            self._ask(self.view, patient=False)
+            self._ask(self.view, PATIENCE_FOR_A_LINK)
             self.error = self.error or error
 
-    def go(self, view: View, patient: bool = True) -> None:
-        """Look at another view, unless it cannot be; `patient` samples it however long it takes."""
-        if view != self.view and self._ask(view, patient):
+    def go(self, view: View, patience: float = math.inf) -> None:
+        """Look at another view, unless it cannot be, or takes longer than `patience` seconds."""
+        if view != self.view and self._ask(view, patience):
             self._past.append(self.view)
             self._future.clear()
             self.view = view
@@ -77,7 +82,7 @@ class Desk:
         if view == self.view:
             self.offer = self.error = None
             return
-        self.go(view, patient=False)
+        self.go(view, PATIENCE)
 
     def accept(self, view: View) -> None:
         """Sample what was offered, or a smaller grid in its place."""
@@ -103,7 +108,7 @@ class Desk:
     def again(self) -> None:
         """Ask once more for what was never sampled, failed or was cancelled."""
         if not self.job or self.job.snapshot().state in ("failed", "cancelled"):
-            self._ask(self.view, patient=True)
+            self._ask(self.view)
 
     def undo(self) -> None:
         """Go back to the view before."""
@@ -114,7 +119,7 @@ class Desk:
         self._step(self._future, self._past)
 
     def _step(self, source: list[View], target: list[View]) -> None:
-        if source and self._ask(source[-1], patient=True):
+        if source and self._ask(source[-1]):
             target.append(self.view)
             self.view = source.pop()
             self.generation += 1
@@ -132,13 +137,14 @@ class Desk:
     def can_redo(self) -> bool:
         return bool(self._future)
 
-    def _ask(self, view: View, patient: bool) -> bool:
+    def _ask(self, view: View, patience: float = math.inf) -> bool:
         """Whether the view is being made now; if not, `offer` or `error` says why."""
         self.offer = self.error = None
         try:
             grid = view.grid()
             estimate = engine().estimate(grid.spec, grid.paths)
-            if not patient and (estimate.seconds or 0) > PATIENCE:
+            large = estimate.evaluations > LARGEST_UNASKED
+            if large and (estimate.seconds or 0) > patience:
                 self.offer = Offer(view, estimate.evaluations, estimate.seconds or 0)
                 return False
             job = self._submit(grid)
@@ -195,12 +201,17 @@ class Desk:
 
     # The address.
 
-    def heed(self, query: Mapping[str, str], aside: bool = False) -> None:
+    def heed(self, page: str, query: Mapping[str, str]) -> None:
         """Follow the address where somebody else wrote it: a link, a bookmark, the back button.
 
-        `aside` is for the page of one trajectory: it looks at a path of the grid on view.
+        A page that is come to without a query shows what was on view. The strip looks at a path of
+        the grid by itself.
         """
-        if dict(query) == self._written or (self._written is None and not query):
+        arrived, self._page = page != self._page, page
+        if page == "compare" or (arrived and not query):
+            self._written = None  # this address is not the view's: it will be written
+            return
+        if dict(query) == self._written:
             return
         self._written, self._followed = dict(query), True
         try:
@@ -209,11 +220,11 @@ class Desk:
             self.error = str(error)
             return
         near = view.follow(self.view.path) == self.view
-        if aside and near and view.path in self.view.grid().paths:
+        if page == "strip" and near and view.path in self.view.grid().paths:
             self.look_at(view.path)
             return
         self.generation += 1
-        self.go(view, patient=False)
+        self.go(view, PATIENCE_FOR_A_LINK)
         if self.offer:  # a link shows what it leads to, be it only as an offer
             self._past.append(self.view)
             self.view = view
@@ -227,10 +238,6 @@ class Desk:
         if query != self._written or st.query_params.to_dict() != query or self._followed:
             st.query_params.from_dict(query)
         self._written, self._followed = query, False
-
-    def leave(self) -> None:
-        """Another page's address is not this view's: write it again on the way back."""
-        self._written = None
 
     # What is there.
 
@@ -265,7 +272,7 @@ class Desk:
         """x̂0, or x_t, whose pictures are decoded only when asked for."""
         self.lane = lane
         if lane == "xt":
-            self._ask(self.view, patient=True)
+            self._ask(self.view)
 
     def rest(self, path: Path) -> None:
         """The pointer rests on a cell: when idle, sample what a click on it would need."""

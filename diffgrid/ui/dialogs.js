@@ -72,7 +72,7 @@ function enlarge(host, { head, lane, moment, index, entries }) {
   draw();
 }
 
-const MODES = { slider: "Slider", flip: "Flip", difference: "Difference" };
+const MODES = { slider: "Wipe", flip: "Flip", difference: "Difference" };
 
 /** Two pictures in one place: a wipe between them, one after the other, or what differs. */
 function duel(host, { head, lane, moment, pair, openPage }) {

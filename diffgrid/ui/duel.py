@@ -101,16 +101,18 @@ def listing(
     return sorted(found, key=lambda info: (info.key not in on_top, ORDERS[order](info)))
 
 
-def first_pair(infos: Sequence[RunInfo]) -> list[RunInfo]:
-    """What is compared when nobody chose: the newest run, and the newest with another beginning.
+def first_pair(infos: Sequence[RunInfo], view: str = "") -> list[RunInfo]:
+    """What is compared when nobody chose: the run on view, and the newest with another beginning.
 
-    Siblings of one late fork look alike, so they come together only where there is nothing else.
+    `view` is its key; where it is not listed the newest takes its place. Siblings of one late fork
+    look alike, so they come together only where there is nothing else.
     """
     if not infos:
         return []
-    newest, *others = infos
-    unlike = (info for info in others if _beginning(info) != _beginning(newest))
-    return [newest, *islice((*unlike, *others), 1)]
+    first = next((info for info in infos if info.key == view), infos[0])
+    others = [info for info in infos if info != first]
+    unlike = (info for info in others if _beginning(info) != _beginning(first))
+    return [first, *islice((*unlike, *others), 1)]
 
 
 def named(infos: Iterable[RunInfo], text: str) -> tuple[list[RunInfo], str | None]:

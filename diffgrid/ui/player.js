@@ -1,6 +1,12 @@
 // Which picture of a trajectory is on view at a moment, and the clock that moves the moment.
 // A moment is a step 0 … T-1, or T for the finished sample.
 
+/** Nothing is drawn here, nor will be when it is decoded. */
+function clear(canvas) {
+  canvas.wanted = null;
+  canvas.width = canvas.width;
+}
+
 /** Draw a Blob on a canvas as soon as it is decoded; what was there stays until then. */
 async function show(canvas, blob) {
   if (!blob || canvas.wanted === blob) return;

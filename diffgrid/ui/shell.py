@@ -5,6 +5,7 @@ from pathlib import Path
 import streamlit as st
 
 PAGE_STYLE = Path(__file__).parent / "page.css"
+LOGO = str(Path(__file__).parent / "logo.svg")
 _PAGES = Path(__file__).parents[2] / "pages"
 
 
