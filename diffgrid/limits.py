@@ -20,6 +20,7 @@ class Limits:
     max_side: int = 4096  # pixels, height and width alike
     max_seed: int = 2**63 - 1  # what torch.Generator.manual_seed takes
     max_branch: int = 10**9 - 1  # nine digits, which is all that a path is read with
+    keeps: bool = True  # whether visitors may save, rename and remove runs
     max_queue: int = 64  # computations that wait for the worker
 
     @classmethod
@@ -31,7 +32,8 @@ class Limits:
                 max_columns=8,
                 max_cells=48,
                 max_prompt=500,
-                max_side=512,
+                max_side=128,
+                keeps=False,
                 max_queue=8,
             )
         return cls()

@@ -104,6 +104,8 @@ class View:
     def with_shape(self, rows: int, columns: int) -> "View":
         """So many rows, spread anew, of so many columns."""
         last = self.steps - 2
+        if last < 0:
+            return replace(self, rows=())
         steps = {min(last, round(self.steps * share)) for share in SHARES[:rows]}
         spare = (step for step in range(last + 1) if step not in steps)
         while len(steps) < min(rows, last + 1):

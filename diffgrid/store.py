@@ -282,6 +282,11 @@ class TrajectoryStore:
         with self._loudly():
             return f"{key}/meta" in self._saved
 
+    def saved(self, key: str) -> RunInfo | None:
+        """What lists show of a trajectory that is kept for good; None for others."""
+        with self._loudly():
+            return self._info(self._saved, key) if f"{key}/meta" in self._saved else None
+
     def unsave(self, key: str) -> None:
         """Keep a saved trajectory and its frames no longer than others."""
         with self._loudly():

@@ -119,17 +119,17 @@ def load(chosen: Sequence[RunInfo]) -> list[duel.Run]:
     return runs
 
 
-def actions(chosen: Sequence[RunInfo], shared: bool) -> None:
+def actions(chosen: Sequence[RunInfo], keeps: bool) -> None:
     """What can be done with each run on view."""
     for letter, info in zip("ABCD", chosen, strict=False):
         with st.container(horizontal=True, vertical_alignment="center"):
             note = f"  \n:gray[:small[{plain(info.note)}]]" if info.note else ""
             st.markdown(f"**{letter}**  {plain(duel.label(info))}{note}")
-            if st.button("Rename" if info.saved else "Save", key=f"save-{info.key}", **QUIET):
+            word = "Rename" if info.saved else "Save"
+            if keeps and st.button(word, key=f"save-{info.key}", **QUIET):
                 save(info)
-            if not (shared or info.shipped) and st.button(
-                "Remove", key=f"remove-{info.key}", **QUIET
-            ):
+            ours = keeps and not info.shipped
+            if ours and st.button("Remove", key=f"remove-{info.key}", **QUIET):
                 remove(info, [other for other in chosen if other != info])
 
 
@@ -175,7 +175,7 @@ def settle(act: Callable[[], None]) -> bool:
     return True
 
 
-def cache(infos: Sequence[RunInfo], chosen: Sequence[RunInfo], shared: bool) -> None:
+def cache(infos: Sequence[RunInfo], chosen: Sequence[RunInfo], keeps: bool) -> None:
     """How full the cache is, and the way to empty it."""
     infos = [info for info in infos if not info.shipped]
     saved = [info for info in infos if info.saved]
@@ -183,7 +183,7 @@ def cache(infos: Sequence[RunInfo], chosen: Sequence[RunInfo], shared: bool) -> 
     with st.container(horizontal=True, vertical_alignment="center"):
         words = f"{len(infos):,} runs, {len(saved):,} of them saved: {used} of {limit}."
         st.caption(f"{words} The cache drops what was used longest ago, but no saved run.")
-        if not shared and st.button("Clear the cache", disabled=len(saved) == len(infos)):
+        if keeps and st.button("Clear the cache", disabled=len(saved) == len(infos)):
             clear(len(infos) - len(saved), [info for info in chosen if info.saved])
 
 
@@ -209,7 +209,7 @@ if not infos:
     nothing()
     st.stop()
 st.caption("Up to four runs on one scrubber, matched by noise level: their steps may differ.")
-shared = Limits.from_environment() != Limits()  # strangers must not delete each other's runs
+keeps = Limits.from_environment().keeps  # strangers must not touch each other's runs
 chosen = choose(infos, desk().view)
 if chosen:
     remember(chosen)
@@ -219,6 +219,9 @@ if runs:
     duel.show(runs)
 if len(runs) < 2:
     st.caption("Tick two to four runs in the table to see them side by side.")
-actions([run.info for run in runs], shared)
+actions([run.info for run in runs], keeps)
 st.divider()
-cache(infos, chosen, shared)
+try:
+    cache(infos, chosen, keeps)
+except DiffgridError as error:
+    st.error(plain(str(error)))

@@ -9,7 +9,7 @@ from diffgrid.engine import Snapshot
 from diffgrid.share import command, to_query
 from diffgrid.ui.acts import act
 from diffgrid.ui.board import board
-from diffgrid.ui.desk import SECONDS_TO_ANSWER, Desk, desk, engine
+from diffgrid.ui.desk import SECONDS_TO_ANSWER, Desk, desk
 from diffgrid.ui.experiments import experiments
 from diffgrid.ui.present import present
 from diffgrid.ui.shell import page_file, through_the_entry
@@ -19,7 +19,7 @@ SECONDS_BETWEEN_LOOKS = 0.5
 WELCOMED = {"welcomed": True}
 
 
-def show(mine: Desk, running: bool, told: str | None) -> None:
+def show(mine: Desk, running: bool, told: str | None, generation: int) -> None:
     """The grid, as far as it is: again while a job runs, and after every touch."""
     if mine.next:
         page, query = mine.next
@@ -27,8 +27,9 @@ def show(mine: Desk, running: bool, told: str | None) -> None:
         st.switch_page(page_file(page), query_params=query)
     if mine.job and not running:
         mine.job.wait(SECONDS_TO_ANSWER)  # what is cached is answered at once
-    if mine.running != running or mine.error != told or mine.sharing:
-        st.rerun()  # the whole page, which then looks again, or no longer
+    changed = mine.running != running or mine.error != told or mine.generation != generation
+    if changed or mine.sharing:
+        st.rerun()  # the whole page: it looks again or no longer, and the form follows
     mine.sign()
     if mine.job:
         tell(mine.job.snapshot())
@@ -86,6 +87,7 @@ def share(mine: Desk) -> None:
 
 through_the_entry(__file__)
 mine = desk()
+mine.put_aside()
 mine.open()
 st.title("Branching grid", anchor=False)
 if st.session_state.get("welcomed"):
@@ -98,6 +100,6 @@ offer(mine)
 if mine.sharing:
     share(mine)
 look_again = SECONDS_BETWEEN_LOOKS if mine.running else None
-st.fragment(show, run_every=look_again)(mine, mine.running, mine.error)
+st.fragment(show, run_every=look_again)(mine, mine.running, mine.error, mine.generation)
 experiments()
-engine().warm(mine.view.spec)
+mine.warm()

@@ -220,6 +220,32 @@ def test_the_keyboard_alone_can_go_the_way(address: str, visit: Callable[..., Pa
     expect(page.get_by_role("dialog")).to_have_count(0)
 
 
+def test_the_form_can_be_used_after_the_grid_was(address: str, visit: Callable[..., Page]) -> None:
+    page = visit(address)
+    painted(page, "trunk")
+    page.get_by_role("button", name="One column less").click()
+    painted(page, "trunk", 12)
+    expect(page.get_by_label("Columns", exact=True)).to_have_value("3")
+    cell(page, "5.2").click()
+    painted(page, "5.2", 12)
+    page.get_by_role("button", name="Undo").click()
+    painted(page, "trunk", 12)
+    columns = page.get_by_label("Columns", exact=True)
+    expect(columns).to_have_count(1)
+    columns.fill("2")
+    page.keyboard.press("Enter")
+    painted(page, "trunk", 8)
+    cell(page, "5.1").click()
+    painted(page, "5.1", 8)
+    page.get_by_role("link", name="Trajectory strip").click()
+    expect(page).to_have_url(re.compile(r"/strip\?.*columns=2.*path=5\.1"))
+    page.get_by_role("link", name="Branching grid").click()
+    painted(page, "5.1", 8)
+    page.get_by_role("gridcell", name="trunk ").focus()  # in the slot of what was followed
+    page.keyboard.press("t")
+    expect(page).to_have_url(re.compile(r"/strip\?(?!.*path)"))
+
+
 def test_two_visitors_see_their_own(address: str, visit: Callable[..., Page]) -> None:
     one, other = visit(address), visit(f"{address}/?path=1.2")
     painted(one, "trunk")

@@ -225,6 +225,31 @@ def test_naming_the_models_own_scheduler_is_the_same_run(page: AppTest, stage: S
     assert len(stage.jobs) == 1
 
 
+def test_the_form_works_on_the_view_that_the_grid_has_made_since(
+    page: AppTest, stage: Stage, shown: Shown
+) -> None:
+    act(shown.desk, {"do": "reroll_cell", "step": 5, "branch": 1})  # the form is not drawn again
+    choose(page, "Seed", 8)
+    assert (5, (0, 4, 2, 3)) in shown.desk.view.rows
+    assert stage.jobs[-1].spec.seed == 8
+
+
+def test_a_public_server_keeps_nothing_for_strangers(
+    page: AppTest, shown: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DIFFGRID_PUBLIC", "1")
+    touch(page, shown, do="star", path="5.2")
+    assert "keeps nothing" in page.error[0].value
+
+
+def test_a_page_that_is_come_to_without_a_query_keeps_the_view(shown: Shown, page: AppTest) -> None:
+    mine = shown.desk
+    mine.go(mine.view.with_options(seed=8).follow(parse_path("5.2")))
+    for name in ("strip", "", "compare", ""):
+        mine.heed(name, {})
+        assert (mine.view.seed, mine.view.path) == (8, parse_path("5.2"))
+
+
 def test_the_dice_give_another_seed_and_sample_at_once(page: AppTest, stage: Stage) -> None:
     seeds = {stage.jobs[-1].spec.seed}
     for _ in range(3):
@@ -324,7 +349,13 @@ def test_a_resting_pointer_has_the_next_grid_sampled_ahead(
     page: AppTest, stage: Stage, shown: Shown
 ) -> None:
     touch(page, shown, do="rest", path="5.2")
+    assert not stage.ahead_of  # first what was asked for
+    stage.jobs[0].finish()
+    touch(page, shown, do="rest", path="5.2")
     assert stage.ahead_of[-1][0] == parse_path("5.2")
+    stage.seconds = 90
+    touch(page, shown, do="rest", path="5.3")
+    assert len(stage.ahead_of) == 1
     assert len(stage.jobs) == 1
 
 

@@ -53,7 +53,9 @@ def _act(mine: Desk, what: Mapping[str, Any]) -> None:
         case "star":
             mine.star(parse_path(what["path"]))
         case "strip":
-            mine.next = "strip", to_query(mine.view.follow(parse_path(what["path"])))
+            path = parse_path(what["path"])
+            mine.look_at(path)
+            mine.next = "strip", to_query(mine.view.follow(path))
         case "compare":
             keys = [key_of(mine.view.spec, parse_path(path))[:8] for path in what["paths"]]
             mine.next = "compare", {"runs": ",".join(keys)}

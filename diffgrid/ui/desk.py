@@ -1,6 +1,7 @@
 """What a session works on: the view it looks at, how it came there, and the job that makes it."""
 
 import math
+from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from diffgrid.trajectories import Trajectory
 # address waits longer for what it leads to.
 PATIENCE = 5.0
 PATIENCE_FOR_A_LINK = 60.0
+MOST_UNDONE = 200
 LARGEST_UNASKED = 300  # evaluations; the first grid takes 281
 SECONDS_TO_ANSWER = 0.2  # a click on what is cached is answered within its own run
 
@@ -52,14 +54,19 @@ class Desk:
         # The job for one trajectory of the grid, and which: the strip's own.
         self.aside: tuple[tuple[RunSpec, Path], Job] | None = None
         self.generation = 0  # rises when the form must show other values than were typed
-        self._past: list[View] = []
-        self._future: list[View] = []
+        self._past: deque[View] = deque(maxlen=MOST_UNDONE)
+        self._future: deque[View] = deque(maxlen=MOST_UNDONE)
         self._written: dict[str, str] | None = None  # the address as this session wrote it
         self._page: str | None = None
         self._followed = False  # whether the address came from elsewhere and is to be confirmed
         self._looked_at: tuple[View, Path] | None = None
         self._made: dict[Path, Frames] = {}
         self._seen: Trajectory | None = None
+
+    @property
+    def form(self) -> View:
+        """What the form shows: what was asked for last, be it only offered."""
+        return self.offer.view if self.offer else self.view
 
     # Going somewhere.
 
@@ -101,8 +108,9 @@ class Desk:
         for steps in sorted({min(self.offer.view.steps, n) for n in (50, 25, 12, 4)}, reverse=True):
             for rows, columns in shapes:
                 view = self.offer.view.with_options(steps=steps).with_shape(rows, columns)
-                if minimum(view.grid().paths, steps) * rate < PATIENCE:
-                    return view
+                with suppress(BadInput):  # a scheduler that cannot take so few
+                    if minimum(view.grid().paths, steps) * rate < PATIENCE:
+                        return view
         return None
 
     def again(self) -> None:
@@ -118,7 +126,7 @@ class Desk:
         """Take back an undo."""
         self._step(self._future, self._past)
 
-    def _step(self, source: list[View], target: list[View]) -> None:
+    def _step(self, source: deque[View], target: deque[View]) -> None:
         if source and self._ask(source[-1]):
             target.append(self.view)
             self.view = source.pop()
@@ -143,7 +151,8 @@ class Desk:
         try:
             grid = view.grid()
             estimate = engine().estimate(grid.spec, grid.paths)
-            large = estimate.evaluations > LARGEST_UNASKED
+            sized = view.height or view.width  # counted by the first grid's size
+            large = sized or estimate.evaluations > LARGEST_UNASKED
             if large and (estimate.seconds or 0) > patience:
                 self.offer = Offer(view, estimate.evaluations, estimate.seconds or 0)
                 return False
@@ -158,6 +167,7 @@ class Desk:
         self.clear()
         if self.grid and self.grid.spec != grid.spec:
             self._made, self._seen = {}, None
+        self._made = {path: self._made[path] for path in grid.paths if path in self._made}
         self.grid, self.job = grid, job
 
     def _submit(self, grid: Grid) -> Job:
@@ -225,8 +235,9 @@ class Desk:
             return
         self.generation += 1
         self.go(view, PATIENCE_FOR_A_LINK)
-        if self.offer:  # a link shows what it leads to, be it only as an offer
+        if self.view != view:  # a link shows what it leads to, though it is offered or refused
             self._past.append(self.view)
+            self._future.clear()
             self.view = view
             self._enter(view.grid(), None)
 
@@ -270,33 +281,49 @@ class Desk:
 
     def show_lane(self, lane: str) -> None:
         """x̂0, or x_t, whose pictures are decoded only when asked for."""
-        self.lane = lane
-        if lane == "xt":
-            self._ask(self.view)
+        before, self.lane = self.lane, "xt" if lane == "xt" else "x0"
+        if self.lane == "xt" and self.job and not self._ask(self.view):
+            self.lane = before
 
     def rest(self, path: Path) -> None:
         """The pointer rests on a cell: when idle, sample what a click on it would need."""
+        if self.job is None or self.job.snapshot().state != "done":
+            return  # what was not asked for, or stopped, is not wanted
         with suppress(DiffgridError):
             grid = self.view.follow(path).grid()
-            engine().ahead(grid.spec, grid.paths, self.name)
+            if (engine().estimate(grid.spec, grid.paths).seconds or 0) <= PATIENCE:
+                engine().ahead(grid.spec, grid.paths, self.name)
+
+    def warm(self) -> None:
+        """Have the model loaded when nobody waits: the first grid needs none, the next one will."""
+        with suppress(DiffgridError):
+            engine().warm(self.view.spec)
 
     def starred(self) -> set[Path]:
         """The paths on view that are kept for good."""
         if self.grid is None:
             return set()
-        return {path for path in self.grid.paths if store().is_saved(key(self.grid.spec, path))}
+        try:
+            return {path for path in self.grid.paths if store().is_saved(key(self.grid.spec, path))}
+        except DiffgridError:  # a failing cache is told by the job
+            return set()
 
     def star(self, path: Path) -> None:
         """Keep a trajectory for good, or no longer.
 
         Raises:
-            DiffgridError: it is no longer in the cache, or there is no room.
+            DiffgridError: it is no longer in the cache, there is no room, or it was saved by name.
         """
-        name = key(self.view.spec, path)
-        if store().is_saved(name):
+        if not Limits.from_environment().keeps:
+            raise BadInput("this server keeps nothing for its visitors: download the picture.")
+        name, star = key(self.view.spec, path), f"★ {format_path(path)}"
+        saved = store().saved(name)
+        if saved is None:
+            store().save(name, star)
+        elif saved.saved == star and not saved.note:
             store().unsave(name)
         else:
-            store().save(name, f"★ {format_path(path)}")
+            raise BadInput(f"this run is saved as “{saved.saved}”: remove it on Compare runs.")
 
 
 @st.cache_resource(show_spinner=False)

@@ -118,7 +118,7 @@ def first_pair(infos: Sequence[RunInfo], view: str = "") -> list[RunInfo]:
 def named(infos: Iterable[RunInfo], text: str) -> tuple[list[RunInfo], str | None]:
     """The runs that `KEY8,KEY8` names, and one sentence on those that it names in vain."""
     infos, found, lost = list(infos), [], []
-    for prefix in dict.fromkeys(part.strip().lower() for part in text.split(",")):
+    for prefix in dict.fromkeys(part.strip().lower() for part in text.split(",")[: 2 * MOST_SHOWN]):
         fits = [info for info in infos if info.key.startswith(prefix)] if prefix else []
         if len(fits) == 1:
             found.append(fits[0])

@@ -24,7 +24,7 @@ def present(mine: Desk) -> bytes:
         lane="xt" if mine.lane == "xt" else "x0",
         starred=mine.starred(),
         running=mine.running,
-        stopped=snapshot is not None and snapshot.state in ("failed", "cancelled"),
+        stopped=snapshot.state in ("failed", "cancelled") if snapshot else not mine.offer,
         status=progress(snapshot) if snapshot else "",
         fraction=snapshot.sampled / max(1, snapshot.to_sample) if snapshot else 0.0,
         cost=cost(snapshot) if snapshot else "",

@@ -1,6 +1,7 @@
 """The shared sidebar: what is asked for. A change applies at once, through the desk."""
 
 import random
+import re
 from typing import Any
 
 import streamlit as st
@@ -10,6 +11,7 @@ from diffgrid.errors import DiffgridError
 from diffgrid.limits import Limits
 from diffgrid.ui import chips
 from diffgrid.ui.desk import Desk, option
+from diffgrid.ui.words import plain
 
 # A browser's numbers are whole up to here; larger seeds are for the command line.
 LARGEST_SEED = 2**53 - 1
@@ -23,20 +25,21 @@ FORKS = {
 
 def sidebar(mine: Desk) -> None:
     """Draw the form; what it holds is the view's, or what was asked for last."""
-    view = mine.offer.view if mine.offer else mine.view
+    view, generation = mine.form, mine.generation
     model = find_model(view.model)
 
     def key(name: str) -> str:
         # Another key makes another widget: where the view changed by itself, a value set through
         # the old key can get lost when a second run follows at once.
-        return f"{name}-{mine.generation}"
+        return f"{name}-{generation}"
 
+    # What is called later changes the view of that moment: the grid may have changed it since.
     def changed(name: str) -> None:
-        _apply(mine, option(view, **{name: st.session_state[key(name)]}))
+        _apply(mine, option(mine.form, **{name: st.session_state[key(name)]}))
 
     def shape() -> None:
         rows, columns = st.session_state[key("rows")], st.session_state[key("columns")]
-        _apply(mine, view.with_shape(rows, columns))
+        _apply(mine, mine.form.with_shape(rows, columns))
 
     def field(name: str, **more: Any) -> dict[str, Any]:
         return {"key": key(name), "on_change": changed, "args": (name,), **more}
@@ -54,7 +57,7 @@ def sidebar(mine: Desk) -> None:
                 icon=":material/casino:",
                 help="Another seed",
                 key=key("dice"),
-                on_click=lambda: _jump(mine, option(view, seed=random.randrange(10_000))),
+                on_click=lambda: _jump(mine, option(mine.form, seed=random.randrange(10_000))),
             )
         st.slider(
             "Guidance",
@@ -86,7 +89,7 @@ def sidebar(mine: Desk) -> None:
 
 
 def _lab(mine: Desk, limits: Limits, key: Any, field: Any) -> None:
-    view = mine.offer.view if mine.offer else mine.view
+    view = mine.form
     model = find_model(view.model)
     own = find_scheduler(model.scheduler_config["_class_name"]).name
     names = [scheduler.name for scheduler in SCHEDULERS]
@@ -94,7 +97,7 @@ def _lab(mine: Desk, limits: Limits, key: Any, field: Any) -> None:
     def scheduler_changed() -> None:
         name = st.session_state[key("scheduler")]
         # Naming the model's own scheduler could change its configuration.
-        _apply(mine, option(view, scheduler=None if name == own else name))
+        _apply(mine, option(mine.form, scheduler=None if name == own else name))
 
     known = [model.name for model in models()]
     st.selectbox("Model", known, known.index(view.model), **field("model"))
@@ -129,7 +132,7 @@ def _words(mine: Desk, model: Model, prompt: str, key: Any) -> None:
     def pick() -> None:
         chosen = {factor: st.session_state[key(f"word-{factor}")] for factor in model.factors}
         named = {factor: value for factor, value in chosen.items() if value != CHANCE}
-        _jump(mine, option(mine.view, prompt=chips.compose(model, named)))
+        _jump(mine, option(mine.form, prompt=chips.compose(model, named)))
 
     with st.expander("Pick its words"):
         columns = st.columns(2)
@@ -146,12 +149,12 @@ def _unknown_words(model: Model, prompt: str) -> None:
     strangers = set(chips.unknown(model, prompt))
     if not strangers or model.words is None:
         return
-    parts = []
-    for word in prompt.split():
-        bare = word.strip(".,;:!?\"'()")
-        plain = "".join(f"\\{c}" if not c.isalnum() and c.isascii() else c for c in word)
-        parts.append(f":red[:red-background[{plain}]]" if bare in strangers else plain)
-    st.caption(" ".join(parts))
+    marked = re.sub(
+        r"[^\W\d_]+|\S",
+        lambda word: f":red-background[{word[0]}]" if word[0] in strangers else plain(word[0]),
+        prompt,
+    )
+    st.caption(marked)
     known = ", ".join(sorted(model.words))
     count = len(model.words)
     st.caption(f"This model does not know what is marked; it knows {count} words.", help=known)
@@ -161,7 +164,7 @@ def _surprise(mine: Desk, model: Model) -> Any:
     changes: dict[str, Any] = {"seed": random.randrange(10_000)}
     if model.factors and "sentence" in model.settings:
         changes["prompt"] = chips.surprise(model)
-    return option(mine.view, **changes)
+    return option(mine.form, **changes)
 
 
 def _apply(mine: Desk, view: Any) -> None:
