@@ -11,7 +11,7 @@ export default function mount({ data, parentElement, setTriggerValue }) {
   const board = (root.owner ??= new Board(root));
   board.send = (act) => setTriggerValue("act", act);
   board.receive(data);
-  return () => board.rest();
+  return atTheEnd(root, () => board.rest());
 }
 
 class Board extends Skeleton {
@@ -40,7 +40,8 @@ class Board extends Skeleton {
     // The letters of the menu work on a hovered cell too; before Streamlit's own keys hear of them.
     this.onletter = (event) => {
       const elsewhere = event.composedPath()[0].closest?.("input, textarea, button, dialog, .cell");
-      if (this.hovered && !elsewhere && event.key !== "Enter") this.onCellLetter(event, this.hovered);
+      const follows = [" ", "Enter"].includes(event.key); // but a cell must have the focus for it
+      if (this.hovered && !elsewhere && !follows) this.onCellLetter(event, this.hovered);
     };
     window.addEventListener("keydown", this.onletter, true);
   }
@@ -154,7 +155,7 @@ class Board extends Skeleton {
     const steps = this.head.rows.map((row) => row.step);
     for (const [step, row] of this.rows) {
       if (steps.includes(step)) continue;
-      if (row.cells.includes(this.hovered)) this.leave();
+      row.cells.forEach((cell) => this.forget(cell));
       row.element.remove();
       this.rows.delete(step);
     }
@@ -174,7 +175,7 @@ class Board extends Skeleton {
       show(row.node, node);
       while (row.cells.length > cells.length) {
         const cell = row.cells.pop();
-        if (this.hovered === cell) this.leave();
+        this.forget(cell);
         cell.element.remove();
       }
       while (row.cells.length < cells.length) this.addCell(row);
@@ -184,6 +185,12 @@ class Board extends Skeleton {
       });
     }
     if (!this.tree.querySelector(".cell[tabindex='0']")) this.settle(this.allCells()[0]);
+  }
+
+  /** The cell goes. */
+  forget(cell) {
+    this.leave(cell);
+    if (this.marked === cell) this.unmark();
   }
 
   /** A cell or the portrait: its state, not its picture. */
@@ -279,10 +286,13 @@ class Board extends Skeleton {
     const at = ended ? "the final sample" : noise();
     this.range.setAttribute("aria-valuetext", at);
     this.when.textContent = ended ? "all cells: the final sample" : `all cells at ${at}`;
-    if (this.lane === "xt" && !head.focus.noisy) this.when.textContent += " · decoding xₜ …";
-    this.lanes.forEach((button, i) =>
-      button.setAttribute("aria-pressed", String((i ? "xt" : "x0") === this.lane)),
-    );
+    const decoding = this.lane === "xt" && !head.focus.noisy && !head.stopped;
+    if (decoding) this.when.textContent += " · decoding xₜ …";
+    this.lanes.forEach((button, i) => {
+      const chosen = (i ? "xt" : "x0") === this.lane;
+      button.setAttribute("aria-pressed", String(chosen));
+      button.setAttribute("aria-busy", String(chosen && decoding));
+    });
     const cells = this.allCells().filter((cell) => cell !== this.hovered);
     const drawn = cells.map((cell) => show(cell.canvas, frameAt(cell.entry, moment, this.lane)));
     if (this.hovered) this.play();
@@ -366,11 +376,14 @@ class Board extends Skeleton {
   }
 
   drawPlaying(moment) {
-    const { canvas, entry, bar } = this.hovered;
+    const cell = this.hovered;
+    const { canvas, entry, bar } = cell;
     if (entry.done) bar.style.setProperty("--share", moment / this.head.length);
     const drawn = show(canvas, frameAt(entry, moment, this.lane));
     this.drawTrunk(entry, moment);
-    drawn.then(() => (this.root.dataset.playing = entry.path));
+    drawn.then(() => {
+      if (this.hovered === cell) this.root.dataset.playing = entry.path;
+    });
   }
 
   leave(cell = this.hovered) {
@@ -403,7 +416,8 @@ class Board extends Skeleton {
     const old = this.head.focus;
     if (entry.ghost) return;
     this.leave(cell);
-    this.quiet = cell; // the pointer is still there, but this is another picture now
+    // A mouse is still there, but this is another picture now; a finger has gone.
+    this.quiet = this.pointer === "touch" ? null : cell;
     const head = this.ghosted((other) => other.step > row.step);
     const mine = head.rows.find((other) => other.step === row.step);
     mine.cells[slot] = { ...old, branch: entry.branch };
@@ -521,8 +535,9 @@ class Board extends Skeleton {
   }
 
   async copyRecipe(entry) {
-    await copyText(entry.recipe);
-    this.say(`The recipe of ${entry.path} is on the clipboard.`);
+    const copied = await copyText(entry.recipe);
+    const end = copied ? "is on the clipboard." : "could not be copied: the browser forbids it.";
+    this.say(`The recipe of ${entry.path} ${end}`);
   }
 
   // --- large, and two at once --------------------------------------------------------------------

@@ -56,14 +56,16 @@ function tool(name, label, onclick, attributes = {}) {
 
 const stillness = matchMedia("(prefers-reduced-motion: reduce)");
 
-/** Put text on the clipboard, also where the page has no https. */
+/** Put text on the clipboard, also where the page has no https; false where that is forbidden. */
 async function copyText(text) {
-  if (navigator.clipboard) return navigator.clipboard.writeText(text);
+  const { clipboard } = navigator;
+  if (clipboard) return clipboard.writeText(text).then(() => true, () => false);
   const area = make("textarea", { style: "position: fixed; opacity: 0" }, text);
   document.body.append(area);
   area.select();
-  document.execCommand("copy");
+  const copied = document.execCommand("copy");
   area.remove();
+  return copied;
 }
 
 /** Hand a Blob to the browser's downloads. */

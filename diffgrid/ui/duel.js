@@ -149,6 +149,7 @@ class Duel {
     const drawn = (this.drawn = Promise.all(pictures.map(bitmap)));
     drawn.then((images) => {
       if (this.drawn !== drawn) return; // the scrubber has moved on
+      if (images.includes(null)) return;
       if (mode === "difference") paintDifference(canvases, images);
       else images.forEach((image, i) => paint(canvases[i], image));
     });
@@ -348,5 +349,5 @@ export default function ({ data, parentElement }) {
   const message = unpack(data, duel.known);
   // The page runs again for many reasons; only other runs, or other names for them, are news.
   if (message.id !== duel.id) duel.show(message);
-  return () => duel.pause();
+  return atTheEnd(root, () => duel.pause());
 }

@@ -15,15 +15,10 @@ export default function ({ data, parentElement, setTriggerValue }) {
   const film = (section.film ??= build(section));
   film.pick = (path) => setTriggerValue("picked", path);
   receive(film, unpack(data, film.known));
-  const resized = new ResizeObserver(() => {
-    drawRail(film);
-    drawChart(film);
-  });
-  resized.observe(film.chart);
-  return () => {
-    resized.disconnect();
+  return atTheEnd(section, () => {
+    film.resized.disconnect();
     stop(film);
-  };
+  });
 }
 
 function svg(tag, attributes, text = "") {
@@ -91,6 +86,11 @@ function build(section) {
     film.scroll,
   );
   stop(film);
+  film.resized = new ResizeObserver(() => {
+    drawRail(film);
+    drawChart(film);
+  });
+  film.resized.observe(film.chart);
   return film;
 }
 
@@ -147,7 +147,7 @@ function receive(film, data) {
   drawThumbnails(film);
   drawWords(film);
   for (const [lane, cells] of Object.entries(film.cells))
-    cells.forEach((canvas, i) => show(canvas, pictureOf(film, lane, i)));
+    cells.forEach((canvas, i) => draw(canvas, pictureOf(film, lane, i)));
   film.section.classList.toggle("waiting", data.waiting);
   film.times.forEach((cell, i) => (cell.textContent = time(data, i)));
   drawRail(film);
@@ -206,15 +206,10 @@ function pictureOf(film, lane, step) {
   return film.data.pictures[film.data.lanes[lane][step]] ?? null;
 }
 
-/** Draw a Blob when it is decoded, if the canvas still wants it then. */
-function show(canvas, blob) {
-  if (canvas.wanted === blob) return;
-  canvas.wanted = blob;
+function draw(canvas, blob) {
   canvas.classList.toggle("blank", !blob);
-  if (!blob) canvas.width = canvas.height = 1;
-  bitmap(blob).then((image) => {
-    if (image && canvas.wanted === blob) paint(canvas, image);
-  });
+  if (blob) show(canvas, blob);
+  else clear(canvas);
 }
 
 function drawThumbnails(film) {
@@ -229,7 +224,7 @@ function drawThumbnails(film) {
     if (here) button.setAttribute("aria-current", "true");
     else button.removeAttribute("aria-current");
     button.classList.toggle("first", i > 0 && each.group !== thumbnails[i - 1].group);
-    show(button.firstChild, pictures[each.picture] ?? null);
+    draw(button.firstChild, pictures[each.picture] ?? null);
     return button;
   });
   film.thumbnails.hidden = nodes.length < 2;
@@ -294,10 +289,10 @@ function look(film) {
   film.picture.className = film.large;
   film.picture.ariaLabel = `${LANES[film.large].name}, ${sentence(data, step)}`;
   film.caption.textContent = LANES[film.large].name;
-  show(film.picture, pictureOf(film, film.large, step));
+  draw(film.picture, pictureOf(film, film.large, step));
   for (const button of film.views) {
     button.ariaPressed = String(button.dataset.lane === film.large);
-    show(button.firstChild, pictureOf(film, button.dataset.lane, step));
+    draw(button.firstChild, pictureOf(film, button.dataset.lane, step));
   }
   const facts = numbers(data, step).map(([term, value]) =>
     make("div", {}, make("dt", {}, term), make("dd", {}, value)),

@@ -23,10 +23,14 @@ function unpack(bytes, known) {
 
 const decoded = new WeakMap(); // Blob -> Promise<ImageBitmap>; forgotten with its Blob
 
-/** A Blob's ImageBitmap, decoded at most once; null where there is no picture. */
+/** A Blob's ImageBitmap, decoded once; null where there is none, or it fails: then ask again. */
 function bitmap(blob) {
   if (!blob) return Promise.resolve(null);
-  if (!decoded.has(blob)) decoded.set(blob, createImageBitmap(blob));
+  const failed = () => {
+    decoded.delete(blob);
+    return null;
+  };
+  if (!decoded.has(blob)) decoded.set(blob, createImageBitmap(blob).catch(failed));
   return decoded.get(blob);
 }
 
@@ -37,4 +41,29 @@ function paint(canvas, image) {
   const context = canvas.getContext("2d");
   context.clearRect(0, 0, canvas.width, canvas.height);
   context.drawImage(image, 0, 0);
+}
+
+/** Draw a Blob on a canvas as soon as it is decoded; what was there stays until then. */
+async function show(canvas, blob) {
+  if (!blob || canvas.wanted === blob) return;
+  canvas.wanted = blob;
+  const image = await bitmap(blob);
+  if (canvas.wanted !== blob) return;
+  if (image) paint(canvas, image);
+  else canvas.wanted = null;
+}
+
+/** Nothing is drawn here, nor will be when it is decoded. */
+function clear(canvas) {
+  canvas.wanted = null;
+  canvas.width = canvas.width;
+}
+
+/**
+ * What a component returns, so that `rest` is called when it leaves the page.
+ *
+ * Streamlit calls it then, but also for a message that the next one overtook.
+ */
+function atTheEnd(element, rest) {
+  return () => element.isConnected || rest();
 }

@@ -1,20 +1,6 @@
 // Which picture of a trajectory is on view at a moment, and the clock that moves the moment.
 // A moment is a step 0 … T-1, or T for the finished sample.
 
-/** Nothing is drawn here, nor will be when it is decoded. */
-function clear(canvas) {
-  canvas.wanted = null;
-  canvas.width = canvas.width;
-}
-
-/** Draw a Blob on a canvas as soon as it is decoded; what was there stays until then. */
-async function show(canvas, blob) {
-  if (!blob || canvas.wanted === blob) return;
-  canvas.wanted = blob;
-  const image = await bitmap(blob);
-  if (canvas.wanted === blob) paint(canvas, image);
-}
-
 /** An entry's picture at a moment; null where nothing is known. */
 function frameAt(entry, moment, lane) {
   if (moment >= entry.x0.length) return entry.newest;
@@ -24,13 +10,14 @@ function frameAt(entry, moment, lane) {
 
 /** "t = 799", as short as the scheduler's value allows. */
 function timeText(head, step) {
-  return head.levels ? `t = ${+head.levels[step].timestep.toPrecision(4)}` : `step ${step}`;
+  const level = head.levels?.[step];
+  return level ? `t = ${+level.timestep.toPrecision(4)}` : `step ${step}`;
 }
 
 /** "ᾱ .31": how much of the picture's energy is signal. */
 function levelText(head, step) {
-  if (!head.levels) return "";
-  const level = head.levels[step].alpha_bar;
+  const level = head.levels?.[step]?.alpha_bar;
+  if (level == null) return "";
   const digits = level < 0.01 ? level.toPrecision(1) : level.toFixed(2);
   return `ᾱ ${Number(digits) >= 1 ? "1" : String(digits).replace(/^0/, "")}`;
 }

@@ -94,6 +94,7 @@ class Skeleton {
 
   addRow(step) {
     const node = make("canvas", { class: "node", "aria-hidden": "true" });
+    const knot = make("div", { class: "knot" }, node);
     const time = make("span", { class: "time" });
     const level = make("span", { class: "level" });
     const mine = (row) => row.step === step;
@@ -104,7 +105,7 @@ class Skeleton {
       tool("close", "Drop this row", send("drop_row"), { tabindex: -1 }),
     );
     const label = make("span", { class: "label" }, time, level);
-    const header = make("div", { class: "header", role: "rowheader" }, node, label, tools);
+    const header = make("div", { class: "header", role: "rowheader" }, knot, label, tools);
     const cells = make("div", { class: "cells", role: "presentation" });
     const element = make("div", { class: "row", role: "row" }, header, cells);
     const row = { step, element, header, node, time, level, place: cells, cells: [] };
