@@ -88,7 +88,7 @@ TABLE = {
         "torch diffusers transformers tokenizers safetensors numpy PIL tqdm",
     ),
     "benchmarks.*": allow(
-        f"{ALL} torch_side.families torch_side.models torch_side.preview", "torch"
+        f"{ALL} torch_side.families torch_side.models torch_side.preview", "torch playwright"
     ),
 }
 
