@@ -20,12 +20,13 @@ unexport PYTHONHOME
 export OMP_WAIT_POLICY := PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench lint format chromium
+.PHONY: help run test bench bench-app lint format chromium
 
 help:
 	@echo 'make run      start the app                        (ARGS="--server.port 8600")'
 	@echo 'make test     ruff, mypy and every test            (ARGS="-k store")'
 	@echo 'make bench    what the default grid costs here     (ARGS="--repeat 5")'
+	@echo 'make bench-app  how soon the app answers, in Chromium'
 	@echo 'make lint     ruff and mypy alone'
 	@echo 'make format   let ruff put the sources in order'
 	@echo 'All of them set up $(VENV) first. Another interpreter: make run PYTHON=python3.12'
@@ -33,11 +34,15 @@ help:
 run: $(VENV)/installed
 	$(PY) -m streamlit run streamlit_app.py $(ARGS)
 
+# A process a core, each taking whole files: fixtures that load a model are made once a file.
 test: lint chromium
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest -n auto --dist loadfile $(ARGS)
 
 bench: $(VENV)/installed
 	$(PY) -m benchmarks.default_grid $(ARGS)
+
+bench-app: $(VENV)/installed-dev chromium
+	$(PY) -m benchmarks.app $(ARGS)
 
 lint: $(VENV)/installed-dev
 	$(PY) -m ruff check .

@@ -78,7 +78,7 @@ def round_trip(folder: Path) -> dict[str, float]:
             page.goto(f"http://127.0.0.1:{port}/", wait_until="commit")
             page.locator(".board[data-painted='trunk 16']").wait_for()
             found["opened, from the start of the server"] = (time.monotonic() - began) * 1000
-            page.wait_for_timeout(15_000)  # torch is imported, the model loaded
+            page.wait_for_timeout(30_000)  # torch is imported, the model loaded
             hover = measure(page, "hover", "1.2", ".board[data-playing='1.2']")
             found["hover, first time"] = hover
             measure(page, "hover", "1.3", ".board[data-playing='1.3']")

@@ -1,6 +1,7 @@
 """What a session works on: the view it looks at, how it came there, and the job that makes it."""
 
 import math
+import threading
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
@@ -25,6 +26,7 @@ from diffgrid.trajectories import Trajectory
 PATIENCE = 5.0
 PATIENCE_FOR_A_LINK = 60.0
 MOST_UNDONE = 200
+SECONDS_TO_PAINT = 3.0
 LARGEST_UNASKED = 300  # evaluations; the first grid takes 281
 SECONDS_TO_ANSWER = 0.2  # a click on what is cached is answered within its own run
 
@@ -58,6 +60,7 @@ class Desk:
         self._future: deque[View] = deque(maxlen=MOST_UNDONE)
         self._written: dict[str, str] | None = None  # the address as this session wrote it
         self._page: str | None = None
+        self._warmed = False
         self._followed = False  # whether the address came from elsewhere and is to be confirmed
         self._looked_at: tuple[View, Path] | None = None
         self._made: dict[Path, Frames] = {}
@@ -295,9 +298,16 @@ class Desk:
                 engine().ahead(grid.spec, grid.paths, self.name)
 
     def warm(self) -> None:
-        """Have the model loaded when nobody waits: the first grid needs none, the next one will."""
+        """Have the model loaded when nobody waits: the first grid needs none, the next one will.
+
+        Not at once: importing torch takes a whole core, which the browser's first paint wants.
+        """
         with suppress(DiffgridError):
-            engine().warm(self.view.spec)
+            later = threading.Timer(SECONDS_TO_PAINT, engine().warm, (self.view.spec,))
+            later.daemon = True
+            if not self._warmed:
+                later.start()
+            self._warmed = True
 
     def starred(self) -> set[Path]:
         """The paths on view that are kept for good."""
