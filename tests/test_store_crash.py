@@ -67,8 +67,9 @@ def write_for_ever(directory: Path, seed: int) -> None:
         seed += 1
 
 
-def killed_after(directory: Path, seed: int, seconds: float) -> dict[int, int]:
-    """Let a writer work so long, and return how many steps of each seed it was told are stored."""
+def killed_after(directory: Path, seed: int, writes: int, seconds: float) -> dict[int, int]:
+    """Let a writer make so many writes and go on for some seconds, then kill it; returns how many
+    steps of each seed it was told are stored."""
     writer = subprocess.Popen(
         [sys.executable, __file__, str(directory), str(seed)],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -76,7 +77,7 @@ def killed_after(directory: Path, seed: int, seconds: float) -> dict[int, int]:
         text=True,
     )
     assert writer.stdout
-    said = [writer.stdout.readline()]
+    said = [writer.stdout.readline() for _ in range(writes)]
     time.sleep(seconds)
     writer.send_signal(signal.SIGKILL)
     said += writer.stdout.readlines()
@@ -90,7 +91,9 @@ def test_a_killed_writer_leaves_what_it_was_told_is_stored(tmp_path: Path) -> No
     delays = random.Random(5)
     acknowledged: dict[int, int] = {}
     for kill in range(KILLS):
-        acknowledged |= killed_after(tmp_path, 1000 * kill, delays.uniform(0, 0.06))
+        acknowledged |= killed_after(
+            tmp_path, 1000 * kill, delays.randint(1, 14), delays.uniform(0, 0.01)
+        )
         store = TrajectoryStore(tmp_path)
         assert store.verify() == []
         for seed, steps in acknowledged.items():
@@ -110,7 +113,7 @@ def test_a_killed_writer_leaves_what_it_was_told_is_stored(tmp_path: Path) -> No
 def test_no_file_of_a_killed_writer_stays(tmp_path: Path) -> None:
     delays = random.Random(6)
     for kill in range(5):
-        killed_after(tmp_path, 1000 * kill, delays.uniform(0, 0.02))
+        killed_after(tmp_path, 1000 * kill, 1 + kill, delays.uniform(0, 0.02))
     store = TrajectoryStore(tmp_path)
     kept = store.size()
     files = sum(file.stat().st_size for file in tmp_path.rglob("*.val"))
