@@ -33,7 +33,7 @@ def best(action: Callable[[], object], repeat: int) -> float:
 def grid_times(engine: LocalEngine, seed: int) -> dict[str, float]:
     """Seconds until the first preview, the trunk's picture, and the whole grid."""
     spec = specify(seed=seed)
-    grid = Grid.with_columns(spec, (), default_rows(spec.length), 4)
+    grid = Grid.with_columns(spec, (), default_rows(spec.loop), 4)
     began = time.perf_counter()
     job = engine.submit(spec, grid.paths)
     times: dict[str, float] = {}
@@ -56,11 +56,11 @@ def parts_times(repeat: int) -> dict[str, float]:
     product."""
     import torch
 
-    from diffgrid.torch_side import families, models, preview
+    from diffgrid.torch_side import models, preparation, preview
 
     spec = specify()
     pipe = models.load(find_model(spec.model).folder, spec.dtype, torch.device("cpu"))
-    prepared = families.prepare(pipe, spec, models.build_scheduler(spec))
+    prepared = preparation.prepare(pipe, spec, models.build_scheduler(spec))
     times = {}
     with torch.inference_mode():
         for n in (1, 4, 8, 16):

@@ -28,7 +28,16 @@ from diffgrid.errors import BadInput
 from diffgrid.frames import Frames
 from diffgrid.sheets import Cell, GridSheet, Moment, Row, StripSheet
 from diffgrid.spec import Grid as GridRequest
-from diffgrid.spec import Path, RunSpec, default_rows, format_path, key, parse_path
+from diffgrid.spec import (
+    Path,
+    RunSpec,
+    default_rows,
+    describe,
+    format_path,
+    key,
+    parse_fork_kind,
+    parse_path,
+)
 from diffgrid.store import TrajectoryStore
 
 if TYPE_CHECKING:
@@ -190,6 +199,7 @@ def grid(
     rows: Iterable[int] | None = None,
     columns: int = 4,
     path: str = "trunk",
+    fork: str = "fresh",
     engine: Engine | None = None,
     watch: Watch | None = None,
     **options: Any,
@@ -197,16 +207,18 @@ def grid(
     """Branch one trajectory at several steps.
 
     `rows` are steps (default: about 4, 20, 40 and 64 % of the way), `path` is the trajectory in
-    view. The other options are those of the command line: model, prompt, negative_prompt, seed,
-    scheduler, steps, guidance, eta, height, width, dtype. `watch` is called with the job's
-    snapshots while it runs.
+    view. `fork` is `fresh` (new noise from that step on) or `renoise:m` (m steps back to more
+    noise, and down again). The other options are those of the command line: model, prompt,
+    negative_prompt, seed, scheduler, steps, guidance, eta, height, width, dtype. `watch` is called
+    with the job's snapshots while it runs.
 
     Raises:
         BadInput: an option is not allowed; ModelError, StoreError: see `diffgrid.errors`.
     """
     spec = specify(**_known(options))
-    chosen = default_rows(spec.length) if rows is None else _steps(rows)
-    request = GridRequest.with_columns(spec, _path(path), chosen, columns)
+    back = parse_fork_kind(fork)
+    chosen = default_rows(spec.loop, back) if rows is None else _steps(rows)
+    request = GridRequest.with_columns(spec, _path(path), chosen, columns, back)
     return finished_grid(
         request, _finish((engine or default_engine()).submit(spec, request.paths), watch)
     )
@@ -251,7 +263,7 @@ def recipe(spec: RunSpec, path: Path) -> tuple[str, ...]:
     """A run in words, for captions."""
     scheduler = scheduler_name(spec)
     words = [
-        format_path(path),
+        describe(path),
         f"seed {spec.seed}",
         f"{spec.num_inference_steps} steps",
         scheduler if spec.eta is None else f"{scheduler}, eta {spec.eta:g}",
@@ -303,7 +315,9 @@ def _known(options: dict[str, Any]) -> dict[str, Any]:
     for name in options:
         if name not in OPTIONS:
             known = ", ".join(OPTIONS)
-            raise BadInput(f"option {name!r} is not known: use {known}, rows, columns or path.")
+            raise BadInput(
+                f"option {name!r} is not known: use {known}, rows, columns, path or fork."
+            )
     return options
 
 

@@ -13,15 +13,28 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
 from tqdm import tqdm
 
-from diffgrid import api
-from diffgrid.catalogue import FAMILIES, SCHEDULERS, SEED, models, scheduler_name
+from diffgrid import api, hub
+from diffgrid.catalogue import (
+    BUNDLED,
+    SEED,
+    find_model,
+    models,
+    own_models,
+    scheduler_name,
+    to_fetch,
+)
 from diffgrid.engine import LocalEngine, Snapshot
 from diffgrid.errors import BadInput, DiffgridError, StoreError
+from diffgrid.hub_models import find_hub_model
+from diffgrid.listing import TO_FETCH, Entry, entries
+from diffgrid.memory import BYTES
+from diffgrid.schedulers import SCHEDULERS
 from diffgrid.spec import format_path
 from diffgrid.store import RunInfo, TrajectoryStore
 
@@ -67,6 +80,12 @@ def _parser() -> argparse.ArgumentParser:
     _run_options(grid)
     grid.add_argument("--rows", type=_steps, metavar="1,5,10", help="steps to fork at")
     grid.add_argument("--columns", type=_whole, default=4, help="branches a row (default: 4)")
+    grid.add_argument(
+        "--fork",
+        default="fresh",
+        metavar="fresh|renoise:M",
+        help="fresh noise from the fork on, or M steps back to more noise first (default: fresh)",
+    )
     grid.add_argument("--json", type=Path, metavar="FILE", help="write costs and cells there")
 
     strip = command("strip", _strip, "show one trajectory, timestep by timestep")
@@ -87,7 +106,9 @@ def _parser() -> argparse.ArgumentParser:
         "--recompute", action="store_true", help="sample every run again and compare"
     )
 
-    command("models", _models, "list the models that can be used")
+    listed = command("models", _models, "list the models that can be used, or fetch one")
+    listed.add_argument("--fetch", metavar="ID", help="bring a listed model to this machine")
+    listed.add_argument("--json", action="store_true", help="print JSON")
 
     cache = command("cache", _cache, "show how large the cache is, or empty it")
     cache.add_argument("--clear", action="store_true", help="remove all runs that were not saved")
@@ -100,15 +121,19 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
     add("--prompt", help="what to draw (default: one that shows the model off)")
     add("--negative-prompt", default="", help="what to keep away from")
     add("--seed", type=_whole, default=SEED, help=f"of the trunk's noise (default: {SEED})")
-    add("--model", default="monsters", help="a name from `models`, or a diffusers folder")
+    add("--model", default=BUNDLED[0], help="a name from `models`, or a diffusers folder")
     add("--scheduler", help=f"{names}, or a class name (default: the model's own)")
     add("--steps", type=_whole, help="denoising steps, 1 to 1000")
     add("--guidance", type=_number, help="classifier-free guidance scale; 1 is none")
     add("--eta", type=_number, help="of ddim: 0 is deterministic, 1 as random as ddpm")
     add("--height", type=_whole, help="pixels")
     add("--width", type=_whole, help="pixels")
-    add("--dtype", default="float32", help="float32, bfloat16 or float16")
-    add("--device", help="cpu, cuda or mps (default: the fastest here)")
+    add(
+        "--dtype",
+        help="float32, bfloat16 or float16 (default: DIFFGRID_DTYPE, or else float32; half the "
+        "precision for a large model where a GPU is)",
+    )
+    add("--device", help="cpu, cuda or mps (default: DIFFGRID_DEVICE, or the fastest here)")
     add("--path", default="trunk", metavar="8.2/14.0", help="the trajectory in view")
     add("--out", type=Path, required=True, metavar="FILE", help="the picture to write, a PNG")
 
@@ -141,6 +166,7 @@ def _grid(options: argparse.Namespace) -> int:
         made = api.grid(
             rows=options.rows,
             columns=options.columns,
+            fork=options.fork,
             path=options.path,
             engine=_engine(options),
             watch=progress.show,
@@ -174,7 +200,10 @@ def _engine(options: argparse.Namespace) -> LocalEngine:
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:
-    return {name: getattr(options, name) for name in api.OPTIONS}
+    given = {name: getattr(options, name) for name in api.OPTIONS}
+    if options.device and not options.device.startswith("cuda") and given["dtype"] is None:
+        given["dtype"] = os.environ.get("DIFFGRID_DTYPE") or "float32"  # whatever GPU there is
+    return given
 
 
 def _runs(options: argparse.Namespace) -> int:
@@ -270,10 +299,53 @@ TOLERANCE = 1e-4  # between machines and batch sizes; a wrong weight or noise is
 
 
 def _models(options: argparse.Namespace) -> int:
-    for model in models():
-        licence = model.settings.get("licence", "licence unknown")
-        print(f"{model.name:12} {model.side} px  {model.size / 1e6:.0f} MB  {licence}  in the box")
-    _say(f"--model also takes the path of a diffusers folder ({', '.join(FAMILIES)})")
+    if options.fetch:
+        return _fetch(options.fetch)
+    found = list(entries())
+    if options.json:
+        print(_json([asdict(entry) | {"memory": _memory(entry)} for entry in found]))
+        return 0
+    broad = max(len(entry.name) for entry in found)
+    for entry in found:
+        print(f"{entry.name:{broad}}  {entry.trouble or _described(entry)}")
+    if (own := own_models()) and not own.is_dir():
+        _say(f"DIFFGRID_MODELS is {str(own)!r}, which is no folder: nothing is listed from there")
+    if any(entry.place == TO_FETCH for entry in found):
+        _say("python -m diffgrid models --fetch NAME brings what is to be fetched")
+    _say("--model also takes the path of a diffusers folder")
+    return 0
+
+
+def _described(entry: Entry) -> str:
+    side = f"{entry.side} px" if entry.side else "any size"
+    whole, half = (f"{_size(entry.memory(dtype)):>7}" for dtype in ("float32", "float16"))
+    words = [f"{entry.pipeline:30}", f"{side:>8}", f"{_size(entry.size):>7}"]
+    words += [f"needs {whole} of memory, {half} in float16", f"{entry.licence:23}", entry.place]
+    return "  ".join(words)
+
+
+def _memory(entry: Entry) -> dict[str, int]:
+    return {dtype: entry.memory(dtype) for dtype in BYTES}
+
+
+def _size(size: float) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
+
+
+def _fetch(name: str) -> int:
+    wanted = find_hub_model(name)
+    if wanted is None or wanted not in to_fetch():
+        known = ", ".join(each.id for each in to_fetch()) or "none, on a public server"
+        raise BadInput(f"model {name[:60]!r} cannot be fetched; these can: {known}.")
+    if name in (model.name for model in models()):
+        _say(f"{name}: already on this machine")
+        return 0
+    page = f"https://huggingface.co/{name}"
+    _say(f"{name}: {_size(wanted.size)}, {wanted.licence} licence ({page})")
+    hub.fetch(wanted, show=sys.stderr.isatty())
+    _say(f"{name}: checking")
+    _ = find_model(name).digest  # noted down, so that the first run need not wait for it
+    _say(f"{name}: ready")
     return 0
 
 

@@ -12,19 +12,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffgrid.catalogue import scheduler_name
-from diffgrid.spec import Path, RunSpec, format_path
+from diffgrid.spec import Path, RunSpec, describe
 from diffgrid.trajectories import Trajectory
 
 FARTHEST = 10.0  # log-SNR; a scheduler may start in pure noise, at minus infinity
 MOST_LEVELS = 64  # more along one axis cannot be told apart
 
 
-def log_snr(trajectory: Trajectory) -> NDArray[np.float64]:
-    """The noise level before each step, (n,): rising, and within ±`FARTHEST`."""
-    alpha_bar = trajectory.alpha_bar[: trajectory.steps]
+def log_snr(alpha_bar: NDArray[np.float64]) -> NDArray[np.float64]:
+    """ln(ᾱ/(1-ᾱ)) of noise levels of any shape; infinite where there is no noise, or no signal."""
     with np.errstate(divide="ignore"):
         levels: NDArray[np.float64] = np.log(alpha_bar) - np.log1p(-alpha_bar)
-    return levels.clip(-FARTHEST, FARTHEST)
+    return levels
+
+
+def levels_of(trajectory: Trajectory) -> NDArray[np.float64]:
+    """log-SNR before each step, (n,): rising, and within ±`FARTHEST`."""
+    return log_snr(trajectory.alpha_bar[: trajectory.steps]).clip(-FARTHEST, FARTHEST)
 
 
 def thinned(count: int) -> list[int]:
@@ -49,7 +53,7 @@ def distance(one: Trajectory, other: Trajectory) -> Distance | None:
     """
     if one.latents.shape[1:] != other.latents.shape[1:]:
         return None
-    own, others = log_snr(one), log_snr(other)
+    own, others = levels_of(one), levels_of(other)
     low, high = max(own[0], others[0]), min(own[-1], others[-1])
     levels = np.union1d(own, others)
     levels = levels[(levels >= low) & (levels <= high)]
@@ -76,7 +80,7 @@ def _rms(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
 def settings(spec: RunSpec, path: Path) -> dict[str, str]:
     """What decides a trajectory, in words and by name."""
     return {
-        "path": format_path(path),
+        "path": describe(path),
         "prompt": spec.prompt,
         "negative prompt": spec.negative_prompt,
         "seed": str(spec.seed),

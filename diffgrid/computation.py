@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
@@ -17,15 +18,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffgrid.errors import BadInput, Cancelled, DiffgridError
-from diffgrid.frames import Frames, encode_final, encode_preview
+from diffgrid.frames import Frames, decode, encode_final, encode_preview
 from diffgrid.recording import FrameBook, Levels, Recordings, pack, unpack
-from diffgrid.spec import Path, RunSpec, ancestors, before, key, minimum, naive
+from diffgrid.spec import Path, RunSpec, ancestors, behind, key, minimum, naive
 from diffgrid.store import TrajectoryStore
 from diffgrid.trajectories import Trajectory
 
 CHECKPOINT_SECONDS = 5.0
 CHECKPOINT_SHARE = 0.05  # of the time at most: those of a large grid take long
-FRAMES = "vae-1"  # names how frames are decoded and encoded; raise it when pictures change
+# By how x̂0 is decoded, best first, the names of frames; raise one when its pictures change.
+DIGESTS = {"vae": "vae-1", "tiny": "tiny-1", "linear": "linear-1"}
+FRAMES = DIGESTS["vae"]
 NOISY = f"{FRAMES}-noisy"  # the pictures of x_t beside them
 DECODED_TOGETHER = 8
 
@@ -238,7 +241,7 @@ class Computation:
             else:
                 found.blind.append(path)
         for path in self.paths:
-            frames = _stored_frames(self._store, self.names[path])
+            frames = stored_frames(self._store, self.names[path])
             if frames and self._is_stored(path, found):
                 found.x0.put_all(path, frames.x0)
                 self._finish(path, found.history.get(path), frames)
@@ -253,7 +256,7 @@ class Computation:
             if known is not None:
                 found.history[path] = known
                 frames = self._frames.get(path)
-                if known.done and frames is None and (frames := _stored_frames(self._store, name)):
+                if known.done and frames is None and (frames := stored_frames(self._store, name)):
                     found.x0.put_all(path, frames.x0)
         return found
 
@@ -266,8 +269,11 @@ class Computation:
         return known is not None
 
     def _stored_noisy(self, path: Path) -> tuple[bytes, ...] | None:
-        stored = self._store.get_frames(self.names[path], NOISY)
-        return unpack(*stored, self.spec.length) if stored else None
+        for digest in DIGESTS.values():
+            stored = self._store.get_frames(self.names[path], f"{digest}-noisy")
+            if stored and (pictures := unpack(*stored, self.spec.length)):
+                return pictures
+        return None
 
     def _view(self, path: Path, frame: bytes | None, step: int) -> None:
         # What is done stays so while it is replayed for its branches.
@@ -294,8 +300,9 @@ def steps_to_go(paths: Iterable[Path], length: int) -> dict[Path, int]:
     """How many steps each path must go: all T, an ancestor only as far as its last fork."""
     lengths: dict[Path, int] = {}
     for path in paths:
-        for depth in range(len(path)):
-            needed = path[depth].step + 1
+        for depth, fork in enumerate(path):
+            # A fresh fork takes over the model's output at its step, the other kinds x_t alone.
+            needed = max(fork.step, fork.evaluated)
             lengths[path[:depth]] = max(needed, lengths.get(path[:depth], 0))
         lengths[path] = length
     return lengths
@@ -303,7 +310,7 @@ def steps_to_go(paths: Iterable[Path], length: int) -> dict[Path, int]:
 
 def evaluations_left(lengths: Mapping[Path, int], known: Mapping[Path, int]) -> int:
     """How many evaluations have to be made to go `lengths`, where `known` steps are there."""
-    born = {path: path[-1].step + 1 if path else 0 for path in lengths}
+    born = {path: path[-1].evaluated if path else 0 for path in lengths}
     return sum(max(0, n - max(born[path], known.get(path, 0))) for path, n in lengths.items())
 
 
@@ -311,12 +318,13 @@ def _done(trajectory: Trajectory | None) -> bool:
     return trajectory is not None and trajectory.done
 
 
-def _stored_frames(store: TrajectoryStore, name: str) -> Frames | None:
-    stored = store.get_frames(name, FRAMES)
-    try:
-        return Frames.from_payload(*stored) if stored else None
-    except BadInput:
-        return None  # as good as missing: they are decoded again
+def stored_frames(store: TrajectoryStore, name: str) -> Frames | None:
+    """The best frames that are stored of the trajectory with this key."""
+    for digest in DIGESTS.values():
+        if stored := store.get_frames(name, digest):
+            with suppress(BadInput):  # as good as missing: they are decoded again
+                return Frames.from_payload(*stored)
+    return None
 
 
 class _Sampling:
@@ -328,12 +336,15 @@ class _Sampling:
         self.sampled = 0
         self.undecoded: list[tuple[Path, int, NDArray[np.float32]]] = []  # x̂0 (C, H, W)
         self.saved: dict[Path, int] = {}  # path -> steps in its newest checkpoint
+        # The last finished latents (C, H, W) and their picture, which linear previews learn from.
+        self.finished: tuple[NDArray[np.float32], NDArray[np.uint8]] | None = None
 
     def run(self) -> None:
         from diffgrid.torch_side import preview
 
         pipe = self.job._pipeline(self.spec)
-        self.decode = partial(preview.decode, pipe)
+        self.decoder = preview.Decoder(pipe)
+        self.linear = self.decoder.way == "linear"
         for path in self.found.missing:
             self.job._heed()
             if path in self.history and self.history[path].done:
@@ -345,15 +356,15 @@ class _Sampling:
             self._decode_noisy(path)
 
     def _sample(self, pipe: Any) -> None:
-        from diffgrid.torch_side import families, models, sampler
+        from diffgrid.torch_side import models, preparation, sampler
 
         scheduler = models.build_scheduler(self.spec)
-        if models.clips(scheduler):
+        if models.clips(scheduler) and hasattr(pipe, "vae"):
             self.job._publish(
                 warning=f"{self.spec.scheduler} clips x̂0 to -1 … 1 in this model's configuration, "
                 "which washes out latents: choose another scheduler if the pictures look grey."
             )
-        prepared = families.prepare(pipe, self.spec, scheduler)
+        prepared = preparation.prepare(pipe, self.spec, scheduler)
         levels = Levels(
             prepared.timesteps.cpu().double().numpy(),
             np.array(prepared.alphas),
@@ -365,7 +376,12 @@ class _Sampling:
         self.began = time.monotonic()
         checkpoint_due = self.began + CHECKPOINT_SECONDS
         waves = sampler.sample(
-            prepared, self.spec.seed, self.lengths, self.history, focus=self.job.paths[0]
+            prepared,
+            self.spec,
+            self.lengths,
+            self.history,
+            focus=self.job.paths[0],
+            changed=partial(preparation.denoiser, pipe),
         )
         try:
             for wave in waves:
@@ -410,28 +426,35 @@ class _Sampling:
     def _decode(self, finished: list[Trajectory]) -> None:
         """Decode what waits, and store the trajectories that are finished."""
         waiting, self.undecoded = self.undecoded, []
-        latents = [x0 for _, _, x0 in waiting] + [t.latents[-1] for t in finished]
-        if not latents:
-            return  # a wave that was replayed, its pictures stored
-        decoded = self.decode(np.stack(latents))
-        for (path, step, _), picture in zip(waiting, decoded, strict=False):
-            frame = encode_preview(picture)
-            self.found.x0.put(path, step, frame)
-            self.job._view(path, frame, self.recordings.steps[path])
-            focus = self.job.paths[0]
-            if before(focus, step) == before(path, step) and focus not in self.recordings.steps:
-                self.job._view(focus, frame, step + 1)  # not born yet, but this is its way too
-        for trajectory, picture in zip(finished, decoded[len(waiting) :], strict=True):
-            self._keep(trajectory, encode_final(picture))
+        if self.linear:  # they are only looked at now: see `_keep`
+            waiting = list({latest[0]: latest for latest in waiting}.values())
+        if waiting:  # not a wave that was replayed, its pictures stored
+            previews = self.decoder.preview(np.stack([x0 for _, _, x0 in waiting]), self.finished)
+            for (path, step, _), picture in zip(waiting, previews, strict=True):
+                self._show(path, step, encode_preview(picture))
+        together = DECODED_TOGETHER if self.decoder.way == "vae" else 1  # each takes its time
+        for start in range(0, len(finished), together):
+            batch = finished[start : start + together]
+            finals = self.decoder.final(np.stack([t.latents[-1] for t in batch]))
+            for trajectory, picture in zip(batch, finals, strict=True):
+                self._keep(trajectory, picture)
+            self.job._publish()
+
+    def _show(self, path: Path, step: int, frame: bytes) -> None:
+        self.found.x0.put(path, step, frame)
+        self.job._view(path, frame, self.recordings.steps[path])
+        focus = self.job.paths[0]
+        if behind(focus, step) == behind(path, step) and focus not in self.recordings.steps:
+            self.job._view(focus, frame, step + 1)  # not born yet, but this is its way too
 
     def _decode_stored(self, trajectory: Trajectory) -> None:
         """Decode the frames of a stored trajectory that has none: they were lost, or never made."""
-        decoded = self.decode(
-            np.concatenate([trajectory.pred_original_sample, trajectory.latents[-1:]])
-        )
-        for step, picture in enumerate(decoded[:-1]):
-            self.found.x0.put(trajectory.path, step, encode_preview(picture))
-        self._keep(trajectory, encode_final(decoded[-1]))
+        if not self.linear:
+            previews = self.decoder.preview(trajectory.pred_original_sample)
+            for step, picture in enumerate(previews):
+                self.found.x0.put(trajectory.path, step, encode_preview(picture))
+        (picture,) = self.decoder.final(trajectory.latents[-1:])
+        self._keep(trajectory, picture)
 
     def _decode_noisy(self, path: Path) -> None:
         """Decode x_t before each step of a finished path; what paths share is decoded once."""
@@ -439,20 +462,35 @@ class _Sampling:
         # What a decoder is used to: Euler's x_t, say, is up to 14 times as large as DDIM's.
         scales = np.sqrt(trajectory.alphas**2 + trajectory.sigmas**2)[:, None, None, None]
         latents = (trajectory.latents / scales).astype(np.float32)
-        steps = [step for step in range(self.spec.length) if (path, step) not in book]
+        finished, steps = None, list(range(self.spec.length))
+        if self.linear:  # with the path's own colours
+            picture = np.asarray(decode(self.job.frames(path).final))
+            finished = trajectory.latents[-1], picture
+        else:
+            steps = [step for step in steps if (path, step) not in book]
         for start in range(0, len(steps), DECODED_TOGETHER):
             self.job._heed()
             batch = steps[start : start + DECODED_TOGETHER]
-            for step, picture in zip(batch, self.decode(latents[batch]), strict=True):
+            previews = self.decoder.preview(latents[batch], finished)
+            for step, picture in zip(batch, previews, strict=True):
                 book.put(path, step, encode_preview(picture))
         pictures = book.of(path, self.spec.length)
-        self.store.add_frames(trajectory.key, NOISY, *pack(pictures))
+        digest = f"{DIGESTS[self.decoder.way]}-noisy"
+        self.store.add_frames(trajectory.key, digest, *pack(pictures))
         self.job._kept_noisy[path] = pictures
 
-    def _keep(self, trajectory: Trajectory, final: bytes) -> None:
-        frames = Frames(self.found.x0.of(trajectory.path, self.spec.length), final)
+    def _keep(self, trajectory: Trajectory, picture: NDArray[np.uint8]) -> None:
+        if self.linear:
+            # Once it is finished its own colours are known: they decide what is stored, so that it
+            # does not depend on what else was sampled, nor when.
+            self.finished = trajectory.latents[-1], picture
+            previews = self.decoder.preview(trajectory.pred_original_sample, self.finished)
+            x0 = tuple(map(encode_preview, previews))
+        else:
+            x0 = self.found.x0.of(trajectory.path, self.spec.length)
+        frames = Frames(x0, encode_final(picture))
         self.store.add(trajectory)
-        self.store.add_frames(trajectory.key, FRAMES, *frames.to_payload())
+        self.store.add_frames(trajectory.key, DIGESTS[self.decoder.way], *frames.to_payload())
         self.job._finish(trajectory.path, trajectory, frames)
 
     def _checkpoint(self) -> None:

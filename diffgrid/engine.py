@@ -28,10 +28,12 @@ from diffgrid.computation import (
     Snapshot,
     evaluations_left,
     steps_to_go,
+    stored_frames,
 )
 from diffgrid.errors import BadInput, Busy, Cancelled, DiffgridError, ModelError
 from diffgrid.frames import Frames
 from diffgrid.limits import Limits
+from diffgrid.memory import working_memory
 from diffgrid.spec import Path, RunSpec, ancestors, check_path, key
 from diffgrid.store import TrajectoryStore
 from diffgrid.trajectories import Trajectory
@@ -46,6 +48,7 @@ __all__ = [
     "LocalJob",
     "PathView",
     "Snapshot",
+    "stored_frames",
 ]
 
 log = logging.getLogger(__name__)
@@ -374,6 +377,7 @@ class LocalEngine:
         if self._loaded is None or self._loaded[0] != wanted:
             gc.unfreeze()
             self._loaded = None  # first free the other one: two may not fit
+            gc.collect()
             try:
                 self._loaded = (wanted, self._read(spec))
             except DiffgridError:
@@ -398,7 +402,11 @@ class LocalEngine:
                 f"model {spec.model!r} has other weights than this run was made with: bring "
                 "those back, or ask for a new run."
             )
-        return models.load(model.folder, spec.dtype, device)
+        weights = model.weights(spec.dtype)
+        working = working_memory(spec.dtype, spec.height, spec.width)
+        models.check_fits(model.name, weights, working, spec.dtype, device)
+        log.info("loading %s, %.1f GB in %s", model.name, weights / 1e9, spec.dtype)
+        return models.load(model.folder, spec.dtype, device, model.variant)
 
 
 _Kind = tuple[str, int, int, str, bool]
@@ -422,7 +430,7 @@ def _checked(spec: RunSpec, paths: Iterable[Path]) -> tuple[Path, ...]:
     if not wanted:
         raise BadInput("no paths were asked for: give at least one, such as trunk.")
     for path in wanted:
-        check_path(path, spec.length)
+        check_path(path, spec.loop)
     return wanted
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diffgrid.spec import Path, RunSpec, before
+from diffgrid.spec import Path, RunSpec, behind
 from diffgrid.trajectories import PredictionType, Trajectory
 
 
@@ -60,11 +60,11 @@ class Recordings:
         length = self._spec.length
         self._latents[path] = np.zeros((length + 1, *latents.shape), np.float32)
         self._model_outputs[path] = np.zeros((length, *latents.shape), np.float32)
-        self._latents[path][0] = latents
-        if path:
-            fork = path[-1].step
-            self._latents[path][: fork + 1] = self._latents[path[:-1]][: fork + 1]
-            self._model_outputs[path][:fork] = self._model_outputs[path[:-1]][:fork]
+        first = path[-1].redrawn if path else 0
+        if first:
+            self._latents[path][:first] = self._latents[path[:-1]][:first]
+            self._model_outputs[path][:first] = self._model_outputs[path[:-1]][:first]
+        self._latents[path][first] = latents
 
     def trajectory(self, path: Path) -> Trajectory:
         """What is known of a path by now."""
@@ -89,10 +89,10 @@ class FrameBook:
 
     def __contains__(self, evaluation: tuple[Path, int]) -> bool:
         path, step = evaluation
-        return (before(path, step), step) in self._pictures
+        return (behind(path, step), step) in self._pictures
 
     def put(self, path: Path, step: int, picture: bytes) -> None:
-        self._pictures[before(path, step), step] = picture
+        self._pictures[behind(path, step), step] = picture
 
     def put_all(self, path: Path, pictures: Iterable[bytes]) -> None:
         for step, picture in enumerate(pictures):
@@ -100,7 +100,7 @@ class FrameBook:
 
     def of(self, path: Path, length: int) -> tuple[bytes, ...]:
         """The pictures of a whole trajectory of `length` steps, in order."""
-        return tuple(self._pictures[before(path, step), step] for step in range(length))
+        return tuple(self._pictures[behind(path, step), step] for step in range(length))
 
 
 def pack(pictures: tuple[bytes, ...]) -> tuple[dict[str, Any], bytes]:

@@ -11,10 +11,26 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
-from diffgrid.catalogue import BUNDLED, SEED, find_scheduler, models, specify
+from diffgrid.catalogue import BUNDLED, SEED, find_model, loop_of, models, named, specify
 from diffgrid.errors import BadInput
 from diffgrid.limits import Limits
-from diffgrid.spec import Grid, Path, RunSpec, default_rows, format_path, parse_path
+from diffgrid.schedulers import Loop, find_scheduler
+from diffgrid.spec import (
+    Fork,
+    Grid,
+    Path,
+    RunSpec,
+    ancestors,
+    before,
+    conditions,
+    default_rows,
+    file_name,
+    format_fork_kind,
+    format_path,
+    parse_fork_kind,
+    parse_path,
+    rows_near,
+)
 
 COLUMNS = 4
 SHARES = (0.04, 0.2, 0.4, 0.64, 0.1, 0.3, 0.52, 0.8)  # of the way: where the first eight rows fork
@@ -41,6 +57,7 @@ class View:
     width: int | None
     rows: Rows
     path: Path = ()
+    back: int = 0  # steps that the cells' forks go back; 0 are fresh forks
 
     @classmethod
     def default(cls, model: str = BUNDLED[0]) -> Self:
@@ -57,7 +74,7 @@ class View:
             eta=spec.eta,
             height=None,
             width=None,
-            rows=_with_columns(default_rows(spec.length), COLUMNS),
+            rows=_with_columns(default_rows(spec.loop), COLUMNS),
         )
 
     @property
@@ -69,15 +86,39 @@ class View:
         """
         return specify(**{name: getattr(self, name) for name in OPTIONS})
 
+    @property
+    def loop(self) -> Loop:
+        """Its steps, and where they can be forked."""
+        return loop_of(self.model, self.scheduler, self.steps)
+
+    @property
+    def can_change(self) -> bool:
+        """Whether its model has a prompt and a guidance that can change on the way."""
+        return find_model(self.model).family.prompted
+
     def grid(self, limits: Limits | None = None) -> Grid:
         """The grid it asks for.
 
         Raises:
             BadInput: an option or a row is not allowed, or above the limits.
         """
+        limits, loop = limits or Limits.from_environment(), self.loop
+        possible = backs(loop)
+        if self.back and self.back not in possible:
+            most = f"use renoise:{possible[0]} to renoise:{possible[-1]}" if possible else "use fresh"
+            raise BadInput(
+                f"fork renoise:{self.back} is not allowed with {loop.length} steps: {most}."
+            )
         steps, branches = tuple(zip(*self.rows, strict=True)) or ((), ())
-        grid = Grid(self.spec, self.path, steps, branches)
-        grid.check(limits or Limits.from_environment())
+        grid = Grid(self.spec, self.path, steps, branches, self.back)
+        grid.check(limits)
+        if not self.can_change and any(fork.changes for fork in self.path):
+            raise BadInput(
+                f"path {format_path(self.path)[:60]!r} is not allowed: model {self.model!r} has no "
+                "prompt and no guidance that could change."
+            )
+        for path in (*ancestors(self.path), self.path):
+            conditions(grid.spec, path).check(limits)
         return grid
 
     @property
@@ -92,24 +133,32 @@ class View:
         changed = replace(self, **changes, path=())
         if changed.scheduler != self.scheduler and "eta" not in changes:
             changed = replace(changed, eta=_own_eta(changed))
-        if changed.steps != self.steps:
-            default = _with_columns(default_rows(self.steps), self.columns)
-            if self.rows == default:
-                rows = _with_columns(default_rows(changed.steps), self.columns)
-            else:
-                rows = _stretched(self.rows, self.steps, changed.steps)
-            changed = replace(changed, rows=rows)
+        if (changed.steps, changed.scheduler) != (self.steps, self.scheduler):
+            back = self.back and min(
+                backs(changed.loop), key=lambda back: abs(back - self.back), default=0
+            )
+            changed = replace(changed, back=back)._with_rows_of(self)
         return changed
+
+    def with_fork_kind(self, back: int) -> "View":
+        """Cells that go back so many steps; rows move to where that can be."""
+        return replace(self, back=back)._with_rows_of(self)
+
+    def _with_rows_of(self, old: "View") -> "View":
+        """The old rows at their share of the way, or the new default in place of the old one."""
+        if old.rows == _with_columns(default_rows(old.loop, old.back), old.columns):
+            rows = _with_columns(default_rows(self.loop, self.back), old.columns)
+        else:
+            rows = _stretched(old.rows, old.loop, self.loop, self.back)
+        return replace(self, rows=rows)
 
     def with_shape(self, rows: int, columns: int) -> "View":
         """So many rows, spread anew, of so many columns."""
-        last = self.steps - 2
-        if last < 0:
-            return replace(self, rows=())
-        steps = {min(last, round(self.steps * share)) for share in SHARES[:rows]}
-        spare = (step for step in range(last + 1) if step not in steps)
-        while len(steps) < min(rows, last + 1):
-            steps.add(next(spare))
+        loop = self.loop
+        steps = list(rows_near(loop, [round(loop.length * s) for s in SHARES[:rows]], self.back))
+        spare = (step for step in loop.fork_steps if step not in steps)
+        possible = (step for step in spare if step - self.back in loop.fork_steps)
+        steps += [step for step, _ in zip(possible, range(rows - len(steps)), strict=False)]
         return replace(self, rows=_with_columns(sorted(steps), columns))
 
     def with_steps(self, steps: Iterable[int]) -> "View":
@@ -121,6 +170,26 @@ class View:
     def follow(self, path: Path) -> "View":
         """Another trajectory becomes the trunk in view."""
         return replace(self, path=path)
+
+    def change(self, step: int, prompt: str, guidance: float) -> "View":
+        """The trunk in view, from x_step on under another prompt or guidance.
+
+        Raises:
+            BadInput: neither is another, or one is not allowed.
+        """
+        kept = before(self.path, step)
+        now = conditions(self.spec, kept)
+        if (prompt, guidance) == (now.prompt, now.guidance_scale):
+            raise BadInput(
+                f"nothing changes at step {step}: write another prompt, or choose another guidance."
+            )
+        other = Fork(
+            step,
+            0,
+            prompt=None if prompt == now.prompt else prompt,
+            guidance_scale=None if guidance == now.guidance_scale else guidance,
+        )
+        return self.follow((*kept, other))
 
     def reroll_row(self, step: int) -> "View":
         """Fresh branches for one row."""
@@ -158,7 +227,13 @@ class View:
         )
 
 
-OPTIONS = tuple(field.name for field in fields(View) if field.name not in ("rows", "path"))
+OPTIONS = tuple(field.name for field in fields(View) if field.name not in ("rows", "path", "back"))
+
+
+def backs(loop: Loop) -> range:
+    """How many steps a re-noise fork can go back."""
+    steps = loop.fork_steps
+    return range(steps.step, len(steps) * steps.step, steps.step)
 
 
 def to_query(view: View) -> dict[str, str]:
@@ -174,6 +249,8 @@ def to_query(view: View) -> dict[str, str]:
     query |= {"prompt": view.prompt, "rows": _format_rows(view), "columns": str(view.columns)}
     if view.path:
         query["path"] = format_path(view.path)
+    if view.back:
+        query["fork"] = format_fork_kind(view.back)
     return query
 
 
@@ -184,15 +261,16 @@ def from_query(query: Mapping[str, str]) -> View:
         BadInput: a value is malformed, not allowed, or above this server's limits.
     """
     model = query.get("model", BUNDLED[0])
-    if model not in (known := [model.name for model in models()]):
-        raise BadInput(f"model {model[:60]!r} is not known here: use {', '.join(known)}.")
+    if model not in (each.name for each in named()):  # a path is for its owner's command line alone
+        known = ", ".join(each.name for each in models())
+        raise BadInput(f"model {model[:60]!r} is not known here: use {known}.")
     view = View.default(model)
     options: dict[str, Any] = {
         name: READERS[name](name, query[name])
         for name in OPTIONS
         if name in query and name != "model"
     }
-    view = view.with_options(**options)
+    view = view.with_options(**options).with_fork_kind(parse_fork_kind(query.get("fork", "fresh")))
     columns = _whole("columns", query["columns"]) if "columns" in query else COLUMNS
     if "rows" in query or "columns" in query:
         most = Limits.from_environment().max_columns
@@ -215,16 +293,19 @@ def command(view: View, path: Path) -> str:
             words += [f"--{name.replace('_', '-')}", _text(value)]
     if path:
         words += ["--path", format_path(path)]
-    return shlex.join([*words, "--out", f"{format_path(path).replace('/', '-')}.png"])
+    return shlex.join([*words, "--out", f"{file_name(path)}.png"])
 
 
 def _with_columns(steps: Iterable[int], columns: int) -> Rows:
     return tuple((step, tuple(range(columns))) for step in steps)
 
 
-def _stretched(rows: Rows, old: int, new: int) -> Rows:
-    moved = {min(new - 2, round(step * new / old)): branches for step, branches in rows}
-    return tuple(sorted((step, branches) for step, branches in moved.items() if step >= 0))
+def _stretched(rows: Rows, old: Loop, new: Loop, back: int) -> Rows:
+    moved = {}
+    for step, branches in rows:
+        for near in rows_near(new, [round(step * new.length / max(1, old.length))], back):
+            moved[near] = branches
+    return tuple(sorted(moved.items()))
 
 
 def _fresh(branches: tuple[int, ...]) -> int:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
-from diffgrid.spec import Path, format_path
+from diffgrid.spec import Path, describe
 
 # --- what sheets are drawn from -------------------------------------------------------------------
 
@@ -370,7 +370,7 @@ def _draw_row(canvas: _Canvas, row: Row, x: int, y: int, stem: int, boxes: Seque
     for cell, box in zip(row.cells, boxes, strict=True):
         former = not cell.path or cell.path[-1].step != row.trunk.step
         canvas.picture(cell.image, box, 12, ring=FORMER if former else None)
-        name = format_path(cell.path if former else cell.path[-1:])
+        name = describe(cell.path if former else cell.path[-1:])
         middle, color = (box[0] + box[2]) / 2, ACCENT if former else MUTED
         canvas.text(middle, box[3] + 16, name, 12, color, anchor="m")
 
@@ -481,7 +481,7 @@ def draw_strip(sheet: StripSheet) -> Image.Image:
     goes on in further bands, past 104 columns steps are left out (the forks stay).
     """
     steps = len(sheet.strip)
-    forks = {fork.step: f"fork {format_path((fork,))}" for fork in sheet.path}
+    forks = {fork.step: f"fork {describe((fork,))}" for fork in sheet.path}
     shown = _spread(steps + 1, forks, 4 * BAND)
     across = math.ceil(len(shown) / math.ceil(len(shown) / BAND))
     bands = [shown[start : start + across] for start in range(0, len(shown), across)]

@@ -18,7 +18,16 @@ from diffgrid.envelope import seal, unseal
 from diffgrid.errors import BadInput
 from diffgrid.spec import Path, RunSpec, check_path, format_path, key, parse_path
 
-PredictionType = Literal["epsilon", "sample", "original_sample", "v_prediction", "flow_prediction"]
+PredictionType = Literal[
+    "epsilon",
+    "sample",
+    "original_sample",
+    "v_prediction",
+    "flow_prediction",
+    "edm_epsilon",
+    "edm_v_prediction",
+]
+SIGMA_DATA = 0.5  # of EDM's preconditioning
 
 _KIND = "trajectory"
 _FLOAT32, _FLOAT64 = np.dtype("<f4"), np.dtype("<f8")
@@ -48,7 +57,7 @@ class Trajectory:
     prediction_type: PredictionType
 
     def __post_init__(self) -> None:
-        check_path(self.path, self.spec.length)
+        check_path(self.path, self.spec.loop)
         if self.prediction_type not in get_args(PredictionType):
             raise BadInput(
                 f"prediction type {self.prediction_type!r} is not known: "
@@ -120,7 +129,8 @@ def pred_original_sample(
     """x̂0 from x_t and the model's output; arrays or tensors of one shape, levels that broadcast.
 
     Epsilon and v as in DDIM and progressive distillation (arXiv 2010.02502, 2202.00512), with v
-    written for x_t of any scale: of x_t/r, which has alpha²+sigma² = 1.
+    written for x_t of any scale: of x_t/r, which has alpha²+sigma² = 1. EDM's preconditioned
+    outputs as in Karras et al. (arXiv 2206.00364, table 1), where alpha = 1.
     """
     match prediction_type:
         case "epsilon":
@@ -130,6 +140,11 @@ def pred_original_sample(
             return alpha / r**2 * latents - sigma / r * model_output
         case "flow_prediction":
             return latents - sigma * model_output
+        case "edm_epsilon" | "edm_v_prediction":
+            variance = sigma**2 + SIGMA_DATA**2
+            sign = 1 if prediction_type == "edm_epsilon" else -1
+            skip = SIGMA_DATA**2 / variance * latents
+            return skip + sign * sigma * SIGMA_DATA / variance**0.5 * model_output
         case "sample" | "original_sample":
             return model_output
 

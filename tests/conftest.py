@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-# Before any import of diffusers or transformers, which read it once: a test that reaches for the
-# hub fails instead of downloading.
+# Before any import of torch, diffusers or transformers, which read them once: a test that reaches
+# for the hub fails instead of downloading, and there is a process a core already.
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["OMP_NUM_THREADS"] = "1"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -7,23 +7,36 @@ from pathlib import Path
 
 import pytest
 
-from diffgrid import catalogue
-from diffgrid.catalogue import SCHEDULERS, find_model, find_scheduler, scheduler_name, specify
+from diffgrid import catalogue, weights
+from diffgrid.catalogue import find_model, models, scheduler_name, specify, trouble
 from diffgrid.errors import BadInput
+from diffgrid.listing import entries
+from diffgrid.schedulers import SCHEDULERS, find_scheduler, loop
+from diffgrid.share import from_query
 from diffgrid.spec import key
 
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
+INDEX = {
+    "_class_name": "StableDiffusionPipeline",
+    "requires_safety_checker": True,
+    "safety_checker": ["stable_diffusion", "StableDiffusionSafetyChecker"],
+    "scheduler": ["diffusers", "DDIMScheduler"],
+    "image_encoder": [None, None],
+    "unet": ["diffusers", "UNet2DConditionModel"],
+    "vae": ["diffusers", "AutoencoderKL"],
+}
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """As much of a diffusers folder as the catalogue reads."""
     made = tmp_path / "model"
-    _write(made / "model_index.json", {"_class_name": "StableDiffusionPipeline"})
+    _write(made / "model_index.json", INDEX)
     _write(made / "unet" / "config.json", {"sample_size": 8})
     _write(made / "vae" / "config.json", {"block_out_channels": [8, 8, 8]})
     _write(made / "scheduler" / "scheduler_config.json", {"_class_name": "DDIMScheduler"})
     (made / WEIGHTS).write_bytes(bytes(range(256)))
+    (made / "vae" / "diffusion_pytorch_model.safetensors").write_bytes(b"")
     return made
 
 
@@ -69,10 +82,10 @@ def test_large_weights_are_hashed_once_and_noted_down(
         stream.truncate(2**26)  # sparse: takes no room
     digest = find_model(str(folder)).digest
     (note,) = (tmp_path / "notes").rglob("*/*")
-    catalogue._file_digest.cache_clear()
+    weights.file_digest.cache_clear()
     note.write_text("0" * 64)  # believed: it is only ours to write
     assert find_model(str(folder)).digest != digest
-    catalogue._file_digest.cache_clear()
+    weights.file_digest.cache_clear()
     note.write_text("0" * 10)  # its writer was interrupted
     assert find_model(str(folder)).digest == digest
 
@@ -105,11 +118,128 @@ def test_a_broken_index_is_refused(folder: Path, content: str) -> None:
         find_model(str(folder))
 
 
-@pytest.mark.parametrize("family", ["FluxPipeline", None, ["StableDiffusionPipeline"]])
+OWN_CODE = ["my_pipeline", "MyPipeline"]  # as an index names a file of Python beside it
+
+
+@pytest.mark.parametrize("family", ["KandinskyPipeline", None, OWN_CODE])
 def test_a_pipeline_of_another_family_is_refused(folder: Path, family: object) -> None:
-    _write(folder / "model_index.json", {"_class_name": family})
-    with pytest.raises(BadInput, match="not supported: use a StableDiffusionPipeline"):
+    _write(folder / "model_index.json", INDEX | {"_class_name": family})
+    with pytest.raises(BadInput, match="not supported: use a .*StableDiffusionPipeline"):
         find_model(str(folder))
+
+
+def test_a_part_with_code_of_its_own_is_refused(folder: Path) -> None:
+    _write(folder / "model_index.json", INDEX | {"unet": ["my_unet", "MyUNet"]})
+    with pytest.raises(BadInput, match="brings code of its own for its unet, which is never run"):
+        find_model(str(folder))
+
+
+def test_pickled_weights_are_refused(folder: Path) -> None:
+    (folder / WEIGHTS).rename(folder / "unet" / "diffusion_pytorch_model.bin")
+    with pytest.raises(BadInput, match="has its unet as a pickle, .*: save it as safetensors"):
+        find_model(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("lost", "said"), [(WEIGHTS, "lacks weights of its unet"), ("vae", "lacks its vae")]
+)
+def test_a_folder_that_is_not_whole_is_refused(folder: Path, lost: str, said: str) -> None:
+    (folder / lost).rename(folder.parent / "lost")
+    with pytest.raises(BadInput, match=f"{said}: give a whole folder"):
+        find_model(str(folder))
+
+
+@pytest.fixture
+def own(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that DIFFGRID_MODELS names, with `model` in it and `shelf/second`."""
+    shutil.copytree(folder, folder.parent / "shelf" / "second")
+    monkeypatch.setenv("DIFFGRID_MODELS", str(folder.parent))
+    return folder.parent
+
+
+def test_models_of_ones_own_go_by_their_folders_names(own: Path) -> None:
+    assert [model.name for model in models()][:3] == ["monsters", "model", "shelf/second"]
+    found = find_model("shelf/second")
+    assert (found.folder, found.place) == (own / "shelf" / "second", "in DIFFGRID_MODELS")
+    assert specify(model="model").digest == specify(model=str(own / "model")).digest
+
+
+def test_an_address_takes_their_names_and_no_paths(own: Path) -> None:
+    assert from_query({"model": "shelf/second"}).model == "shelf/second"
+    for path in (str(own / "model"), "../model", "."):
+        with pytest.raises(BadInput, match="is not known here: use monsters, model, shelf/second"):
+            from_query({"model": path})
+
+
+def test_a_folder_cannot_take_the_bundled_models_name(own: Path) -> None:
+    bundled = find_model("monsters").digest
+    (own / "model").rename(own / "monsters")
+    assert find_model("monsters").digest == bundled
+    assert [model.name for model in models()].count("monsters") == 1
+    box, other = (entry.trouble for entry in entries() if entry.name == "monsters")
+    assert box is None
+    assert "has the bundled model's name: rename" in str(other)
+
+
+def test_a_broken_model_is_listed_with_its_trouble_and_not_offered(own: Path) -> None:
+    (own / "model" / WEIGHTS).unlink()
+    (own / "shelf" / "second" / "model_index.json").write_text("{")
+    assert {"model", "shelf/second"}.isdisjoint(model.name for model in models())
+    told = {entry.name: entry.trouble for entry in entries()}
+    assert "lacks weights of its unet" in str(told["model"])
+    assert "cannot be read" in str(told["shelf/second"])
+
+
+@pytest.mark.parametrize("named", ["", "/nowhere"])
+def test_no_folder_of_ones_own_is_no_trouble(named: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIFFGRID_MODELS", named)
+    assert trouble(find_model("monsters")) is None
+    assert models()[0].name == "monsters"
+
+
+@pytest.fixture
+def large(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model of half-precision weights that counts as large, on a machine with a GPU."""
+    monkeypatch.setattr(catalogue, "has_cuda", lambda: True)
+    monkeypatch.setattr(catalogue, "LARGE", 100)
+    _write_header(folder / WEIGHTS, "F16")
+    return folder
+
+
+def _write_header(file: Path, kind: str) -> None:
+    header = json.dumps({"a": {"dtype": kind, "shape": [3, 5], "data_offsets": [0, 30]}}).encode()
+    file.write_bytes(len(header).to_bytes(8, "little") + header + bytes(30))
+
+
+def test_large_models_run_in_half_the_precision_where_a_gpu_is(large: Path) -> None:
+    assert specify(model=str(large)).dtype == "float16"
+    assert find_model(str(large)).weights("float16") == 30
+    _write_header(large / WEIGHTS, "BF16")
+    assert specify(model=str(large)).dtype == "bfloat16"
+    assert specify(model=str(large), dtype="float32").dtype == "float32"
+    assert specify().dtype == "float32"  # which its shipped grid was made in
+
+
+def test_the_environment_chooses_a_dtype_for_all_but_the_bundled_model(
+    large: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DIFFGRID_DTYPE", "bfloat16")
+    assert specify(model=str(large)).dtype == "bfloat16"
+    assert specify().dtype == "float32"
+    monkeypatch.setenv("DIFFGRID_DTYPE", "float8")
+    with pytest.raises(BadInput, match="dtype 'float8' is not allowed"):
+        specify(model=str(large))
+
+
+def test_a_gpu_does_not_count_where_runs_are_sent_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda _: "/usr/bin/nvidia-smi")
+    assert catalogue.has_cuda()
+    monkeypatch.setenv("DIFFGRID_DEVICE", "cuda:1")
+    assert catalogue.has_cuda()
+    monkeypatch.setenv("DIFFGRID_DEVICE", "cpu")
+    assert not catalogue.has_cuda()
 
 
 def test_a_model_that_does_not_say_its_size_needs_one(folder: Path) -> None:
@@ -161,12 +291,15 @@ def test_a_class_name_and_its_short_name_are_one_run() -> None:
     assert key(short, ()) == key(long, ())
 
 
-@pytest.mark.parametrize("name", [scheduler.name for scheduler in SCHEDULERS])
+NAMES = [scheduler.name for scheduler in SCHEDULERS if not scheduler.flow]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_captions_call_a_scheduler_by_its_short_name(name: str) -> None:
     assert scheduler_name(specify(scheduler=name)) == name
 
 
-@pytest.mark.parametrize("name", ["", "pndm", "DDIM", "ddim\n", "__class__"])
+@pytest.mark.parametrize("name", ["", "plms", "DDIM", "ddim\n", "__class__"])
 def test_an_unknown_scheduler_is_refused(name: str) -> None:
     with pytest.raises(BadInput, match="scheduler .* is not known: use one of ddpm, ddim, euler"):
         specify(scheduler=name)
@@ -186,7 +319,7 @@ def test_more_steps_than_lcm_was_distilled_for_are_refused() -> None:
 def test_every_scheduler_is_a_class_of_diffusers_that_takes_its_settings() -> None:
     import diffusers
 
-    for scheduler in SCHEDULERS:
+    for scheduler in map(find_scheduler, NAMES):
         spec = specify(scheduler=scheduler.name, steps=4)
         made = getattr(diffusers, spec.scheduler).from_config(json.loads(spec.scheduler_config))
         assert scheduler.adds.items() <= dict(made.config).items()
@@ -196,4 +329,5 @@ def test_every_scheduler_is_a_class_of_diffusers_that_takes_its_settings() -> No
             with pytest.raises(ValueError):
                 made.set_timesteps(most + 1)
         made.set_timesteps(4)
-        assert len(made.timesteps) == 4
+        length = loop(spec.scheduler, spec.scheduler_config, 4).length
+        assert len(made.timesteps) == length

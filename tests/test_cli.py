@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from diffgrid import api, cli
+from diffgrid.hub_models import HubModel
 from diffgrid.store import TrajectoryStore
 from tests import tiny
 
@@ -219,10 +220,93 @@ def test_clearing_the_cache_leaves_what_was_saved(
     assert grid()["evaluations"]["sampled"] == (STEPS - 1) + (STEPS - 3)
 
 
-def test_models_are_listed_with_their_licence(sh: Shell) -> None:
+@pytest.fixture
+def no_hub(tmp_path: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hub's cache with nothing in it."""
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+
+
+def test_models_are_listed_with_all_that_decides_whether_one_can_use_them(
+    sh: Shell, folder: Folder, no_hub: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DIFFGRID_MODELS", str(folder.parent))
     done = sh("models")
     assert done.code == 0
-    assert re.search(r"^monsters +128 px +\d+ MB +MIT", done.out)
+    box, own, *hub = done.out.splitlines()
+    needs = r"needs +\d+ MB of memory, +\d+ MB in float16"
+    assert re.match(
+        rf"monsters +StableDiffusionPipeline +128 px +\d+ MB +{needs} +MIT +in the box$", box
+    )
+    assert re.match(r"model +StableDiffusionPipeline +32 px .* in DIFFGRID_MODELS$", own)
+    assert hub
+    assert all(line.endswith("to be fetched") for line in hub)
+    assert "models --fetch NAME" in done.err
+
+
+def test_models_are_listed_as_json(sh: Shell, no_hub: None) -> None:
+    listed = json.loads(sh("models", "--json").out)
+    assert listed[0]["name"] == "monsters"
+    assert listed[0]["memory"]["float32"] == 2 * listed[0]["memory"]["float16"]
+
+
+def test_a_broken_model_is_listed_with_what_is_wrong(
+    sh: Shell, tmp_path: Folder, no_hub: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "own" / "broken"
+    broken.mkdir(parents=True)
+    (broken / "model_index.json").write_text('{"_class_name": "MyPipeline"}')
+    monkeypatch.setenv("DIFFGRID_MODELS", str(tmp_path / "own"))
+    assert "broken" in sh("models").out
+    assert "'MyPipeline', which is not supported" in sh("models").out
+    monkeypatch.setenv("DIFFGRID_MODELS", str(tmp_path / "nowhere"))
+    assert "nowhere', which is no folder" in sh("models").err
+
+
+def test_a_model_that_is_on_no_list_is_not_fetched(
+    sh: Shell, no_hub: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _is_refused(sh("models", "--fetch", "me/mine"), ["'me/mine' cannot be fetched", "sd-turbo"])
+    monkeypatch.setenv("DIFFGRID_PUBLIC", "1")
+    done = sh("models", "--fetch", "stabilityai/sd-turbo")
+    _is_refused(done, ["none, on a public server"])
+
+
+def test_a_model_that_is_not_here_says_how_to_fetch_it(
+    sh: Shell, tmp_path: Folder, no_hub: None
+) -> None:
+    done = sh("grid", "--model", "stabilityai/sd-turbo", "--out", tmp_path / "grid.png")
+    _is_refused(done, ["not on this machine", "models --fetch stabilityai/sd-turbo"])
+
+
+def test_a_fetched_model_is_checked_and_named(
+    sh: Shell, no_hub: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fetch(wanted: HubModel, *, show: bool) -> None:
+        tiny.stable_diffusion().save_pretrained(wanted.folder, variant=wanted.variant)
+
+    monkeypatch.setattr("diffgrid.hub.fetch", fetch)
+    done = sh("models", "--fetch", "stabilityai/sd-turbo")
+    assert done.code == 0
+    assert "2.6 GB, Stability AI Community licence" in done.err
+    assert done.err.endswith("stabilityai/sd-turbo: ready\n")
+    assert sh("models", "--fetch", "stabilityai/sd-turbo").err.endswith("already on this machine\n")
+    assert re.search(r"^stabilityai/sd-turbo .* on this machine$", sh("models").out, re.M)
+
+
+@pytest.mark.parametrize(
+    ("words", "dtype"),
+    [
+        ([], None),
+        (["--device", "cuda"], None),
+        (["--device", "cpu"], "float32"),
+        (["--device", "cpu", "--dtype", "bfloat16"], "bfloat16"),
+    ],
+)
+def test_another_device_than_a_gpu_means_full_precision(
+    words: list[str], dtype: str | None
+) -> None:
+    options = cli._parser().parse_args(["grid", *words, "--out", "grid.png"])
+    assert cli._given(options)["dtype"] == dtype
 
 
 # Whether it is whole.
@@ -303,7 +387,7 @@ BAD_OPTIONS = [
     (["--model", ""], ["model ''", "monsters"]),
     (["--model", "x" * 5000], ["model 'xxx", "monsters"]),
     (["--model", "a\nb"], [r"model 'a\nb'", "monsters"]),
-    (["--scheduler", "pndm"], ["scheduler 'pndm'", "ddpm, ddim, euler"]),
+    (["--scheduler", "ipndm"], ["scheduler 'ipndm'", "ddpm, ddim, euler"]),
     (["--scheduler", ""], ["scheduler ''", "ddpm, ddim, euler"]),
     (["--device", "toaster"], ["device 'toaster'", "cpu, cuda or mps"]),
     (["--dtype", "int8"], ["dtype 'int8'", "float32, bfloat16, float16"]),

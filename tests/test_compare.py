@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from diffgrid.compare import FARTHEST, MOST_LEVELS, differing, distance, log_snr, thinned
+from diffgrid.compare import FARTHEST, MOST_LEVELS, differing, distance, levels_of, thinned
 from diffgrid.spec import RunSpec, parse_path
 from diffgrid.trajectories import Trajectory
 
@@ -49,7 +49,7 @@ def trajectory(steps: int, offset: float = 0.0, end: float = END, side: int = 4)
 def test_noise_levels_rise_and_stay_finite() -> None:
     run = trajectory(6)
     run = replace(run, alphas=np.append(0.0, run.alphas[1:]), sigmas=np.append(1.0, run.sigmas[1:]))
-    levels = log_snr(run)
+    levels = levels_of(run)
     assert levels.shape == (6,)
     assert levels[0] == -FARTHEST
     assert np.all(np.diff(levels) > 0)
@@ -75,8 +75,8 @@ def test_distance_is_measured_where_both_runs_have_been() -> None:
     short, long = trajectory(10, end=0.5), trajectory(10)
     apart = distance(long, short)
     assert apart is not None
-    assert apart.levels.min() >= log_snr(short)[0] - 1e-9
-    assert apart.levels.max() <= log_snr(short)[-1] + 1e-9
+    assert apart.levels.min() >= levels_of(short)[0] - 1e-9
+    assert apart.levels.max() <= levels_of(short)[-1] + 1e-9
 
 
 def test_latents_of_other_shapes_have_no_distance() -> None:

@@ -33,7 +33,7 @@ def allow(modules: str = "", libraries: str = "", lazily: str = "") -> Allowed:
     )
 
 
-BASE = "errors limits spec"  # the words everybody speaks; stdlib only
+BASE = "errors limits schedulers spec"  # the words everybody speaks; stdlib only
 STORED = f"{BASE} catalogue trajectories store"
 ALL = f"{STORED} frames engine api"
 SHOWN = f"{ALL} animations compare share"  # what the pages draw from
@@ -42,8 +42,15 @@ SHOWN = f"{ALL} animations compare share"  # what the pages draw from
 TABLE = {
     "diffgrid.errors": allow(),
     "diffgrid.limits": allow("errors"),
-    "diffgrid.spec": allow("errors limits"),
-    "diffgrid.catalogue": allow(BASE),
+    "diffgrid.schedulers": allow("errors"),
+    "diffgrid.families.*": allow(),
+    "diffgrid.spec": allow("errors limits schedulers"),
+    "diffgrid.catalogue": allow(f"{BASE} families.* hub_models memory weights"),
+    "diffgrid.weights": allow(),
+    "diffgrid.hub_models": allow(),
+    "diffgrid.hub": allow("errors hub_models", "huggingface_hub"),
+    "diffgrid.memory": allow(),
+    "diffgrid.listing": allow(f"{BASE} catalogue hub_models memory"),
     "diffgrid.envelope": allow(BASE),
     "diffgrid.disk": allow(BASE, "diskcache"),
     "diffgrid.trajectories": allow(f"{BASE} envelope", "numpy safetensors"),
@@ -57,26 +64,26 @@ TABLE = {
     "diffgrid.recording": allow(f"{BASE} trajectories", "numpy"),
     "diffgrid.torch_side": allow(),
     "diffgrid.torch_side.cores": allow("", "torch"),
-    "diffgrid.torch_side.kernels": allow(BASE, "torch diffusers"),
-    "diffgrid.torch_side.families": allow(
-        f"{BASE} trajectories torch_side.cores torch_side.kernels", "torch diffusers"
+    "diffgrid.torch_side.kernels": allow(f"{BASE} trajectories", "torch diffusers"),
+    "diffgrid.torch_side.preparation": allow(
+        f"{BASE} families.* trajectories torch_side.cores torch_side.kernels", "torch diffusers"
     ),
-    "diffgrid.torch_side.models": allow(BASE, "torch diffusers transformers"),
-    "diffgrid.torch_side.preview": allow("torch_side.cores", "torch diffusers numpy"),
+    "diffgrid.torch_side.models": allow(f"{BASE} memory", "torch diffusers transformers"),
+    "diffgrid.torch_side.preview": allow("errors torch_side.cores", "torch diffusers numpy"),
     "diffgrid.torch_side.probes": allow("", "torch numpy safetensors"),
     "diffgrid.torch_side.sampler": allow(
-        f"{BASE} trajectories torch_side.families torch_side.kernels", "torch numpy"
+        f"{BASE} trajectories torch_side.preparation torch_side.kernels", "torch numpy"
     ),
     "diffgrid.computation": allow(
         f"{BASE} trajectories store frames recording",
         "numpy",
         lazily=" ".join(
-            f"torch_side.{name}" for name in ("families", "models", "preview", "sampler")
+            f"torch_side.{name}" for name in ("preparation", "models", "preview", "sampler")
         ),
     ),
-    "diffgrid.engine": allow(f"{STORED} frames computation", lazily="torch_side.models"),
+    "diffgrid.engine": allow(f"{STORED} frames computation memory", lazily="torch_side.models"),
     "diffgrid.api": allow(f"{STORED} frames sheets engine", "numpy pandas PIL"),
-    "diffgrid.cli": allow(ALL, "tqdm"),
+    "diffgrid.cli": allow(f"{ALL} hub hub_models listing memory", "tqdm"),
     "diffgrid": allow("errors spec trajectories api"),
     "diffgrid.__main__": allow("cli"),
     "diffgrid.ui.*": allow(SHOWN, "streamlit numpy PIL"),
@@ -87,12 +94,23 @@ TABLE = {
         f"{BASE} catalogue engine shipped store torch_side.probes",
         "torch diffusers transformers tokenizers safetensors numpy PIL tqdm",
     ),
+    "examples.*": allow(f"{ALL} hub hub_models", "PIL tqdm", lazily="torch_side.models"),
     "benchmarks.*": allow(
-        f"{ALL} torch_side.families torch_side.models torch_side.preview", "torch playwright"
+        f"{ALL} torch_side.preparation torch_side.models torch_side.preview",
+        "torch diffusers transformers playwright",
     ),
 }
 
-OURS = {"diffgrid", "pages", "cloud", "training", "benchmarks", "streamlit_app", "tests"}
+OURS = {
+    "diffgrid",
+    "pages",
+    "cloud",
+    "training",
+    "benchmarks",
+    "examples",
+    "streamlit_app",
+    "tests",
+}
 
 
 def module_name(file: Path) -> str:
@@ -103,7 +121,9 @@ def module_name(file: Path) -> str:
 
 def sources() -> dict[str, Path]:
     """Every module the table speaks of: the product and its workshops, not the tests."""
-    folders = [ROOT / name for name in ("diffgrid", "pages", "cloud", "training", "benchmarks")]
+    folders = [
+        ROOT / name for name in ("diffgrid", "pages", "cloud", "training", "benchmarks", "examples")
+    ]
     files = [ROOT / "streamlit_app.py", *(file for each in folders for file in each.rglob("*.py"))]
     return {module_name(file): file for file in sorted(files) if file.exists()}
 

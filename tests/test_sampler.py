@@ -14,15 +14,18 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline
 
-from diffgrid.catalogue import SCHEDULERS, scheduler_name, specify
+from diffgrid.catalogue import scheduler_name, specify
 from diffgrid.recording import Levels, Recordings
+from diffgrid.schedulers import SCHEDULERS
 from diffgrid.spec import Fork, Path, RunSpec, minimum, parse_path
-from diffgrid.torch_side import families, kernels, models, preview, sampler
-from diffgrid.torch_side.families import Prepared
+from diffgrid.torch_side import kernels, models, preparation, preview, sampler
+from diffgrid.torch_side.preparation import Prepared
 from diffgrid.trajectories import Trajectory
 from tests import tiny
 
-EVERY_SCHEDULER = [scheduler.name for scheduler in SCHEDULERS]
+EVERY_SCHEDULER = [
+    "ddpm", "ddim", "euler", "euler_ancestral", "dpmsolver", "dpmsolver_sde", "unipc", "lcm"
+]  # fmt: skip
 DETERMINISTIC = ["ddim", "euler", "dpmsolver", "unipc"]
 STOCHASTIC = ["ddpm", "ddim", "euler_ancestral", "dpmsolver_sde", "lcm"]
 STEPS = 8
@@ -44,7 +47,7 @@ def spec_for(folder: Folder | str, **options: object) -> RunSpec:
 
 
 def prepare(spec: RunSpec, folder: Folder) -> Prepared:
-    return families.prepare(load(folder), spec, models.build_scheduler(spec))
+    return preparation.prepare(load(folder), spec, models.build_scheduler(spec))
 
 
 def record(
@@ -62,7 +65,7 @@ def record(
         prepared.prediction_type,
     )
     recordings, evaluated = Recordings(spec, levels), 0
-    for wave in sampler.sample(prepared, spec.seed, lengths, history or {}, rows=rows):
+    for wave in sampler.sample(prepared, spec, lengths, history or {}, rows=rows):
         for step in wave:
             tensors = (step.latents, step.model_output, step.next_latents)
             recordings.add(step.path, step.step, *(t[0].numpy() for t in tensors))
@@ -131,7 +134,7 @@ def test_the_trunk_is_what_diffusers_makes_with_less_eta(folder: Folder, eta: fl
     np.testing.assert_allclose(final(trunk), expected, atol=1e-4)
 
 
-MONSTERS = Folder(families.__file__).parents[1] / "assets" / "monsters"
+MONSTERS = Folder(preparation.__file__).parents[1] / "assets" / "monsters"
 
 
 @pytest.mark.parametrize(("steps", "guidance"), [(4, 1.0), (25, 7.5)])

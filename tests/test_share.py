@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diffgrid import cli
-from diffgrid.catalogue import SCHEDULERS
 from diffgrid.errors import BadInput
+from diffgrid.schedulers import SCHEDULERS
 from diffgrid.share import View, command, from_query, to_query
 from diffgrid.spec import parse_path
 

@@ -27,7 +27,7 @@ from diffgrid.store import TrajectoryStore
 
 spec = specify()
 engine = LocalEngine(TrajectoryStore.default())
-first = Grid.with_columns(spec, (), default_rows(spec.length), 4)
+first = Grid.with_columns(spec, (), default_rows(spec.loop), 4)
 for path in ((), first.cells[1][2]):
     grid = Grid(spec, path, first.rows, first.branches)
     job = engine.submit(spec, grid.paths)
@@ -58,7 +58,7 @@ def store(cache_directory: Folder, shipped: Shipped) -> TrajectoryStore:
 
 
 def first_grid(spec: RunSpec) -> Grid:
-    return Grid.with_columns(spec, (), default_rows(spec.length), 4)
+    return Grid.with_columns(spec, (), default_rows(spec.loop), 4)
 
 
 def pictures(stored: tuple[dict[str, object], memoryview] | None) -> Frames:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from diffgrid.errors import BadInput, DiffgridError
 from diffgrid.limits import Limits
+from diffgrid.schedulers import Loop
 from diffgrid.spec import (
     Fork,
     Grid,
@@ -67,7 +68,22 @@ def test_paths_are_written_as_the_design_says() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["8", "8.2/", "/8.2", "8.2/8.3", "9.0/8.0", "-1.0", "1.-1", "8.2 ", "٣.1", "1.0-3", "x" * 999],
+    [
+        "8",
+        "8.2/",
+        "/8.2",
+        "8.2/8.3",
+        "9.0/8.0",
+        "-1.0",
+        "1.-1",
+        "8.2 ",
+        "٣.1",
+        "1.0-0",
+        "8:",
+        "8:seed=3",
+        "8:guidance=x",
+        "x" * 999,
+    ],
 )
 def test_what_is_no_path_is_refused_by_name(text: str) -> None:
     with pytest.raises(BadInput, match="path .* is not allowed: write trunk, or forks"):
@@ -79,7 +95,7 @@ def test_forking_keeps_earlier_forks_and_drops_later_ones(path: Path, step: int,
     forked = fork(path, step, new)
     assert forked[-1] == Fork(step, new)
     assert forked[:-1] == before(path, step) == tuple(f for f in path if f.step < step)
-    check_path(forked, 1000)
+    check_path(forked, Loop(1000, range(999)))
 
 
 def test_family_words() -> None:
@@ -89,13 +105,13 @@ def test_family_words() -> None:
 
 
 def test_a_path_may_fork_up_to_the_last_transition_but_one() -> None:
-    check_path(parse_path("23.0"), 25)
+    check_path(parse_path("23.0"), Loop(25, range(24)))
     with pytest.raises(BadInput, match=r"forks at step 24.*choose one from 0 to 23"):
-        check_path(parse_path("24.0"), 25)
+        check_path(parse_path("24.0"), Loop(25, range(24)))
     with pytest.raises(BadInput, match="raise the steps"):
-        check_path(parse_path("0.0"), 1)
+        check_path(parse_path("0.0"), Loop(1, range(0)))
     with pytest.raises(BadInput, match="must rise"):
-        check_path((Fork(5, 0), Fork(5, 1)), 25)
+        check_path((Fork(5, 0), Fork(5, 1)), Loop(25, range(24)))
 
 
 # Specifications
@@ -176,8 +192,8 @@ def test_tighter_limits_hold_where_the_server_is_public(monkeypatch: pytest.Monk
 
 
 def test_keys_are_what_they_were() -> None:
-    # A change here makes every stored trajectory unreachable: raise SAMPLER_VERSION instead, if the
-    # numbers changed, and only then write the new values down.
+    # A change here makes every stored trajectory unreachable: raise its sampler version instead,
+    # if the numbers changed, and only then write the new values down.
     assert key(SPEC, ()) == "01d971c8d17f7e4fcadeed0b0c90f735a0e82ee0025b018b98990205b5de93a1"
     assert (
         key(SPEC, parse_path("8.2/14.0"))
@@ -297,18 +313,23 @@ def test_branches_must_fit_the_rows() -> None:
 
 
 def test_default_rows() -> None:
-    assert default_rows(25) == (1, 5, 10, 16)
-    assert default_rows(3) == (0, 1)
-    assert default_rows(1) == default_rows(0) == ()
+    assert default_rows(Loop(25, range(24))) == (1, 5, 10, 16)
+    assert default_rows(Loop(3, range(2))) == (0, 1)
+    assert default_rows(Loop(1, range(0))) == default_rows(Loop(0, range(-1))) == ()
     for length in range(1, 1001):
-        Grid.with_columns(replace(SPEC, num_inference_steps=length), (), default_rows(length), 1)
+        Grid.with_columns(
+            replace(SPEC, num_inference_steps=length),
+            (),
+            default_rows(Loop(length, range(length - 1))),
+            1,
+        )
 
 
 # Evaluations
 
 
 def test_the_cost_of_the_default_grid() -> None:
-    grid = Grid.with_columns(SPEC, (), default_rows(25), 4)
+    grid = Grid.with_columns(SPEC, (), default_rows(SPEC.loop), 4)
     assert naive(grid.paths, 25) == 17 * 25 == 425
     assert minimum(grid.paths, 25) == 25 + 4 * sum(25 - k - 1 for k in (1, 5, 10, 16)) == 281
 

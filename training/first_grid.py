@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=FIRST_GRID)
     out = parser.parse_args().out
     spec = specify()
-    grid = Grid.with_columns(spec, (), default_rows(spec.length), COLUMNS)
+    grid = Grid.with_columns(spec, (), default_rows(spec.loop), COLUMNS)
     clicked = [Grid(spec, path, grid.rows, grid.branches) for path in grid.paths]
     paths = list(dict.fromkeys(path for each in clicked for path in each.paths))
     with tempfile.TemporaryDirectory() as folder:

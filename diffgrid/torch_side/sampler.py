@@ -1,11 +1,12 @@
 """The sampler: a trunk and its branches, as a generator of waves of batched evaluations.
 
-    for wave in sample(prepared, spec.seed, lengths, history, focus=path):
+    for wave in sample(prepared, spec, lengths, history, focus=path):
         for step in wave: ...
 
 The focus comes first and alone, so that the first picture is there at once; then everything else
 that is alive at a step is evaluated together. A fork is born *after* its parent's evaluation: it
 takes over x_k, the scheduler and the model's output, and redraws only the transition k → k+1.
+Re-noise and change forks are born before it: they take over x_k alone.
 
 What is known already (`history`) is replayed through the scheduler instead of evaluated. That is
 the whole of resuming, and of forking what an earlier process stored: there is no second way
@@ -13,7 +14,7 @@ through.
 """
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,9 +23,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from diffgrid.spec import Path, ancestors
+from diffgrid.spec import Path, RunSpec, ancestors, conditions
 from diffgrid.torch_side import kernels
-from diffgrid.torch_side.families import Prepared
+from diffgrid.torch_side.preparation import Denoise, Prepared
 from diffgrid.trajectories import Trajectory, pred_original_sample
 
 ROWS = 16  # samples in one forward; on CPUs more are no cheaper a sample, and take memory
@@ -37,7 +38,7 @@ class Step:
     path: Path
     step: int
     latents: Tensor  # x_step
-    model_output: Tensor  # guided; for a newborn fork its parent's
+    model_output: Tensor  # guided; for a newborn fresh fork its parent's
     next_latents: Tensor
     evaluated: bool  # the denoiser ran for it
 
@@ -49,113 +50,201 @@ class _Node:
     path: Path
     latents: Tensor
     scheduler: Any
+    denoise: Denoise
+    generator: torch.Generator | None  # the trunk's one stream; None draws keyed noise
     step: int = 0
+    kicks: bool = False  # the step under way is deterministic, and to be kicked at its end
 
 
-@torch.inference_mode()
 def sample(
     prepared: Prepared,
-    seed: int,
+    spec: RunSpec,
     lengths: Mapping[Path, int],
     history: Mapping[Path, Trajectory],
     *,
     focus: Path = (),
+    changed: Callable[[RunSpec], Denoise] | None = None,
     rows: int = ROWS,
 ) -> Iterator[list[Step]]:
     """Sample every path of `lengths` up to its length (the number of steps wanted, at most T).
 
     `lengths` must hold every ancestor of each path, as far as the fork. The focus and its ancestors
-    come first. Steps in `history` are replayed: yielded too, with `evaluated` false.
+    come first. Steps in `history` are replayed: yielded too, with `evaluated` false. `changed`
+    makes the denoiser of a specification with another prompt or guidance.
     """
-    first = {focus, *ancestors(focus)}
-    forks: dict[tuple[Path, int], list[Path]] = {}  # (parent, step) -> the paths born there
-    for path in filter(None, lengths):
-        forks.setdefault((path[:-1], path[-1].step), []).append(path)
-    nodes: dict[Path, _Node] = {(): _Node((), prepared.latents, copy.deepcopy(prepared.scheduler))}
-    for phase in (first, lengths.keys()):
-        for step, timestep in enumerate(prepared.timesteps):
-            alive = [
-                node
-                for node in nodes.values()
-                if node.step == step < lengths[node.path] and node.path in phase
-            ]
-            if alive:
-                wave = _outputs(prepared, alive, timestep, history, rows)
-                steps = []
-                for node, (output, evaluated) in zip(alive, wave, strict=True):
-                    born = [
-                        _Node(path, node.latents, copy.deepcopy(node.scheduler), step)
-                        for path in forks.get((node.path, step), ())
-                    ]
-                    nodes |= {child.path: child for child in born}
-                    steps.append(_advance(prepared, seed, node, output, evaluated, history))
-                    for child in born:
-                        steps.append(_advance(prepared, seed, child, output, False, history))
-                yield steps
+    tree = _Tree(prepared, spec, lengths, history, changed, rows)
+    for phase in ({focus, *ancestors(focus)}, lengths.keys()):
+        while alive := tree.hindmost(phase):
+            yield tree.advance(alive)
 
 
-def _outputs(
-    prepared: Prepared,
-    nodes: Sequence[_Node],
-    timestep: Tensor,
-    history: Mapping[Path, Trajectory],
-    rows: int,
-) -> list[tuple[Tensor, bool]]:
-    """The guided model output of each node, and whether it had to be evaluated."""
-    outputs: dict[Path, Tensor] = {}
-    inputs: dict[Path, Tensor] = {}
-    for node in nodes:
-        # Called for its effect too: Euler-type schedulers find their step index here.
-        scaled = node.scheduler.scale_model_input(node.latents, timestep)
-        known = history.get(node.path)
-        if known is not None and node.step < known.steps:
-            outputs[node.path] = _tensor(known.model_outputs[node.step], node.latents)
-        else:
-            inputs[node.path] = scaled
-    paths = list(inputs)
-    for start in range(0, len(paths), rows):
-        batch = paths[start : start + rows]
-        guided = prepared.denoise(torch.cat([inputs[path] for path in batch]), timestep)
-        outputs.update(zip(batch, guided.split(1), strict=True))
-    return [(outputs[node.path], node.path in inputs) for node in nodes]
+class _Tree:
+    """All trajectories under way, and how they are born."""
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        spec: RunSpec,
+        lengths: Mapping[Path, int],
+        history: Mapping[Path, Trajectory],
+        changed: Callable[[RunSpec], Denoise] | None,
+        rows: int,
+    ) -> None:
+        self.prepared, self.spec, self.rows = prepared, spec, rows
+        self.lengths, self.history, self.changed = lengths, history, changed
+        self.forks: dict[
+            tuple[Path, int], list[Path]
+        ] = {}  # (parent, step) -> the paths born there
+        for path in filter(None, lengths):
+            self.forks.setdefault((path[:-1], path[-1].step), []).append(path)
+        self.denoisers: dict[RunSpec, Denoise] = {spec: prepared.denoise}
+        self.nodes: dict[Path, _Node] = {}
+        scheduler, generator = copy.deepcopy(prepared.scheduler), _copy(prepared.generator)
+        self._admit(_Node((), prepared.latents, scheduler, prepared.denoise, generator))
+
+    def hindmost(self, phase: Collection[Path]) -> list[_Node]:
+        """Of the nodes that have steps to go, those that are least far."""
+        alive = [
+            node
+            for node in self.nodes.values()
+            if node.path in phase and node.step < self.lengths[node.path]
+        ]
+        first = min((node.step for node in alive), default=None)
+        return [node for node in alive if node.step == first]
+
+    @torch.inference_mode()
+    def advance(self, nodes: Sequence[_Node]) -> list[Step]:
+        """One wave: these nodes, all at one step, and the fresh forks that are born there."""
+        outputs, steps = self._outputs(nodes), []
+        for node in nodes:
+            output, evaluated = outputs[node.path]
+            born = [self._fresh(node, path) for path in self._born(node) if _is_fresh(path)]
+            steps.append(self._advance(node, output, evaluated))
+            steps += [self._advance(child, output, False) for child in born]
+        return steps
+
+    def _born(self, node: _Node) -> list[Path]:
+        return self.forks.get((node.path, node.step), [])
+
+    def _admit(self, node: _Node) -> None:
+        """Take a node in that has come to a step, and those that leave it before its evaluation."""
+        self.nodes[node.path] = node
+        for path in self._born(node):
+            if path[-1].changes:
+                self._admit(self._changed(node, path))
+            elif path[-1].back:
+                self._admit(self._renoised(node, path))
+
+    def _fresh(self, parent: _Node, path: Path) -> _Node:
+        scheduler = copy.deepcopy(parent.scheduler)
+        return _Node(path, parent.latents, scheduler, parent.denoise, None, parent.step)
+
+    def _changed(self, parent: _Node, path: Path) -> _Node:
+        wanted = conditions(self.spec, path)
+        if wanted not in self.denoisers:
+            if self.changed is None:
+                raise ValueError("a path that changes the prompt or guidance needs `changed`")
+            self.denoisers[wanted] = self.changed(wanted)
+        return _Node(
+            path,
+            parent.latents,
+            copy.deepcopy(parent.scheduler),
+            self.denoisers[wanted],
+            _copy(parent.generator),
+            parent.step,
+        )
+
+    def _renoised(self, parent: _Node, path: Path) -> _Node:
+        step, target = parent.step, path[-1].redrawn
+        generator = kernels.keyed_generator(self.spec.seed, path, step, "back")
+        noise = kernels.noise_like(parent.latents, generator)
+        latents = kernels.renoise(parent.latents, noise, self._level(step), self._level(target))
+        scheduler = kernels.started_at(self.prepared.scheduler, target)
+        return _Node(
+            path, latents.to(parent.latents.dtype), scheduler, parent.denoise, None, target
+        )
+
+    def _level(self, step: int) -> tuple[float, float]:
+        return self.prepared.alphas[step], self.prepared.sigmas[step]
+
+    def _outputs(self, nodes: Sequence[_Node]) -> dict[Path, tuple[Tensor, bool]]:
+        """The guided model output of each node, and whether it had to be evaluated."""
+        outputs: dict[Path, tuple[Tensor, bool]] = {}
+        batches: dict[Denoise, dict[Path, Tensor]] = {}
+        timestep = self.prepared.timesteps[nodes[0].step]
+        for node in nodes:
+            # Called for its effect too: Euler-type schedulers find their step index here.
+            scaled = self._scaled(node, timestep)
+            known = self.history.get(node.path)
+            if known is not None and node.step < known.steps:
+                output = _tensor(known.model_outputs[node.step], node.latents)
+                outputs[node.path] = output, False
+            else:
+                batches.setdefault(node.denoise, {})[node.path] = scaled
+        for denoise, inputs in batches.items():
+            paths = list(inputs)
+            for start in range(0, len(paths), self.rows):
+                batch = paths[start : start + self.rows]
+                guided = denoise(torch.cat([inputs[path] for path in batch]), timestep).split(1)
+                outputs |= {path: (out, True) for path, out in zip(batch, guided, strict=True)}
+        return outputs
+
+    def _scaled(self, node: _Node, timestep: Tensor) -> Tensor:
+        if not self.prepared.scales_input:
+            return node.latents
+        scaled: Tensor = node.scheduler.scale_model_input(node.latents, timestep)
+        return scaled
+
+    def _advance(self, node: _Node, output: Tensor, evaluated: bool) -> Step:
+        """Take the node's transition step → step+1 with its own noise."""
+        step, latents = node.step, node.latents
+        next_latents = self._transition(node, output)
+        known = self.history.get(node.path)
+        if known is not None and step < known.steps:
+            next_latents = _tensor(known.latents[step + 1], latents)
+        node.latents, node.step = next_latents, step + 1
+        self._admit(node)
+        return Step(node.path, step, latents, output, next_latents, evaluated)
+
+    def _transition(self, node: _Node, output: Tensor) -> Tensor:
+        prepared, step, latents = self.prepared, node.step, node.latents
+        kwargs, timesteps = prepared.step_kwargs, prepared.timesteps
+        last = (step + 1) % self.spec.stages == 0  # of the stages that make one step
+        if _is_fresh(node.path) and node.path[-1].step == step:
+            stages = timesteps[step : step + self.spec.stages]
+            node.kicks = not kernels.draws_noise(node.scheduler, output, stages, latents, kwargs)
+        following = kernels.take_step(
+            node.scheduler,
+            output,
+            timesteps[step],
+            latents,
+            kwargs,
+            node.generator or self._keyed(node),
+            trunk=node.generator is not None,
+        )
+        if not (node.kicks and last):
+            return following
+        node.kicks = False
+        x0 = pred_original_sample(latents, output, *self._level(step), prepared.prediction_type)
+        noise = kernels.noise_like(latents, self._keyed(node))
+        level, next_level = self._level(node.path[-1].step), self._level(step + 1)
+        kernels.forget_sample(node.scheduler)
+        return kernels.eta_kernel(following, x0, noise, level, next_level).to(latents.dtype)
+
+    def _keyed(self, node: _Node) -> torch.Generator:
+        return kernels.keyed_generator(self.spec.seed, node.path, node.step)
 
 
-def _advance(
-    prepared: Prepared,
-    seed: int,
-    node: _Node,
-    output: Tensor,
-    evaluated: bool,
-    history: Mapping[Path, Trajectory],
-) -> Step:
-    """Take the node's transition step → step+1 with its own noise."""
-    step, latents = node.step, node.latents
-    next_latents = _transition(prepared, seed, node, output)
-    known = history.get(node.path)
-    if known is not None and step < known.steps:
-        next_latents = _tensor(known.latents[step + 1], latents)
-    node.latents, node.step = next_latents, step + 1
-    return Step(node.path, step, latents, output, next_latents, evaluated)
+def _is_fresh(path: Path) -> bool:
+    return bool(path) and not (path[-1].changes or path[-1].back)
 
 
-def _transition(prepared: Prepared, seed: int, node: _Node, output: Tensor) -> Tensor:
-    scheduler, step, latents, path = node.scheduler, node.step, node.latents, node.path
-    timestep, kwargs = prepared.timesteps[step], prepared.step_kwargs
-    born_here = bool(path) and path[-1].step == step
-    kick = born_here and not kernels.draws_noise(scheduler, output, timestep, latents, kwargs)
-    if kernels.takes_generator(scheduler):
-        # The trunk draws from one stream, as the library does; branches from one generator a step.
-        generator = kernels.keyed_generator(seed, path, step) if path else prepared.generator
-        kwargs = {**kwargs, "generator": generator}
-    following: Tensor = scheduler.step(output, timestep, latents, **kwargs, return_dict=False)[0]
-    if not kick:
-        return following.to(latents.dtype)
-    level, next_level = ((prepared.alphas[i], prepared.sigmas[i]) for i in (step, step + 1))
-    x0 = pred_original_sample(latents, output, *level, prepared.prediction_type)
-    noise = kernels.noise_like(latents, kernels.keyed_generator(seed, path, step))
-    if hasattr(scheduler, "last_sample"):
-        scheduler.last_sample = None  # UniPC's corrector would undo the kick
-    return kernels.eta_kernel(latents, x0, noise, level, next_level).to(latents.dtype)
+def _copy(generator: torch.Generator | None) -> torch.Generator | None:
+    if generator is None:
+        return None
+    copied = torch.Generator(generator.device)
+    copied.set_state(generator.get_state())
+    return copied
 
 
 def _tensor(stored: NDArray[np.float32], like: Tensor) -> Tensor:

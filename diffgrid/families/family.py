@@ -1,0 +1,53 @@
+"""What must be known of a pipeline beyond what it shows itself at its first model call."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+Configs = Callable[[str], Mapping[str, Any]]  # the config.json of a part of the model, by its name
+
+
+class Family:
+    """One diffusers pipeline class; the defaults are Stable Diffusion's."""
+
+    kinds: ClassVar[list[type["Family"]]] = []
+
+    pipeline = ""  # the diffusers class
+    denoiser = "unet"  # the part that is evaluated at each step
+    prompted = True  # whether it takes a prompt
+    negative = True  # whether it takes a negative prompt
+    guided = True  # whether it takes a guidance scale
+    guidance = 7.5  # its own default
+    steps = 25
+    flow = False  # whether it was trained for flow matching
+    schedulers: tuple[str, ...] | None = None  # the only ones its loop can run, by short name
+    call: ClassVar[Mapping[str, Any]] = {}  # what its call is given besides
+    shared: tuple[str, ...] = ()  # conditions that are one for all rows of a batch
+
+    def __init_subclass__(cls) -> None:
+        Family.kinds.append(cls)
+
+    def side(self, configs: Configs) -> int | None:
+        """The height and width it was trained for, in pixels, where its configuration says so."""
+        latent_side = configs(self.denoiser).get("sample_size")
+        blocks = configs("vae").get("block_out_channels")
+        if not isinstance(latent_side, int) or not isinstance(blocks, list):
+            return None
+        return int(latent_side * 2 ** (len(blocks) - 1))
+
+    # Tensors, on their way to the denoiser and back. Latents are (n, C, h, w).
+
+    def timestep(self, timestep: Any) -> Any:
+        """The scheduler's timestep as the denoiser takes it."""
+        return timestep
+
+    def pack(self, latents: Any) -> Any:
+        """Latents as the denoiser takes them."""
+        return latents
+
+    def unpack(self, latents: Any, height: int, width: int, pipe: Any) -> Any:
+        """Latents as the pipeline drew them, for a picture of so many pixels -> (n, C, h, w)."""
+        return latents
+
+    def output(self, output: Any, latents: Any) -> Any:
+        """The denoiser's output -> what the scheduler's step takes, (n, C, h, w)."""
+        return output
