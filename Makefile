@@ -20,11 +20,12 @@ unexport PYTHONHOME
 export OMP_WAIT_POLICY := PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench bench-app lint format chromium
+.PHONY: help run test matrix bench bench-app lint format chromium
 
 help:
 	@echo 'make run      start the app                        (ARGS="--server.port 8600")'
 	@echo 'make test     ruff, mypy and every test            (ARGS="-k store")'
+	@echo 'make matrix   every model family with every scheduler, against plain diffusers (minutes)'
 	@echo 'make bench    what the default grid costs here     (ARGS="--repeat 5")'
 	@echo 'make bench-app  how soon the app answers, in Chromium'
 	@echo 'make lint     ruff and mypy alone'
@@ -37,6 +38,9 @@ run: $(VENV)/installed
 # A process a core, each taking whole files: fixtures that load a model are made once a file.
 test: lint chromium
 	$(PY) -m pytest -n auto --dist loadfile $(ARGS)
+
+matrix: $(VENV)/installed-dev
+	$(PY) -m tests.matrix $(ARGS)
 
 bench: $(VENV)/installed
 	$(PY) -m benchmarks.default_grid $(ARGS)

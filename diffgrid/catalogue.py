@@ -30,6 +30,7 @@ LIBRARIES = ("diffusers", "transformers")  # whose classes a model may be made o
 LEFT_OUT = ("scheduler", "safety_checker", "feature_extractor")
 LARGE = 1e9  # bytes; where a GPU is, models above it run in half the precision
 SEED = 7  # where nobody chose one: the same picture for everyone who tries it first
+PLAIN_PROBE = "colours-1"  # labels by mean colour: for models that bring no probe
 SETTINGS = "diffgrid.json"  # in a model's folder: the prompt and settings that show it off
 
 
@@ -88,6 +89,15 @@ class Model:
         """What its pictures vary in, and the words for it; empty where nobody said."""
         probe = self.folder / "probe" / "config.json"
         return dict(_read_json(probe)["factors"]) if probe.exists() else {}
+
+    @cached_property
+    def probe(self) -> str:
+        """The digest of what labels its pictures: its own probe's, or the name of the plain one."""
+        files = [self.folder / "probe" / name for name in ("config.json", "model.safetensors")]
+        if not all(file.is_file() for file in files):
+            return PLAIN_PROBE
+        whole = b"".join(file.read_bytes() for file in files)
+        return f"probe-1-{hashlib.sha256(whole).hexdigest()[:32]}"
 
     @property
     def family(self) -> Family:

@@ -14,6 +14,7 @@ import itertools
 import logging
 import re
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -36,6 +37,7 @@ from diffgrid.limits import Limits
 from diffgrid.memory import working_memory
 from diffgrid.spec import Path, RunSpec, ancestors, check_path, key
 from diffgrid.store import TrajectoryStore
+from diffgrid.study import Plan, Study
 from diffgrid.trajectories import Trajectory
 
 __all__ = [
@@ -115,6 +117,9 @@ class Engine(Protocol):
 
     def estimate(self, spec: RunSpec, paths: Iterable[Path]) -> Estimate:
         """What a job for these paths would cost, without starting it."""
+
+    def study(self, plan: Plan, *, limits: Limits | None = None) -> Study:
+        """Carry a study out, while nobody waits for a job."""
 
 
 class LocalJob:
@@ -204,6 +209,7 @@ class LocalEngine:
         self._served: dict[str, int] = {}  # session -> its last turn; the newest last
         self._ahead: dict[str, Computation] = {}  # session -> its wish; the newest last
         self._cold: RunSpec | None = None  # whose model is to be loaded
+        self._studies: deque[Study] = deque()  # in turn, a tree each
 
     def submit(
         self,
@@ -263,6 +269,25 @@ class LocalEngine:
             _forget_oldest(self._ahead)
             self._wake()
 
+    def study(self, plan: Plan, *, limits: Limits | None = None) -> Study:
+        """Carry a study out while nobody else waits. One whose trees are all there is done at once.
+
+        Raises:
+            BadInput: it is above limits.
+            Busy: as many studies wait as `limits` allows computations.
+        """
+        limits = limits or Limits()
+        plan.check(limits)
+        probe = find_model(plan.spec.model).probe
+        study = Study(self.store, plan, probe, self._pipeline, self._labels)
+        with self._change:
+            if not study.snapshot.ended:
+                if len(self._studies) >= limits.max_queue:
+                    raise Busy("the server is busy with other studies: try again later.")
+                self._studies.append(study)
+                self._wake()
+        return study
+
     def warm(self, spec: RunSpec) -> None:
         """Load the model once nobody waits, unless one is loaded."""
         with self._change:
@@ -305,7 +330,7 @@ class LocalEngine:
         self._change.notify_all()
 
     def _take_next(self) -> Callable[[], None] | None:
-        """What the worker does next: requests first, then loading, then sampling ahead."""
+        """What the worker does next: requests first, then loading, sampling ahead, studies."""
         if self._waiting:
             # Of those who were served longest ago, whoever asked first.
             chosen = min(self._waiting, key=self._last_turn)
@@ -320,6 +345,8 @@ class LocalEngine:
         elif self._ahead:
             _, chosen = self._ahead.popitem()  # the newest: pointers move on
             self._jobs[chosen] = []
+        elif self._studies:
+            return partial(self._advance, self._studies.popleft())
         else:
             return None
         self._running = chosen
@@ -364,6 +391,17 @@ class LocalEngine:
         with self._change:
             self._running = None
             del self._jobs[computation]
+
+    def _advance(self, study: Study) -> None:
+        study.advance(interrupted=lambda: bool(self._waiting or self._cold))
+        with self._change:
+            if not study.snapshot.ended:
+                self._studies.append(study)
+
+    def _labels(self, spec: RunSpec) -> Any:
+        from diffgrid.torch_side import probes
+
+        return probes.find(find_model(spec.model).folder)
 
     def _load(self, spec: RunSpec) -> None:
         try:

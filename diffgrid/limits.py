@@ -22,6 +22,7 @@ class Limits:
     max_branch: int = 10**9 - 1  # nine digits, which is all that a path is read with
     keeps: bool = True  # whether visitors may save, rename and remove runs
     max_queue: int = 64  # computations that wait for the worker
+    max_trunks: int = 1024  # of a study
 
     @classmethod
     def from_environment(cls) -> Self:
@@ -35,5 +36,6 @@ class Limits:
                 max_side=128,
                 keeps=False,
                 max_queue=8,
+                max_trunks=16,
             )
         return cls()

@@ -117,7 +117,7 @@ def _parse_fork(text: str) -> Fork | None:
     if change := re.fullmatch(r"([0-9]{1,9}):(.{1,20000})", text):
         words = dict(parse_qsl(change[2], keep_blank_values=True, max_num_fields=2))
         guidance = words.get("guidance", "0")
-        number = re.fullmatch(r"[0-9]{1,20}(\.[0-9]{1,20})?", guidance)
+        number = re.fullmatch(r"[0-9]{1,20}(\.[0-9]{1,20})?(e[+-]?[0-9]{1,3})?", guidance)
         if words and number and words.keys() <= {"prompt", "guidance"}:
             scale = float(guidance) if "guidance" in words else None
             return Fork(int(change[1]), 0, prompt=words.get("prompt"), guidance_scale=scale)
@@ -149,7 +149,8 @@ def _describe_fork(fork: Fork) -> str:
     words = []
     if fork.prompt is not None:
         prompt = " ".join(fork.prompt.split())
-        words.append(f"“{prompt if len(prompt) <= 60 else f'{prompt[:57]}…'}”" if prompt else "no prompt")
+        short = prompt if len(prompt) <= 60 else f"{prompt[:57]}…"
+        words.append(f"“{short}”" if prompt else "no prompt")
     if fork.guidance_scale is not None:
         words.append(f"guidance {fork.guidance_scale:g}")
     return f"from step {fork.step}: {', '.join(words)}"

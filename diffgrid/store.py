@@ -200,6 +200,20 @@ class TrajectoryStore:
         self._home(key).add(_frames_row(key, digest), seal("frames", header, payload))
         self._keep_to_quota()
 
+    @_quietly
+    def get_labels(self, key: str, probe: str) -> tuple[dict[str, Any], memoryview] | None:
+        """Header and payload of what the probe `probe` saw in a trajectory's finished picture."""
+        row = _labels_row(key, probe)
+        return self._read(self._runs, row, _open_labels)
+
+    @_quietly
+    def add_labels(
+        self, key: str, probe: str, header: Mapping[str, Any], payload: bytes | memoryview
+    ) -> None:
+        """Store what a probe saw; the trajectory itself need not be stored."""
+        self._runs.add(_labels_row(key, probe), seal("labels", header, payload))
+        self._keep_to_quota()
+
     # What people ask for: failures are told.
 
     def runs(self, shipped: bool = False) -> list[RunInfo]:
@@ -420,9 +434,17 @@ def _rows(cache: diskcache.Cache) -> list[str]:
 
 
 def _frames_row(key: str, digest: str) -> str:
+    return f"{key}/frames/{_digest(digest)}"
+
+
+def _labels_row(key: str, probe: str) -> str:
+    return f"{key}/labels/{_digest(probe)}"
+
+
+def _digest(digest: str) -> str:
     if not _DIGEST.fullmatch(digest):
-        raise ValueError(f"a decoder's digest is up to 64 letters and digits, not {digest!r}")
-    return f"{key}/frames/{digest}"
+        raise ValueError(f"a digest is up to 64 letters and digits, not {digest!r}")
+    return digest
 
 
 def _open_trajectory(row: str, value: bytes) -> Trajectory:
@@ -441,6 +463,10 @@ def _open_finished(row: str, value: bytes) -> Trajectory:
 
 def _open_frames(row: str, value: bytes) -> tuple[dict[str, Any], memoryview]:
     return unseal("frames", value)
+
+
+def _open_labels(row: str, value: bytes) -> tuple[dict[str, Any], memoryview]:
+    return unseal("labels", value)
 
 
 def _describe(cache: diskcache.Cache, trajectory: Trajectory, name: str | None = None) -> RunInfo:
@@ -502,6 +528,7 @@ def _damage(cache: diskcache.Cache, row: Any) -> str | None:
         "meta": _open_meta,
         "partial": _open_trajectory,
         "frames": _open_frames,
+        "labels": _open_labels,
     }
     opener = openers.get(kind.split("/")[0])
     if opener is None or not isinstance(row, str) or not _KEY.fullmatch(key):

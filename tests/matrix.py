@@ -65,8 +65,12 @@ class Cell:
     def __str__(self) -> str:
         if self.refused:
             return "–"
-        trunk = "not reproducible" if self.trunk is None else f"{self.trunk:.0e}"
-        return f"{trunk} · {self.branches:.0e}"
+        trunk = "not reproducible" if self.trunk is None else short(self.trunk)
+        return f"{trunk} · {short(self.branches)}"
+
+
+def short(error: float) -> str:
+    return f"{error:.0e}" if error else "0"
 
 
 def unsuited(family: str, name: str) -> str:
@@ -87,6 +91,8 @@ def unsuited(family: str, name: str) -> str:
         return "the pipeline does not let the scheduler scale the model's input"
     if family == "ddpm" and "generator" not in takes:
         return "the pipeline gives a generator, which this scheduler does not take"
+    if family == "ddpm" and name == "tcd":
+        return "the pipeline gives no eta, and this scheduler's own is not 0"
     if family == "stable_diffusion_xl" and name == "edm_euler":
         return "the model's own scheduler leaves sigma_min and sigma_max open"
     return ""
@@ -261,7 +267,7 @@ def markdown(head: Sequence[str], rows: Mapping[str, Sequence[str]]) -> str:
 def pairs() -> tuple[str, list[str]]:
     """The table of all pairs, and what failed."""
     cells: dict[str, list[str]] = {name: [] for name in NAMES}
-    reasons: dict[str, list[str]] = {}
+    reasons: dict[str, dict[str, list[str]]] = {}
     failures = []
     with another_process() as executor, tempfile.TemporaryDirectory() as scratch:
         for family in tiny.FAMILIES:
@@ -277,10 +283,13 @@ def pairs() -> tuple[str, list[str]]:
                 failures += [f"{family} with {name}: {what}" for what in cell.failures]
                 cells[name].append(f"**{cell}**" if cell.failures else str(cell))
                 if cell.refused:
-                    reasons.setdefault(f"{family}: {cell.refused}", []).append(name)
+                    reasons.setdefault(cell.refused, {}).setdefault(family, []).append(name)
     table = markdown(["scheduler", *tiny.FAMILIES], cells)
-    refused = [f"- {reason} ({', '.join(names)})" for reason, names in reasons.items()]
-    return "\n".join([table, "", "Refused:", "", *refused]), failures
+    lines = []
+    for reason, families in reasons.items():
+        lines.append(f"- {reason[0].upper()}{reason[1:]}.")
+        lines += [f"  - `{family}` with {', '.join(names)}" for family, names in families.items()]
+    return "\n".join([table, "", "Refused (–):", "", *lines]), failures
 
 
 def truths() -> tuple[str, list[str]]:
@@ -294,7 +303,7 @@ def truths() -> tuple[str, list[str]]:
         cells = []
         for kind in gaussian.PREDICTION_TYPES:
             off = gaussian.error_of_pred_original_sample(name, kind)
-            cells.append("–" if off is None else f"{off:.0e}")
+            cells.append("–" if off is None else short(off))
             if off is not None and not off <= gaussian.CLOSE:
                 failures.append(f"{name}: x̂0 from {kind} is off by {off}")
         trunk, *others = gaussian.spreads(name).items()

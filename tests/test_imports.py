@@ -36,7 +36,7 @@ def allow(modules: str = "", libraries: str = "", lazily: str = "") -> Allowed:
 BASE = "errors limits schedulers spec"  # the words everybody speaks; stdlib only
 STORED = f"{BASE} catalogue trajectories store"
 ALL = f"{STORED} frames engine api"
-SHOWN = f"{ALL} animations compare share"  # what the pages draw from
+SHOWN = f"{ALL} animations compare families.* metrics share study"  # what the pages draw from
 
 # A name ending in `.*` stands for a folder whose files may import each other.
 TABLE = {
@@ -57,6 +57,7 @@ TABLE = {
     "diffgrid.shipped": allow(f"{BASE} trajectories frames", "numpy safetensors"),
     "diffgrid.store": allow(f"{BASE} disk envelope trajectories shipped", "diskcache platformdirs"),
     "diffgrid.share": allow(f"{BASE} catalogue"),
+    "diffgrid.metrics": allow(f"{BASE} compare trajectories", "numpy pandas"),
     "diffgrid.compare": allow(f"{BASE} catalogue trajectories", "numpy"),
     "diffgrid.animations": allow(BASE, "PIL"),
     "diffgrid.frames": allow(f"{BASE} envelope trajectories", "numpy PIL"),
@@ -81,7 +82,17 @@ TABLE = {
             f"torch_side.{name}" for name in ("preparation", "models", "preview", "sampler")
         ),
     ),
-    "diffgrid.engine": allow(f"{STORED} frames computation memory", lazily="torch_side.models"),
+    "diffgrid.study": allow(
+        f"{BASE} trajectories store frames computation",
+        "numpy",
+        lazily=" ".join(
+            f"torch_side.{name}"
+            for name in ("preparation", "models", "preview", "probes", "sampler")
+        ),
+    ),
+    "diffgrid.engine": allow(
+        f"{STORED} frames computation memory study", lazily="torch_side.models torch_side.probes"
+    ),
     "diffgrid.api": allow(f"{STORED} frames sheets engine", "numpy pandas PIL"),
     "diffgrid.cli": allow(f"{ALL} hub hub_models listing memory", "tqdm"),
     "diffgrid": allow("errors spec trajectories api"),
@@ -96,8 +107,8 @@ TABLE = {
     ),
     "examples.*": allow(f"{ALL} hub hub_models", "PIL tqdm", lazily="torch_side.models"),
     "benchmarks.*": allow(
-        f"{ALL} torch_side.preparation torch_side.models torch_side.preview",
-        "torch diffusers transformers playwright",
+        f"{ALL} metrics torch_side.preparation torch_side.models torch_side.preview",
+        "torch diffusers transformers numpy pandas playwright",
     ),
 }
 

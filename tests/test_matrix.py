@@ -40,6 +40,7 @@ REFUSED = (
     ("latent_consistency", "euler"),
     ("ddpm", "euler"),
     ("ddpm", "unipc"),
+    ("ddpm", "tcd"),
     ("ddim", "ddpm"),
 )
 

@@ -175,3 +175,12 @@ def test_the_first_version_of_control_groups_is_read_too(tmp_path: Path) -> None
         f"{group}stat": "total_inactive_file 100000\n",
     }
     assert memory.free_memory(_system(tmp_path, **files)) == 200_000
+
+
+def test_parts_that_a_folder_has_as_null_are_left_out(tmp_path: Path) -> None:
+    pipe = tiny.FAMILIES["stable_diffusion_3"].build()
+    pipe.register_modules(text_encoder_3=None, tokenizer_3=None)
+    pipe.save_pretrained(tmp_path / "model")
+    loaded = models.load(find_model(str(tmp_path / "model")).folder, "float32", CPU)
+    assert loaded.text_encoder_3 is None
+    assert loaded.text_encoder_2 is not None

@@ -103,9 +103,12 @@ def load(
 
 
 def _left_out(folder: Path) -> dict[str, Any]:
+    """The parts to be loaded without: those never asked, and those that the folder has as null."""
     index = json.loads((folder / "model_index.json").read_text("utf-8"))
-    listed = {name for name, part in index.items() if isinstance(part, list) and any(part)}
-    return dict.fromkeys(listed & {"safety_checker", "feature_extractor"})
+    parts = {name: part for name, part in index.items() if isinstance(part, list)}
+    never = parts.keys() & {"safety_checker", "feature_extractor"}
+    return dict.fromkeys(never | {name for name, part in parts.items() if not any(part)})
+
 
 
 def build_scheduler(spec: RunSpec) -> SchedulerMixin:

@@ -1,12 +1,14 @@
 """Probes: what a picture shows, factor by factor.
 
 A model's folder may hold one under `probe/`: `config.json` with its factors and their values, and
-`model.safetensors`. Each factor has one more class than values, *unclear*.
+`model.safetensors`. Each factor has one more class than values, *unclear*. Pictures of other models
+are labelled by their colours.
 """
 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 UNCLEAR = "unclear"
+SIDE = 128  # px, of the pictures it was trained on
 
 
 class Probe(nn.Module):
@@ -42,8 +45,10 @@ class Probe(nn.Module):
 
     @torch.inference_mode()
     def label(self, pictures: NDArray[np.uint8]) -> list[dict[str, str]]:
-        """The value of each factor, or `unclear`, for pictures (n, 128, 128, 3)."""
+        """The value of each factor, or `unclear`, for pictures (n, H, W, 3)."""
         x = torch.tensor(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
+        if x.shape[2:] != (SIDE, SIDE):
+            x = nn.functional.interpolate(x, (SIDE, SIDE), mode="area")
         found = [logits.argmax(1).tolist() for logits in self(x)]
         names = [(*values, UNCLEAR) for values in self.factors.values()]
         return [
@@ -59,6 +64,58 @@ class Probe(nn.Module):
         config = {"factors": self.factors, "width": self.width}
         (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", "utf-8")
         save_file(self.state_dict(), folder / "model.safetensors")
+
+
+class Colours:
+    """Labels by mean colour, of the picture and of its middle: for models that bring no probe."""
+
+    def label(self, pictures: NDArray[np.uint8]) -> list[dict[str, str]]:
+        """The nearest of a few named colours, for pictures (n, H, W, 3)."""
+        height, width = pictures.shape[1:3]
+        top, left = height // 4, width // 4
+        middles = pictures[:, top : height - top, left : width - left]
+        return [
+            {"colour": _nearest(picture), "middle": _nearest(middle)}
+            for picture, middle in zip(pictures, middles, strict=True)
+        ]
+
+
+NAMED = {
+    "black": (20, 20, 20),
+    "grey": (128, 128, 128),
+    "white": (235, 235, 235),
+    "red": (200, 60, 50),
+    "orange": (225, 140, 50),
+    "yellow": (225, 205, 80),
+    "green": (80, 160, 80),
+    "blue": (70, 110, 200),
+    "purple": (130, 80, 170),
+    "brown": (120, 85, 60),
+}
+
+
+def _nearest(picture: NDArray[np.uint8]) -> str:
+    mean = picture.reshape(-1, 3).mean(0)
+    return min(NAMED, key=lambda name: float(np.square(mean - NAMED[name]).sum()))
+
+
+class Labels(Protocol):
+    """What a probe does."""
+
+    def label(self, pictures: NDArray[np.uint8]) -> list[dict[str, str]]:
+        """The value of each factor, for pictures (n, H, W, 3)."""
+
+
+def find(folder: Path) -> Labels:
+    """The model's own probe, or the one by colours."""
+    own = folder / "probe"
+    return load(own) if (own / "config.json").is_file() else Colours()
+
+
+def looked_at_again(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The same pictures (n, H, W, 3), moved by one pixel: how far is a probe to be trusted?"""
+    edges = np.pad(pictures, ((0, 0), (1, 0), (1, 0), (0, 0)), mode="edge")
+    return edges[:, :-1, :-1]
 
 
 def load(folder: Path) -> Probe:
