@@ -5,7 +5,7 @@ g = diffgrid.grid(prompt="a red monster", seed=7)
 g.save("grid.png")
 """
 
-from diffgrid.api import Grid, Trajectory, grid, trajectory
+from diffgrid.api import Grid, Trajectory, grid, study, trajectory
 from diffgrid.errors import BadInput, Cancelled, DiffgridError, ModelError, StoreError
 
 __all__ = [
@@ -17,5 +17,6 @@ __all__ = [
     "StoreError",
     "Trajectory",
     "grid",
+    "study",
     "trajectory",
 ]

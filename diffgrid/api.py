@@ -35,13 +35,17 @@ from diffgrid.spec import (
     describe,
     format_path,
     key,
+    naive,
     parse_fork_kind,
     parse_path,
 )
 from diffgrid.store import TrajectoryStore
+from diffgrid.study import OneTree, Plan, Study, StudySnapshot, study_rows
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from diffgrid.results import Results
 
 Watch = Callable[[Snapshot], None]
 OPTIONS = tuple(inspect.signature(specify).parameters)
@@ -153,6 +157,11 @@ class Grid:
             for c, cell in enumerate(row)
         )
 
+    def decisions(self, engine: Engine | None = None) -> "Results":
+        """What its cells agree on, row by row: of this trunk alone. Nothing is evaluated."""
+        study = (engine or default_engine()).study(OneTree(self.request))
+        return _results(study, None)
+
     def picture(self) -> bytes:
         """The grid as a PNG, its recipe inside; what it cost this time does not show."""
         moments = _moments(self.trunk)
@@ -235,6 +244,73 @@ def trajectory(
     spec, wanted = specify(**_known(options)), _path(path)
     job = _finish((engine or default_engine()).submit(spec, [wanted]), watch)
     return finished_trajectory(job, wanted)
+
+
+@dataclass(frozen=True)
+class StudyReport:
+    """A finished study."""
+
+    results: "Results"
+    snapshot: StudySnapshot
+
+    @property
+    def evaluations(self) -> dict[str, int]:
+        """What it cost: `minimum` = sampled + reused, `naive` = minimum + shared."""
+        plan, s = self.results.plan, self.snapshot
+        alone = plan.trunks * naive(plan.paths, plan.spec.length)
+        return {
+            "sampled": s.sampled,
+            "reused": max(0, s.minimum - s.sampled),
+            "shared": alone - s.minimum,
+            "minimum": s.minimum,
+            "naive": alone,
+        }
+
+    def to_frame(self) -> "pd.DataFrame":
+        """One row a factor and fork step: agreement, its interval, chance and ceiling."""
+        return self.results.decisions.table()
+
+    def report(self) -> dict[str, Any]:
+        """Costs and decisions, ready for JSON."""
+        costs = {"evaluations": self.evaluations, "seconds": round(self.snapshot.seconds, 3)}
+        return costs | self.results.to_dict()
+
+
+def study(
+    *,
+    trunks: int = 16,
+    rows: Iterable[int] | None = None,
+    columns: int = 4,
+    engine: Engine | None = None,
+    watch: Callable[[StudySnapshot], None] | None = None,
+    **options: Any,
+) -> StudyReport:
+    """When is what decided? Branch the seeds 0 … trunks-1 and see what their branches agree on.
+
+    Options as for `grid`, but the seed; `rows` are steps (default: twice as many as a grid's).
+
+    Raises:
+        BadInput: an option is not allowed; ModelError, StoreError: see `diffgrid.errors`.
+    """
+    spec = specify(**_known(options))
+    chosen = study_rows(spec.loop) if rows is None else tuple(sorted(set(_steps(rows))))
+    under_way = (engine or default_engine()).study(Plan(spec, trunks, chosen, columns))
+    return StudyReport(_results(under_way, watch), under_way.snapshot)
+
+
+def _results(under_way: Study, watch: Callable[[StudySnapshot], None] | None) -> "Results":
+    from diffgrid.results import results  # here: pandas takes long to import
+
+    try:
+        while not under_way.wait(0.2 if watch else None):
+            if watch:
+                watch(under_way.snapshot)
+    except KeyboardInterrupt:
+        under_way.cancel()
+        raise
+    if under_way.snapshot.error:
+        raise under_way.snapshot.error
+    return results(under_way, under_way.plan.trunks, bands=under_way.plan.trunks > 1)
 
 
 def finished_grid(request: GridRequest, job: Job) -> Grid:

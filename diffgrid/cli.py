@@ -37,6 +37,7 @@ from diffgrid.memory import BYTES
 from diffgrid.schedulers import SCHEDULERS
 from diffgrid.spec import format_path
 from diffgrid.store import RunInfo, TrajectoryStore
+from diffgrid.study import StudySnapshot
 
 _NO_TRACEBACKS = logging.NullHandler()  # what the engine logs; people get its one line
 
@@ -88,6 +89,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     grid.add_argument("--json", type=Path, metavar="FILE", help="write costs and cells there")
 
+    study = command("study", _study, "measure when what is decided, over many trunks")
+    _settings(study)
+    study.add_argument(
+        "--trunks", type=_whole, default=16, metavar="N", help="seeds 0 to N-1 (default: 16)"
+    )
+    study.add_argument("--rows", type=_steps, metavar="1,5,10", help="steps to fork at")
+    study.add_argument("--columns", type=_whole, default=4, help="branches a row (default: 4)")
+    study.add_argument(
+        "--json", type=Path, required=True, metavar="FILE", help="write it all there"
+    )
+    study.add_argument("--csv", type=Path, required=True, metavar="FILE", help="write the curves")
+
     strip = command("strip", _strip, "show one trajectory, timestep by timestep")
     _run_options(strip)
 
@@ -116,11 +129,18 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run_options(parser: argparse.ArgumentParser) -> None:
+    _settings(parser)
+    add = parser.add_argument
+    add("--seed", type=_whole, default=SEED, help=f"of the trunk's noise (default: {SEED})")
+    add("--path", default="trunk", metavar="8.2/14.0", help="the trajectory in view")
+    add("--out", type=Path, required=True, metavar="FILE", help="the picture to write, a PNG")
+
+
+def _settings(parser: argparse.ArgumentParser) -> None:
     names = ", ".join(scheduler.name for scheduler in SCHEDULERS)
     add = parser.add_argument
     add("--prompt", help="what to draw (default: one that shows the model off)")
     add("--negative-prompt", default="", help="what to keep away from")
-    add("--seed", type=_whole, default=SEED, help=f"of the trunk's noise (default: {SEED})")
     add("--model", default=BUNDLED[0], help="a name from `models`, or a diffusers folder")
     add("--scheduler", help=f"{names}, or a class name (default: the model's own)")
     add("--steps", type=_whole, help="denoising steps, 1 to 1000")
@@ -134,8 +154,6 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
         "precision for a large model where a GPU is)",
     )
     add("--device", help="cpu, cuda or mps (default: DIFFGRID_DEVICE, or the fastest here)")
-    add("--path", default="trunk", metavar="8.2/14.0", help="the trajectory in view")
-    add("--out", type=Path, required=True, metavar="FILE", help="the picture to write, a PNG")
 
 
 def _whole(text: str) -> int:
@@ -184,6 +202,30 @@ def _grid(options: argparse.Namespace) -> int:
     return 0
 
 
+def _study(options: argparse.Namespace) -> int:
+    _check_writable(json=options.json, csv=options.csv)
+    with _Progress() as progress:
+        made = api.study(
+            trunks=options.trunks,
+            rows=options.rows,
+            columns=options.columns,
+            engine=_engine(options),
+            watch=progress.show,
+            **_given(options),
+        )
+    table = made.results.to_csv().encode()
+    report = (_json(made.report()) + "\n").encode()
+    api.write(("csv", options.csv, table), ("json", options.json, report))
+    for factor in made.results.decisions.factors:
+        print(factor.sentence())
+    costs = made.evaluations
+    _say(
+        f"{options.csv}: {made.results.trees} trunks, {costs['sampled']} evaluations sampled, "
+        f"{costs['reused']} reused, {made.snapshot.seconds:.1f} s"
+    )
+    return 0
+
+
 def _strip(options: argparse.Namespace) -> int:
     _check_writable(out=options.out)
     with _Progress() as progress:
@@ -200,7 +242,7 @@ def _engine(options: argparse.Namespace) -> LocalEngine:
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:
-    given = {name: getattr(options, name) for name in api.OPTIONS}
+    given = {name: getattr(options, name) for name in api.OPTIONS if name in options}
     if options.device and not options.device.startswith("cuda") and given["dtype"] is None:
         given["dtype"] = os.environ.get("DIFFGRID_DTYPE") or "float32"  # whatever GPU there is
     return given
@@ -371,7 +413,7 @@ class _Progress:
     def __exit__(self, *_: object) -> None:
         self._bar.close()
 
-    def show(self, snapshot: Snapshot) -> None:
+    def show(self, snapshot: Snapshot | StudySnapshot) -> None:
         self._bar.total = snapshot.to_sample
         self._bar.set_description(snapshot.state, refresh=False)
         self._bar.update(snapshot.sampled - self._bar.n)
@@ -389,7 +431,9 @@ def _check_writable(**outputs: Path | None) -> None:
                 f"{option} {str(file)!r} cannot be written: choose a file in a folder you own."
             )
     if len({file.resolve() for file in files.values()}) < len(files):
-        raise BadInput(f"json {str(files['json'])!r} is the picture's file too: choose another.")
+        raise BadInput(
+            f"json {str(files['json'])!r} is to hold something else too: choose another."
+        )
 
 
 def _is_writable(file: Path) -> bool:

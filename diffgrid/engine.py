@@ -37,7 +37,7 @@ from diffgrid.limits import Limits
 from diffgrid.memory import working_memory
 from diffgrid.spec import Path, RunSpec, ancestors, check_path, key
 from diffgrid.store import TrajectoryStore
-from diffgrid.study import Plan, Study
+from diffgrid.study import OneTree, Plan, Study
 from diffgrid.trajectories import Trajectory
 
 __all__ = [
@@ -118,7 +118,7 @@ class Engine(Protocol):
     def estimate(self, spec: RunSpec, paths: Iterable[Path]) -> Estimate:
         """What a job for these paths would cost, without starting it."""
 
-    def study(self, plan: Plan, *, limits: Limits | None = None) -> Study:
+    def study(self, plan: Plan | OneTree, *, limits: Limits | None = None) -> Study:
         """Carry a study out, while nobody waits for a job."""
 
 
@@ -269,7 +269,7 @@ class LocalEngine:
             _forget_oldest(self._ahead)
             self._wake()
 
-    def study(self, plan: Plan, *, limits: Limits | None = None) -> Study:
+    def study(self, plan: Plan | OneTree, *, limits: Limits | None = None) -> Study:
         """Carry a study out while nobody else waits. One whose trees are all there is done at once.
 
         Raises:

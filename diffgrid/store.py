@@ -211,7 +211,7 @@ class TrajectoryStore:
         self, key: str, probe: str, header: Mapping[str, Any], payload: bytes | memoryview
     ) -> None:
         """Store what a probe saw; the trajectory itself need not be stored."""
-        self._runs.add(_labels_row(key, probe), seal("labels", header, payload))
+        self._runs.set(_labels_row(key, probe), seal("labels", header, payload))
         self._keep_to_quota()
 
     # What people ask for: failures are told.

@@ -2,8 +2,8 @@
 
 It asks when what is decided: branches that left x_k by other noise agree on what was settled by
 then (Biroli et al., arXiv 2402.18491; Sclocchi et al., arXiv 2402.16991). The seeds are 0 … n-1,
-never trunks that somebody liked. Only labels and finished pictures are kept, so a tree is cheap; what the
-cache holds of a tree is used.
+never trunks that somebody liked. Only labels and finished pictures are kept, so a tree is cheap;
+what the cache holds of a tree is used.
 """
 
 import logging
@@ -11,7 +11,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -21,13 +21,15 @@ from diffgrid.computation import steps_to_go, stored_frames
 from diffgrid.errors import BadInput, Cancelled, DiffgridError
 from diffgrid.frames import decode, encode_final
 from diffgrid.limits import Limits
-from diffgrid.spec import Fork, Grid, Path, RunSpec, key, minimum
+from diffgrid.schedulers import Loop
+from diffgrid.spec import Fork, Grid, Path, RunSpec, key, minimum, rows_near
 from diffgrid.store import TrajectoryStore
 from diffgrid.trajectories import Trajectory
 
 FIRST_LOOK = 4  # trees; results are looked at then, and at each doubling
 DECODED_TOGETHER = 32
 
+Levels = tuple[tuple[float, float], ...]  # timestep and ᾱ before each step
 State = Literal["queued", "loading", "sampling", "done", "failed", "cancelled"]
 log = logging.getLogger(__name__)
 
@@ -96,16 +98,65 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
+class OneTree:
+    """The cells of one grid, as a study of a trunk that somebody chose: it does not count itself.
+
+    Nor does what a cell shows in place of the focus, where that was clicked.
+    """
+
+    grid: Grid
+    trunks: int = 1
+
+    @property
+    def spec(self) -> RunSpec:
+        return self.grid.spec
+
+    @property
+    def rows(self) -> tuple[int, ...]:
+        return self.grid.rows
+
+    @property
+    def columns(self) -> int:
+        return max(map(len, self.grid.branches), default=0)
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Its branches."""
+        rows = zip(self.grid.rows, self.grid.cells, strict=True)
+        return tuple(path for step, row in rows for path in row if path and path[-1].step == step)
+
+    @property
+    def trees(self) -> list[RunSpec]:
+        return [self.spec]
+
+    @property
+    def minimum(self) -> int:
+        """Evaluations it takes when nothing is cached."""
+        return minimum(self.paths, self.spec.length)
+
+    def check(self, limits: Limits) -> None:
+        """Check it against tighter limits.
+
+        Raises:
+            BadInput: a value is above its limit.
+        """
+        self.grid.check(limits)
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """What a probe saw in one finished picture, and saw when it looked again."""
 
     labels: Mapping[str, str]  # factor -> value
     again: Mapping[str, str]  # of the picture moved by a pixel
     picture: bytes  # PNG
+    kicked: bool = False  # a branch whose scheduler draws no noise: the η-kernel drew it
+    levels: Levels | None = None
 
     def to_payload(self) -> tuple[dict[str, Any], bytes]:
         """A JSON-ready header, and the picture."""
-        return {"labels": dict(self.labels), "again": dict(self.again)}, self.picture
+        header = {"labels": dict(self.labels), "again": dict(self.again), "kicked": self.kicked}
+        return header | ({"levels": self.levels} if self.levels else {}), self.picture
 
     @classmethod
     def from_payload(cls, header: Mapping[str, Any], payload: bytes | memoryview) -> "Finding":
@@ -116,7 +167,9 @@ class Finding:
         """
         match header:
             case {"labels": dict(labels), "again": dict(again)} if labels.keys() == again.keys():
-                return cls(labels, again, bytes(payload))
+                levels = tuple((float(t), float(bar)) for t, bar in header.get("levels", ()))
+                kicked = header.get("kicked") is True
+                return cls(labels, again, bytes(payload), kicked, levels or None)
         raise BadInput("what a probe saw is damaged: label the picture again.")
 
 
@@ -141,13 +194,19 @@ class StudySnapshot:
         return self.state in ("done", "failed", "cancelled")
 
 
+def study_rows(loop: Loop) -> tuple[int, ...]:
+    """The fork steps of a study where nobody chose them: early ones close together."""
+    shares = (0.0, 0.06, 0.12, 0.18, 0.24, 0.32, 0.4, 0.52, 0.68)
+    return rows_near(loop, [round(loop.length * share) for share in shares])
+
+
 class Study:
     """A plan being carried out, tree by tree, by whichever thread calls `advance`."""
 
     def __init__(
         self,
         store: TrajectoryStore,
-        plan: Plan,
+        plan: Plan | OneTree,
         probe: str,
         pipeline: Callable[[RunSpec], Any],
         labels: Callable[[RunSpec], Any],
@@ -232,9 +291,10 @@ class Study:
     def _finding(self, spec: RunSpec, path: Path) -> Finding | None:
         stored = self._store.get_labels(key(spec, path), self.probe)
         try:
-            return Finding.from_payload(*stored) if stored else None
+            found = Finding.from_payload(*stored) if stored else None
         except BadInput:
             return None
+        return None if found and not path and found.levels is None else found
 
     def _whole(self, spec: RunSpec) -> bool:
         return all(self._finding(spec, path) for path in self.plan.paths)
@@ -254,16 +314,16 @@ class Study:
             known[()] = trunk  # every branch begins with it
         pipe, labels = self._pipeline(spec), self._labels(spec)
         self._publish(state="sampling")
-        wanted = [path for path in missing if path not in known]
-        finals = {p: known[p].latents[-1] for p in missing if p in known and p not in pictures}
-        finals |= self._sample(pipe, spec, wanted, known, interrupted)
+        made = self._sample(pipe, spec, missing, known, interrupted)
+        finals = {path: made.finals[path] for path in missing if path not in pictures}
         pictures |= _pictures(pipe, finals)
         stack = np.stack([pictures[path] for path in missing])
         from diffgrid.torch_side.probes import looked_at_again
 
         seen, again = labels.label(stack), labels.label(looked_at_again(stack))
         for path, picture, one, other in zip(missing, stack, seen, again, strict=True):
-            finding = Finding(one, other, encode_final(picture))
+            kicked = path in made.kicked
+            finding = Finding(one, other, encode_final(picture), kicked, made.levels)
             self._store.add_labels(key(spec, path), self.probe, *finding.to_payload())
 
     def _sample(
@@ -273,27 +333,27 @@ class Study:
         wanted: list[Path],
         known: Mapping[Path, Trajectory],
         interrupted: Callable[[], bool],
-    ) -> dict[Path, NDArray[np.float32]]:
-        """The final latents (C, h, w) of these paths."""
-        if not wanted:
-            return {}
+    ) -> "_Made":
+        """Sample these paths to their ends; what is known is replayed."""
         from diffgrid.torch_side import models, preparation, sampler
 
         prepared = preparation.prepare(pipe, spec, models.build_scheduler(spec))
-        lengths = steps_to_go(wanted, spec.length)
-        finals: dict[Path, NDArray[np.float32]] = {}
-        sampled = self.snapshot.sampled
+        timesteps = prepared.timesteps.double().tolist()
+        bars = [a**2 / (a**2 + s**2) for a, s in zip(prepared.alphas, prepared.sigmas, strict=True)]
+        made = _Made(tuple(zip(timesteps, bars, strict=False)))
+        sampled, lengths = self.snapshot.sampled, steps_to_go(wanted, spec.length)
         for wave in sampler.sample(prepared, spec, lengths, known):
             for step in wave:
                 sampled += step.evaluated
+                made.kicked |= {step.path} if step.kicked else set()
                 if step.step == spec.length - 1 and step.path in wanted:
-                    finals[step.path] = step.next_latents[0].float().cpu().numpy()
+                    made.finals[step.path] = step.next_latents[0].float().cpu().numpy()
             self._publish(sampled=sampled)
             if self._stopping.is_set():
                 raise Cancelled("the study was cancelled; what was computed is kept.")
             if interrupted():
                 raise _Interrupted
-        return finals
+        return made
 
     def _publish(self, **changes: Any) -> None:
         if self.snapshot.ended:
@@ -302,6 +362,13 @@ class Study:
         with self._change:
             self.snapshot = replace(self.snapshot, **changes)
             self._change.notify_all()
+
+
+@dataclass
+class _Made:
+    levels: Levels
+    finals: dict[Path, NDArray[np.float32]] = field(default_factory=dict)  # latents (C, h, w)
+    kicked: set[Path] = field(default_factory=set)
 
 
 class _Interrupted(Exception):

@@ -36,7 +36,9 @@ def allow(modules: str = "", libraries: str = "", lazily: str = "") -> Allowed:
 BASE = "errors limits schedulers spec"  # the words everybody speaks; stdlib only
 STORED = f"{BASE} catalogue trajectories store"
 ALL = f"{STORED} frames engine api"
-SHOWN = f"{ALL} animations compare families.* metrics share study"  # what the pages draw from
+SHOWN = (
+    f"{ALL} animations compare families.* metrics results share study"  # what the pages draw from
+)
 
 # A name ending in `.*` stands for a folder whose files may import each other.
 TABLE = {
@@ -90,6 +92,7 @@ TABLE = {
             for name in ("preparation", "models", "preview", "probes", "sampler")
         ),
     ),
+    "diffgrid.results": allow(f"{BASE} catalogue frames metrics study", "numpy pandas"),
     "diffgrid.engine": allow(
         f"{STORED} frames computation memory study", lazily="torch_side.models torch_side.probes"
     ),

@@ -41,6 +41,7 @@ class Step:
     model_output: Tensor  # guided; for a newborn fresh fork its parent's
     next_latents: Tensor
     evaluated: bool  # the denoiser ran for it
+    kicked: bool = False  # the η-kernel took part: the scheduler draws no noise of its own
 
 
 @dataclass
@@ -198,15 +199,16 @@ class _Tree:
     def _advance(self, node: _Node, output: Tensor, evaluated: bool) -> Step:
         """Take the node's transition step → step+1 with its own noise."""
         step, latents = node.step, node.latents
-        next_latents = self._transition(node, output)
+        next_latents, kicked = self._transition(node, output)
         known = self.history.get(node.path)
         if known is not None and step < known.steps:
             next_latents = _tensor(known.latents[step + 1], latents)
         node.latents, node.step = next_latents, step + 1
         self._admit(node)
-        return Step(node.path, step, latents, output, next_latents, evaluated)
+        return Step(node.path, step, latents, output, next_latents, evaluated, kicked)
 
-    def _transition(self, node: _Node, output: Tensor) -> Tensor:
+    def _transition(self, node: _Node, output: Tensor) -> tuple[Tensor, bool]:
+        """x after the step, and whether it was kicked."""
         prepared, step, latents = self.prepared, node.step, node.latents
         kwargs, timesteps = prepared.step_kwargs, prepared.timesteps
         last = (step + 1) % self.spec.stages == 0  # of the stages that make one step
@@ -223,13 +225,14 @@ class _Tree:
             trunk=node.generator is not None,
         )
         if not (node.kicks and last):
-            return following
+            return following, False
         node.kicks = False
         x0 = pred_original_sample(latents, output, *self._level(step), prepared.prediction_type)
         noise = kernels.noise_like(latents, self._keyed(node))
         level, next_level = self._level(node.path[-1].step), self._level(step + 1)
         kernels.forget_sample(node.scheduler)
-        return kernels.eta_kernel(following, x0, noise, level, next_level).to(latents.dtype)
+        kicked = kernels.eta_kernel(following, x0, noise, level, next_level)
+        return kicked.to(latents.dtype), True
 
     def _keyed(self, node: _Node) -> torch.Generator:
         return kernels.keyed_generator(self.spec.seed, node.path, node.step)
