@@ -3,7 +3,6 @@
 import copy
 import json
 import math
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path as Folder
@@ -15,13 +14,12 @@ import torch
 from diffusers import DiffusionPipeline
 
 from diffgrid.catalogue import scheduler_name, specify
-from diffgrid.recording import Levels, Recordings
 from diffgrid.schedulers import SCHEDULERS
 from diffgrid.spec import Fork, Path, RunSpec, minimum, parse_path
-from diffgrid.torch_side import kernels, models, preparation, preview, sampler
+from diffgrid.torch_side import kernels, models, preparation, preview
 from diffgrid.torch_side.preparation import Prepared
-from diffgrid.trajectories import Trajectory
 from tests import tiny
+from tests.sampling import final, record, whole
 
 EVERY_SCHEDULER = [
     "ddpm", "ddim", "euler", "euler_ancestral", "dpmsolver", "dpmsolver_sde", "unipc", "lcm"
@@ -48,34 +46,6 @@ def spec_for(folder: Folder | str, **options: object) -> RunSpec:
 
 def prepare(spec: RunSpec, folder: Folder) -> Prepared:
     return preparation.prepare(load(folder), spec, models.build_scheduler(spec))
-
-
-def record(
-    spec: RunSpec,
-    prepared: Prepared,
-    lengths: Mapping[Path, int],
-    history: Mapping[Path, Trajectory] | None = None,
-    rows: int = sampler.ROWS,
-) -> tuple[dict[Path, Trajectory], int]:
-    """Sample these paths; the trajectories and how many evaluations were made."""
-    levels = Levels(
-        prepared.timesteps.double().numpy(),
-        np.array(prepared.alphas),
-        np.array(prepared.sigmas),
-        prepared.prediction_type,
-    )
-    recordings, evaluated = Recordings(spec, levels), 0
-    for wave in sampler.sample(prepared, spec, lengths, history or {}, rows=rows):
-        for step in wave:
-            tensors = (step.latents, step.model_output, step.next_latents)
-            recordings.add(step.path, step.step, *(t[0].numpy() for t in tensors))
-            evaluated += step.evaluated
-    return {path: recordings.trajectory(path) for path in recordings.steps}, evaluated
-
-
-def whole(*paths: str, steps: int = STEPS) -> dict[Path, int]:
-    """These paths in full; they hold their own ancestors."""
-    return {parse_path(path): steps for path in paths}
 
 
 @lru_cache(maxsize=4)
@@ -105,10 +75,6 @@ def plain_diffusers(
     return made
 
 
-def final(trajectory: Trajectory) -> np.ndarray:
-    return np.asarray(trajectory.latents[-1])
-
-
 # --- the trunk is the picture that plain diffusers makes
 # -------------------------------------------
 
@@ -121,7 +87,7 @@ def test_the_trunk_is_what_diffusers_makes(
 ) -> None:
     eta = 1.0 if scheduler == "ddim" else None
     spec = spec_for(folder, scheduler=scheduler, seed=seed, guidance=guidance, eta=eta)
-    trunk = record(spec, prepare(spec, folder), whole("trunk"))[0][()]
+    trunk = record(spec, prepare(spec, folder), whole(spec, "trunk"))[0][()]
     expected = plain_diffusers(spec, folder, eta or 0.0)[0].numpy()
     np.testing.assert_allclose(final(trunk), expected, atol=1e-4)
 
@@ -129,7 +95,7 @@ def test_the_trunk_is_what_diffusers_makes(
 @pytest.mark.parametrize("eta", [0.0, 0.3])
 def test_the_trunk_is_what_diffusers_makes_with_less_eta(folder: Folder, eta: float) -> None:
     spec = spec_for(folder, scheduler="ddim", eta=eta, negative_prompt="a blue dog")
-    trunk = record(spec, prepare(spec, folder), whole("trunk"))[0][()]
+    trunk = record(spec, prepare(spec, folder), whole(spec, "trunk"))[0][()]
     expected = plain_diffusers(spec, folder, eta)[0].numpy()
     np.testing.assert_allclose(final(trunk), expected, atol=1e-4)
 
@@ -143,14 +109,14 @@ def test_the_bundled_models_trunk_is_what_diffusers_makes(
     scheduler: str, steps: int, guidance: float
 ) -> None:
     spec = specify(seed=12, steps=steps, guidance=guidance, scheduler=scheduler)
-    trunk = record(spec, prepare(spec, MONSTERS), whole("trunk", steps=steps))[0][()]
+    trunk = record(spec, prepare(spec, MONSTERS), whole(spec, "trunk"))[0][()]
     expected = plain_diffusers(spec, MONSTERS, spec.eta or 0.0)[0].numpy()
     np.testing.assert_allclose(final(trunk), expected, atol=1e-4)
 
 
 def test_the_trunks_picture_is_what_diffusers_makes() -> None:
     spec = specify(seed=7, steps=4)
-    trunk = record(spec, prepare(spec, MONSTERS), whole("trunk", steps=4))[0][()]
+    trunk = record(spec, prepare(spec, MONSTERS), whole(spec, "trunk"))[0][()]
     picture = preview.decode(load(MONSTERS), final(trunk)[None])[0]
     expected = np.asarray(plain_diffusers(spec, MONSTERS, spec.eta or 0.0, "pil")[0])
     assert np.abs(picture.astype(int) - expected.astype(int)).max() <= 1
@@ -160,7 +126,7 @@ def test_the_trunks_picture_is_what_diffusers_makes() -> None:
 def test_pred_original_sample_is_the_schedulers_own(folder: Folder, scheduler: str) -> None:
     spec = spec_for(folder, scheduler=scheduler, eta=1.0 if scheduler == "ddim" else None)
     prepared = prepare(spec, folder)
-    trunk = record(spec, prepared, whole("trunk"))[0][()]
+    trunk = record(spec, prepared, whole(spec, "trunk"))[0][()]
     own = copy.deepcopy(prepared.scheduler)
     for i, timestep in enumerate(own.timesteps):
         x, output = (torch.tensor(a[i])[None] for a in (trunk.latents, trunk.model_outputs))
@@ -178,7 +144,7 @@ CELLS = ("trunk", "1.0", "1.1", "4.0", "4.0/5.2")
 @pytest.mark.parametrize("scheduler", EVERY_SCHEDULER)
 def test_a_branch_is_the_same_batched_alone_and_resumed(folder: Folder, scheduler: str) -> None:
     spec = spec_for(folder, scheduler=scheduler, seed=11)
-    together, _ = record(spec, prepare(spec, folder), whole(*CELLS))
+    together, _ = record(spec, prepare(spec, folder), whole(spec, *CELLS))
     for cell in CELLS[1:]:
         path = parse_path(cell)
         lengths = {path[:n]: path[n].step + 1 for n in range(len(path))} | {path: STEPS}
@@ -196,7 +162,7 @@ def test_branches_differ_from_their_parent_and_from_each_other(
     folder: Folder, scheduler: str
 ) -> None:
     spec = spec_for(folder, scheduler=scheduler, eta=0.0 if scheduler == "ddim" else None)
-    made, _ = record(spec, prepare(spec, folder), whole("trunk", "2.0", "2.1"))
+    made, _ = record(spec, prepare(spec, folder), whole(spec, "trunk", "2.0", "2.1"))
     trunk, first, second = (made[parse_path(p)] for p in ("trunk", "2.0", "2.1"))
     np.testing.assert_array_equal(first.latents[:3], trunk.latents[:3])
     np.testing.assert_array_equal(first.model_outputs[:3], trunk.model_outputs[:3])
@@ -216,7 +182,7 @@ def test_a_fork_with_its_parents_noise_is_its_parent(
         return keyed(seed, tuple(fork for fork in path if fork != Fork(4, 0)), step)
 
     monkeypatch.setattr(kernels, "keyed_generator", of_the_parent)
-    made, _ = record(spec, prepare(spec, folder), whole("trunk", "1.0", "1.0/4.0"))
+    made, _ = record(spec, prepare(spec, folder), whole(spec, "trunk", "1.0", "1.0/4.0"))
     parent, child = made[parse_path("1.0")], made[parse_path("1.0/4.0")]
     np.testing.assert_allclose(child.latents, parent.latents, atol=1e-5)
 
@@ -229,16 +195,16 @@ def test_a_kick_of_no_noise_is_the_schedulers_own_step(
     spec = spec_for(folder, scheduler=scheduler, eta=0.0 if scheduler == "ddim" else None)
     without_noise = partial(kernels.eta_kernel, eta=0.0)
     monkeypatch.setattr(kernels, "eta_kernel", without_noise)
-    made, _ = record(spec, prepare(spec, folder), whole("trunk", "0.0"))
+    made, _ = record(spec, prepare(spec, folder), whole(spec, "trunk", "0.0"))
     trunk, child = made[()], made[parse_path("0.0")]
     np.testing.assert_allclose(child.latents[1], trunk.latents[1], atol=1e-4, rtol=1e-4)
 
 
 def test_history_is_replayed_and_not_evaluated(folder: Folder) -> None:
     spec = spec_for(folder, scheduler="unipc")
-    made, cold = record(spec, prepare(spec, folder), whole(*CELLS))
-    again, warm = record(spec, prepare(spec, folder), whole(*CELLS), made)
-    _, one_more = record(spec, prepare(spec, folder), whole(*CELLS, "4.1"), made)
+    made, cold = record(spec, prepare(spec, folder), whole(spec, *CELLS))
+    again, warm = record(spec, prepare(spec, folder), whole(spec, *CELLS), made)
+    _, one_more = record(spec, prepare(spec, folder), whole(spec, *CELLS, "4.1"), made)
     assert cold == minimum([parse_path(cell) for cell in CELLS], STEPS)
     assert warm == 0
     assert one_more == STEPS - 4 - 1
@@ -256,7 +222,7 @@ def test_the_trunk_comes_first_and_branches_in_one_wavefront(folder: Folder) -> 
         return inner(latents, timestep)
 
     counted = replace(prepared, denoise=counting)
-    record(spec, counted, whole("trunk", "1.0", "1.1", "4.0", "4.1"))
+    record(spec, counted, whole(spec, "trunk", "1.0", "1.1", "4.0", "4.1"))
     assert sizes == [1] * STEPS + [2] * 3 + [4] * 3
 
 
@@ -351,7 +317,7 @@ def gaussian_finals(name: str, eta: float | None) -> dict[str, np.ndarray]:
     pooled: dict[str, list[np.ndarray]] = {path: [] for path in ("trunk", *FORKS)}
     for seed in range(6):
         spec, prepared = gaussian(name, eta, seed)
-        made, _ = record(spec, prepared, whole("trunk", *FORKS, steps=GAUSSIAN_STEPS))
+        made, _ = record(spec, prepared, whole(spec, "trunk", *FORKS))
         for path in pooled:
             pooled[path].append(final(made[parse_path(path)]).ravel())
     return {path: np.concatenate(finals) for path, finals in pooled.items()}

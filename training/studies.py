@@ -1,0 +1,47 @@
+"""Make the studies that ship with the app: when is what decided, in the monsters' world.
+
+    python -m training.studies
+
+An hour or so on two cores. What the user's cache holds of them is used: stopped and started again,
+it goes on with the next tree. The prompt leaves everything open, so that every factor has a curve.
+"""
+
+from tqdm import tqdm
+
+from diffgrid.catalogue import specify
+from diffgrid.engine import LocalEngine
+from diffgrid.results import STUDIES, results
+from diffgrid.store import TrajectoryStore
+from diffgrid.study import Plan
+
+TRUNKS = 64
+PROMPT = "a monster"
+# Steps, fork steps, branches at each.
+SHAPES = (
+    (25, (0, 2, 3, 4, 5, 6, 8, 10, 13, 17), 4),
+    (50, (0, 4, 7, 10, 14, 19, 26, 34), 3),
+)
+GUIDANCE = (3.0, 1.0)
+
+
+def main() -> None:
+    engine = LocalEngine(TrajectoryStore.default())
+    STUDIES.mkdir(parents=True, exist_ok=True)
+    for steps, rows, columns in SHAPES:
+        for guidance in GUIDANCE:
+            spec = specify(prompt=PROMPT, steps=steps, guidance=guidance)
+            name = f"monsters-{steps}-steps-guidance-{guidance:g}"
+            study = engine.study(Plan(spec, TRUNKS, rows, columns))
+            with tqdm(desc=name, total=TRUNKS, unit="tree") as bar:
+                while not study.wait(1):
+                    bar.update(study.snapshot.trees - bar.n)
+            if study.snapshot.error:
+                raise study.snapshot.error
+            found = results(study, TRUNKS, bands=True)
+            (STUDIES / f"{name}.json.gz").write_bytes(found.to_record())
+            for factor in found.decisions.factors:
+                print(f"  {factor.sentence()}")
+
+
+if __name__ == "__main__":
+    main()
