@@ -59,6 +59,7 @@ TABLE = {
     "diffgrid.shipped": allow(f"{BASE} trajectories frames", "numpy safetensors"),
     "diffgrid.store": allow(f"{BASE} disk envelope trajectories shipped", "diskcache platformdirs"),
     "diffgrid.share": allow(f"{BASE} catalogue"),
+    "diffgrid.charts": allow(f"{BASE} metrics results sheets", "numpy pandas PIL"),
     "diffgrid.metrics": allow(f"{BASE} compare trajectories", "numpy pandas"),
     "diffgrid.compare": allow(f"{BASE} catalogue trajectories", "numpy"),
     "diffgrid.animations": allow(BASE, "PIL"),
@@ -96,8 +97,8 @@ TABLE = {
     "diffgrid.engine": allow(
         f"{STORED} frames computation memory study", lazily="torch_side.models torch_side.probes"
     ),
-    "diffgrid.api": allow(f"{STORED} frames sheets engine", "numpy pandas PIL"),
-    "diffgrid.cli": allow(f"{ALL} hub hub_models listing memory", "tqdm"),
+    "diffgrid.api": allow(f"{STORED} frames sheets engine study results", "numpy pandas PIL"),
+    "diffgrid.cli": allow(f"{ALL} study hub hub_models listing memory", "tqdm"),
     "diffgrid": allow("errors spec trajectories api"),
     "diffgrid.__main__": allow("cli"),
     "diffgrid.ui.*": allow(SHOWN, "streamlit numpy PIL"),
@@ -105,7 +106,7 @@ TABLE = {
     "streamlit_app": allow(f"{SHOWN} ui.*", "streamlit"),
     "cloud.*": allow(),
     "training.*": allow(
-        f"{BASE} catalogue engine shipped store torch_side.probes",
+        f"{BASE} catalogue engine results shipped store study torch_side.probes",
         "torch diffusers transformers tokenizers safetensors numpy PIL tqdm",
     ),
     "examples.*": allow(f"{ALL} hub hub_models", "PIL tqdm", lazily="torch_side.models"),
