@@ -148,6 +148,56 @@ def test_a_grid_writes_a_picture_and_a_report_and_says_one_line(
     assert len(written["cells"]) == 4 * 4
 
 
+def test_re_noised_cells_go_back_together(grid: Callable[..., dict[str, Any]]) -> None:
+    report = grid("--fork", "renoise:2", "--rows", 3)
+    assert [cell["path"] for cell in report["cells"]] == ["3.0-2"]
+    assert report["evaluations"]["sampled"] == STEPS + (STEPS - 3 + 2)
+
+
+def test_a_study_writes_curves_and_a_report_and_says_what_it_found(
+    sh: Shell, options: list[object], tmp_path: Folder
+) -> None:
+    table, report = tmp_path / "study.csv", tmp_path / "study.json"
+    study = [word for word in options if word not in ("--seed", 3)]
+    shape = ["--trunks", 3, "--rows", "0,2", "--columns", 2, "--csv", table, "--json", report]
+    first = sh("study", *study, *shape)
+    assert first.code == 0, first.err
+    assert [line.split(" ")[0].rstrip(":") for line in first.out.splitlines()] == [
+        "colour",
+        "middle",
+    ]
+    lines = table.read_text("utf-8").splitlines()
+    assert lines[0] == "factor,step,timestep,alpha_bar,phi,low,high,n,chance,ceiling"
+    assert len(lines) == 1 + 2 * 2
+    minimum = 3 * (STEPS + 2 * (STEPS - 1) + 2 * (STEPS - 3))
+    told = json.loads(report.read_text("utf-8"))
+    assert told["evaluations"].keys() == set(COSTS)
+    assert told["evaluations"]["sampled"] == told["evaluations"]["minimum"] == minimum
+    assert {"factors", "order", "divergence", "study", "run"} <= told.keys()
+    again = sh("study", *study, *shape)
+    assert "0 evaluations sampled" in again.err
+    assert table.read_text("utf-8").splitlines() == lines
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        (["--trunks", "0"], "trunks 0 is not allowed"),
+        (["--columns", "1"], "columns 1 is not allowed in a study"),
+        (["--rows", "4"], "row 4 is not allowed"),
+    ],
+)
+def test_a_study_that_cannot_be_is_one_line(
+    sh: Shell, options: list[object], tmp_path: Folder, given: list[str], why: str
+) -> None:
+    study = [word for word in options if word not in ("--seed", 3)]
+    files = ["--csv", tmp_path / "study.csv", "--json", tmp_path / "study.json"]
+    outcome = sh("study", *study, *files, *given)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert why in outcome.err
+    assert not list(tmp_path.glob("study.*"))
+
+
 def test_a_strip_shows_one_trajectory(sh: Shell, options: list[object], tmp_path: Folder) -> None:
     done = sh("strip", *options, "--path", "0.1/2.0", "--out", tmp_path / "strip.png")
     assert (done.code, done.out) == (0, "")
@@ -633,7 +683,7 @@ def test_a_reader_that_has_seen_enough_is_no_error() -> None:
     assert "Error" not in done.stderr
 
 
-@pytest.mark.parametrize("command", ["grid", "strip", "runs", "verify", "models", "cache"])
+@pytest.mark.parametrize("command", ["grid", "strip", "study", "runs", "verify", "models", "cache"])
 def test_every_command_explains_itself(sh: Shell, command: str) -> None:
     done = sh(command, "--help")
     assert done.code == 0
@@ -642,5 +692,5 @@ def test_every_command_explains_itself(sh: Shell, command: str) -> None:
 
 def test_the_options_are_the_keyword_names_of_the_python_api(sh: Shell) -> None:
     helped = sh("grid", "--help").out
-    for name in (*api.OPTIONS, "rows", "columns", "path"):
+    for name in (*api.OPTIONS, "rows", "columns", "path", "fork"):
         assert f"--{name.replace('_', '-')} " in helped

@@ -59,7 +59,7 @@ TABLE = {
     "diffgrid.shipped": allow(f"{BASE} trajectories frames", "numpy safetensors"),
     "diffgrid.store": allow(f"{BASE} disk envelope trajectories shipped", "diskcache platformdirs"),
     "diffgrid.share": allow(f"{BASE} catalogue"),
-    "diffgrid.charts": allow(f"{BASE} metrics results sheets", "numpy pandas PIL"),
+    "diffgrid.charts": allow(f"{BASE} catalogue metrics results sheets", "numpy pandas PIL"),
     "diffgrid.metrics": allow(f"{BASE} compare trajectories", "numpy pandas"),
     "diffgrid.compare": allow(f"{BASE} catalogue trajectories", "numpy"),
     "diffgrid.animations": allow(BASE, "PIL"),
