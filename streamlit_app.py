@@ -14,6 +14,7 @@ pages = [
     st.Page(page_file("grid"), title="Branching grid", default=True),
     st.Page(page_file("strip"), title="Trajectory strip"),
     st.Page(page_file("compare"), title="Compare runs"),
+    st.Page(page_file("decisions"), title="When is it decided?"),
 ]
 page = st.navigation(pages, position="hidden")
 st.session_state["_shell"] = True  # what the pages' first lines look for
@@ -24,6 +25,5 @@ with st.sidebar:
 
 mine = desk()
 mine.heed(page.url_path, st.query_params.to_dict())
+page.run()  # before the form: the pictures are what a visitor waits for
 sidebar(mine)
-
-page.run()

@@ -17,6 +17,7 @@ from typing import Any, Literal
 from diffgrid.errors import BadInput
 from diffgrid.families import FAMILIES, Family
 from diffgrid.hub_models import HUB_MODELS, HubModel, find_hub_model
+from diffgrid.limits import Limits
 from diffgrid.memory import BYTES
 from diffgrid.schedulers import SCHEDULERS, Loop, Scheduler, find_scheduler, loop, name_of
 from diffgrid.spec import RunSpec
@@ -362,6 +363,8 @@ def loop_of(model: str, scheduler: str | None, steps: int) -> Loop:
         BadInput: the model or the scheduler is not known.
     """
     kind, config = _scheduler(find_model(model), scheduler)
+    # Views may ask for more than is allowed, and are refused later: until then it stays small.
+    steps = max(0, min(steps, Limits().max_steps))
     return loop(kind.class_name, json.dumps(config, sort_keys=True), steps)
 
 

@@ -27,8 +27,10 @@ from diffgrid.spec import (
     file_name,
     format_fork_kind,
     format_path,
+    nearest,
     parse_fork_kind,
     parse_path,
+    row_steps,
     rows_near,
 )
 
@@ -105,7 +107,9 @@ class View:
         limits, loop = limits or Limits.from_environment(), self.loop
         possible = backs(loop)
         if self.back and self.back not in possible:
-            most = f"use renoise:{possible[0]} to renoise:{possible[-1]}" if possible else "use fresh"
+            most = (
+                f"use renoise:{possible[0]} to renoise:{possible[-1]}" if possible else "use fresh"
+            )
             raise BadInput(
                 f"fork renoise:{self.back} is not allowed with {loop.length} steps: {most}."
             )
@@ -134,9 +138,8 @@ class View:
         if changed.scheduler != self.scheduler and "eta" not in changes:
             changed = replace(changed, eta=_own_eta(changed))
         if (changed.steps, changed.scheduler) != (self.steps, self.scheduler):
-            back = self.back and min(
-                backs(changed.loop), key=lambda back: abs(back - self.back), default=0
-            )
+            possible = backs(changed.loop)
+            back = nearest(possible, self.back) if self.back and possible else 0
             changed = replace(changed, back=back)._with_rows_of(self)
         return changed
 
@@ -156,8 +159,7 @@ class View:
         """So many rows, spread anew, of so many columns."""
         loop = self.loop
         steps = list(rows_near(loop, [round(loop.length * s) for s in SHARES[:rows]], self.back))
-        spare = (step for step in loop.fork_steps if step not in steps)
-        possible = (step for step in spare if step - self.back in loop.fork_steps)
+        possible = (step for step in row_steps(loop, self.back) if step not in steps)
         steps += [step for step, _ in zip(possible, range(rows - len(steps)), strict=False)]
         return replace(self, rows=_with_columns(sorted(steps), columns))
 
@@ -171,24 +173,24 @@ class View:
         """Another trajectory becomes the trunk in view."""
         return replace(self, path=path)
 
-    def change(self, step: int, prompt: str, guidance: float) -> "View":
-        """The trunk in view, from x_step on under another prompt or guidance.
+    def change(self, step: int, prompt: str | None, guidance: float | None) -> "View":
+        """The trunk in view, from x_step on under another prompt or guidance; None leaves it.
 
         Raises:
             BadInput: neither is another, or one is not allowed.
         """
         kept = before(self.path, step)
         now = conditions(self.spec, kept)
-        if (prompt, guidance) == (now.prompt, now.guidance_scale):
-            raise BadInput(
-                f"nothing changes at step {step}: write another prompt, or choose another guidance."
-            )
         other = Fork(
             step,
             0,
             prompt=None if prompt == now.prompt else prompt,
             guidance_scale=None if guidance == now.guidance_scale else guidance,
         )
+        if not other.changes:
+            raise BadInput(
+                f"nothing changes at step {step}: write another prompt, or choose another guidance."
+            )
         return self.follow((*kept, other))
 
     def reroll_row(self, step: int) -> "View":

@@ -65,7 +65,8 @@ class Shipped:
             return []
         size = (2 * self._spec.length + 1) * math.prod(self._index["shape"]) * _FLOAT32.itemsize
         paths = {key: parse_path(e["path"]) for key, e in self._index["trajectories"].items()}
-        nearest = sorted(paths, key=lambda key: (len(paths[key]), paths[key]))
+        steps = {key: [(fork.step, fork.branch) for fork in path] for key, path in paths.items()}
+        nearest = sorted(paths, key=lambda key: (len(steps[key]), steps[key]))
         return [(key, self._spec, paths[key], size) for key in nearest]
 
     def get(self, key: str) -> Trajectory | None:

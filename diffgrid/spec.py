@@ -438,10 +438,22 @@ def default_rows(loop: Loop, back: int = 0) -> tuple[int, ...]:
 
 def rows_near(loop: Loop, steps: Iterable[int], back: int = 0) -> tuple[int, ...]:
     """The fork steps nearest to these, of those from which one can go `back`; each once, rising."""
-    possible = [step for step in loop.fork_steps if step - back in loop.fork_steps]
+    possible = row_steps(loop, back)
     if not possible:
         return ()
-    return tuple(sorted({min(possible, key=lambda row: abs(row - step)) for step in steps}))
+    return tuple(sorted({nearest(possible, step) for step in steps}))
+
+
+def nearest(choices: range, value: int) -> int:
+    """The one of these nearest to a value; found without looking at them all."""
+    index = round((value - choices.start) / choices.step)
+    return choices[min(max(index, 0), len(choices) - 1)]
+
+
+def row_steps(loop: Loop, back: int = 0) -> range:
+    """The fork steps from which one can go `back`."""
+    steps = loop.fork_steps
+    return range(steps.start + back, steps.stop if back % steps.step == 0 else 0, steps.step)
 
 
 def parse_fork_kind(text: str) -> int:

@@ -13,7 +13,7 @@ from diffgrid.ui.desk import SECONDS_TO_ANSWER, Desk, desk
 from diffgrid.ui.experiments import experiments
 from diffgrid.ui.present import present
 from diffgrid.ui.shell import page_file, through_the_entry
-from diffgrid.ui.words import plain, seconds
+from diffgrid.ui.words import plain, seconds, weight
 
 SECONDS_BETWEEN_LOOKS = 0.5
 WELCOMED = {"welcomed": True}
@@ -33,7 +33,7 @@ def show(mine: Desk, running: bool, told: str | None, generation: int) -> None:
     mine.sign()
     if mine.job:
         tell(mine.job.snapshot())
-    board(data=present(mine), on_act=partial(act_on, mine))
+    board(data=present(mine), on_act=partial(act_on, mine), on_lack=partial(lack_on, mine))
 
 
 def tell(snapshot: Snapshot) -> None:
@@ -46,6 +46,12 @@ def tell(snapshot: Snapshot) -> None:
 
 def act_on(mine: Desk) -> None:
     act(mine, st.session_state["board"].act)
+
+
+def lack_on(mine: Desk) -> None:
+    match st.session_state["board"].lack:  # a browser may send anything
+        case {"names": [*names]}:
+            mine.ledger.lacks(name for name in names if isinstance(name, str))
 
 
 def welcome() -> None:
@@ -63,11 +69,16 @@ def offer(mine: Desk) -> None:
     """What would take long is sampled only when somebody says so."""
     if mine.offer is None:
         return
-    with st.container(horizontal=True, vertical_alignment="center", border=True):
-        st.markdown(
-            f"This grid takes {mine.offer.evaluations:,} evaluations, about "
-            f"**{seconds(mine.offer.seconds)}** here."
+    count, model = f"{mine.offer.evaluations:,} evaluations", plain(mine.offer.view.model)
+    if mine.offer.seconds is None:
+        words = (
+            f"This grid takes {count} of **{model}** ({weight(mine.offer.view.model)}). How long "
+            "is not known yet: nothing was timed on this machine."
         )
+    else:
+        words = f"This grid takes {count}, about **{seconds(mine.offer.seconds)}** here."
+    with st.container(horizontal=True, vertical_alignment="center", border=True):
+        st.markdown(words)
         st.button("Sample", type="primary", on_click=mine.accept, args=(mine.offer.view,))
         if smaller := mine.smaller():
             label = f"Smaller: {smaller.steps} steps, {len(smaller.rows)} × {smaller.columns}"

@@ -1,5 +1,7 @@
 """One trajectory, timestep by timestep."""
 
+from typing import Any
+
 import streamlit as st
 
 from diffgrid.animations import to_gif, to_webp
@@ -8,7 +10,9 @@ from diffgrid.engine import Job, Snapshot
 from diffgrid.errors import DiffgridError
 from diffgrid.limits import Limits
 from diffgrid.share import command
-from diffgrid.spec import Grid, Path, format_path, parse_path
+from diffgrid.spec import Grid, Path, file_name, parse_path
+from diffgrid.ui.acts import act
+from diffgrid.ui.change import changeable
 from diffgrid.ui.desk import Desk, desk, engine, store
 from diffgrid.ui.film import message, show_film, thumbnails
 from diffgrid.ui.shell import page_file, through_the_entry
@@ -58,14 +62,15 @@ def show(mine: Desk, grid: Grid, path: Path, job: Job, running: bool) -> None:
     ahead = furthest(mine, grid, path, job)
     if not ahead.snapshot().paths[path].done:
         if not snapshot.ended:
-            wait(ahead.snapshot(), path)
+            wait(ahead.snapshot(), path, grid.spec.model)
         return
     try:
         trajectory = finished_trajectory(ahead, path)
         noisy = job.noisy(path) if snapshot.state == "done" else None
-        data = message(trajectory, noisy, thumbnails(store(), grid), grid.rows, waiting=running)
-        if picked := show_film(data):
-            mine.look_at(parse_path(picked))
+        groups, change = thumbnails(store(), grid), changeable(mine.view, path)
+        data = message(trajectory, noisy, groups, grid.rows, waiting=running, change=change)
+        if done := show_film(data):
+            act_on(mine, path, done)
             st.rerun()
         downloads(trajectory, command(mine.view, path))
     except DiffgridError as error:
@@ -73,16 +78,24 @@ def show(mine: Desk, grid: Grid, path: Path, job: Job, running: bool) -> None:
             trouble(error)
 
 
-def wait(snapshot: Snapshot, path: Path) -> None:
+def act_on(mine: Desk, path: Path, done: dict[str, Any]) -> None:
+    """Another trajectory of the grid, or this one under another prompt: then it is the trunk."""
+    if done.get("do") == "change":
+        act(mine, done, path)
+    elif done.get("do") == "pick":
+        mine.look_at(parse_path(str(done.get("path"))))
+
+
+def wait(snapshot: Snapshot, path: Path, model: str) -> None:
     """How far it is, and the newest guess."""
-    st.progress(snapshot.sampled / max(1, snapshot.to_sample), progress(snapshot))
+    st.progress(snapshot.sampled / max(1, snapshot.to_sample), progress(snapshot, model))
     if frame := snapshot.paths[path].frame:
         st.image(frame, "the model's guess so far", width=272)
 
 
 def downloads(trajectory: Trajectory, recipe: str) -> None:
     """The strip to take away; each is drawn when it is asked for."""
-    name = f"strip-{format_path(trajectory.path).replace('/', '-')}"
+    name = f"strip-{file_name(trajectory.path)}"
     files = {
         "png": ("Strip", trajectory.strip),
         "gif": ("GIF", lambda: to_gif([*trajectory.x0_images, trajectory.image], recipe)),

@@ -1,5 +1,6 @@
 """What the grid's component is sent. (What it does with it, the browser tests show.)"""
 
+import io
 import json
 import struct
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from diffgrid.engine import PathView
 from diffgrid.frames import Frames
 from diffgrid.spec import Grid, Path, before, format_path, parse_path
 from diffgrid.ui.board import message
+from diffgrid.ui.packet import Ledger
 
 LENGTH = 5
 
@@ -122,3 +124,59 @@ def test_noisy_pictures_and_stars_go_to_their_own_cells() -> None:
 def test_levels_are_named() -> None:
     header = sent(grid(), {}, levels=[(959.0, 0.1), (0.0, 0.9)])
     assert header["levels"][0] == {"timestep": 959.0, "alpha_bar": 0.1}
+
+
+def test_a_fork_that_changes_the_prompt_is_named_in_words() -> None:
+    header = sent(grid("1:prompt=a+hat"), {})
+    assert header["crumbs"] == ["trunk", "1:prompt=a+hat"]
+    assert header["words"] == {"1:prompt=a+hat": "from step 1: “a hat”"}
+    assert header["focus"]["name"] == "from step 1: “a hat”"
+    assert header["rows"][1]["cells"][0]["name"] == "from step 1: “a hat” › 3.0"
+
+
+def test_rows_can_be_added_where_a_fork_can_go_back() -> None:
+    assert sent(grid(), {})["row_steps"] == [0, 1, 2, 3]
+    back = Grid.with_columns(specify(steps=LENGTH), (), (3,), columns=2, back=2)
+    assert sent(back, {})["row_steps"] == [2, 3]
+
+
+def brought(
+    shown: Grid, ledger: Ledger, made: Mapping[Path, Frames] | None = None
+) -> dict[str, str]:
+    """The pictures that a message brings, by their names."""
+    data = message(shown, {}, finished(shown) if made is None else made, ledger=ledger)
+    (size,) = struct.unpack("<I", data[:4])
+    header, pictures = json.loads(data[4 : 4 + size]), io.BytesIO(data[4 + size :])
+    read = {
+        name: pictures.read(length).decode()
+        for name, length in zip(header["names"], header["lengths"], strict=True)
+    }
+    assert not pictures.read()
+    return {name: picture for name, picture in read.items() if picture}
+
+
+def test_the_first_look_comes_first_and_the_rest_when_asked_for() -> None:
+    shown, ledger = grid(), Ledger()
+    first = brought(shown, ledger)
+    ends = {f"{format_path(path)} x0 {LENGTH - 1}" for path in shown.paths}
+    trunk = {f"trunk x0 {step}" for step in range(LENGTH)}
+    assert set(first.values()) == ends | trunk | {"trunk final"}
+    assert brought(shown, ledger) == {}
+    names = set(sent(shown, finished(shown))["names"])
+    ledger.lacks(names - first.keys())
+    assert brought(shown, ledger).keys() == names - first.keys()
+
+
+def test_what_a_browser_has_is_not_sent_again() -> None:
+    ledger = Ledger()
+    before = brought(grid(), ledger)
+    after = brought(grid("1.1"), ledger)
+    assert after
+    assert not before.keys() & after.keys()
+
+
+def test_what_a_browser_lost_is_sent_again_when_asked_for() -> None:
+    shown, ledger = grid(), Ledger()
+    first = brought(shown, ledger)
+    ledger.lacks([*first, "a name of nothing"])
+    assert brought(shown, ledger) == first

@@ -104,8 +104,8 @@ def stranger(url: str) -> list[str]:
 
 
 def painted(page: Page, path: str, cells: int = 16) -> None:
-    """Wait until this path is the trunk, and so many cells are finished and drawn."""
-    page.locator(f".board[data-painted='{path} {cells}']").wait_for()
+    """Wait until this path is the trunk, so many cells are drawn, and all pictures are there."""
+    page.locator(f".board[data-painted='{path} {cells}']:not([data-lacking])").wait_for()
 
 
 def cell(page: Page, path: str) -> Locator:
@@ -201,6 +201,24 @@ def test_the_journey(address: str, visit: Callable[..., Page]) -> None:
     expect(page.get_by_text("the first of two: 1.0, seed 7")).to_be_visible()
 
 
+def test_a_browser_that_lost_its_pictures_gets_them_again(
+    address: str, visit: Callable[..., Page]
+) -> None:
+    page = visit(address)
+    painted(page, "trunk")
+    last = cell(page, "16.3").locator("canvas")
+    before = pixels(last)
+    page.locator(".board").evaluate("board => board.owner.known.clear()")
+    cell(page, "1.1").click()
+    painted(page, "1.1")
+    page.locator(".board").evaluate("board => board.owner.known.clear()")
+    page.get_by_role("button", name="Undo").click()
+    painted(page, "trunk")
+    assert pixels(last) == before
+    cell(page, "16.3").hover()
+    page.locator(".board[data-playing='16.3']").wait_for()
+
+
 def test_the_keyboard_alone_can_go_the_way(address: str, visit: Callable[..., Page]) -> None:
     page = visit(address)
     painted(page, "trunk")
@@ -218,6 +236,35 @@ def test_the_keyboard_alone_can_go_the_way(address: str, visit: Callable[..., Pa
     expect(page.get_by_role("dialog")).to_be_visible()
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+def test_a_trunk_is_changed_on_the_way_and_cells_are_re_noised(
+    address: str, visit: Callable[..., Page]
+) -> None:
+    page = visit(address)
+    painted(page, "trunk")
+    page.get_by_role("button", name="the trunk in view").focus()
+    page.keyboard.press("p")
+    dialog = page.get_by_role("dialog", name="Change from here")
+    dialog.get_by_label("Prompt").fill("a red monster")
+    page.keyboard.press("Enter")
+    painted(page, "8:prompt=a+red+monster")
+    crumb = page.locator(".crumbs b")
+    expect(crumb).to_have_text("from step 8: “a red monster”")
+    here = page.url
+    page.reload()
+    painted(page, "8:prompt=a+red+monster")
+    assert page.url == here
+    page.goto(address)
+    painted(page, "trunk")
+    page.get_by_text("Lab", exact=True).click()
+    page.get_by_text("Re-noise", exact=True).click()
+    painted(page, "trunk", 12)
+    expect(page).to_have_url(re.compile(r"[?&]fork=renoise%3A5"))
+    cell(page, "10.1-5").click()
+    painted(page, "10.1-5", 12)
+    page.get_by_role("button", name="Undo").click()
+    painted(page, "trunk", 12)
 
 
 def test_the_form_can_be_used_after_the_grid_was(address: str, visit: Callable[..., Page]) -> None:

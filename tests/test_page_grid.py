@@ -24,7 +24,7 @@ from diffgrid.trajectories import Trajectory
 from diffgrid.ui import board, desk
 from diffgrid.ui.acts import act
 from diffgrid.ui.experiments import EXPERIMENTS, link
-from diffgrid.ui.words import cost, plain, progress
+from diffgrid.ui.words import cost, plain, progress, weight
 
 APP = File(__file__).parents[1] / "streamlit_app.py"
 PREVIEW = encode_preview(np.full((16, 16, 3), 200, np.uint8))
@@ -103,7 +103,7 @@ class Stage:
     jobs: list[Played] = field(default_factory=list)
     ahead_of: list[tuple[Path, ...]] = field(default_factory=list)
     refuses: DiffgridError | None = None
-    seconds: float = 1.0  # what it says that anything takes
+    seconds: float | None = 1.0  # what it says that anything takes
 
     def submit(self, spec: RunSpec, paths: Iterable[Path], **more: Any) -> Played:
         if self.refuses:
@@ -128,7 +128,7 @@ class Shown:
     data: bytes = b""
     desk: Any = None
 
-    def __call__(self, *, data: bytes, key: str = "board", on_act: Any) -> None:
+    def __call__(self, *, data: bytes, key: str = "board", on_act: Any, on_lack: Any) -> None:
         (self.desk,) = on_act.args
         self.data = data
 
@@ -492,12 +492,12 @@ def test_every_experiment_leads_to_a_grid_that_can_be(experiment: Any) -> None:
     ("snapshot", "words"),
     [
         (Snapshot(), "Waiting for its turn"),
-        (Snapshot(state="loading"), "Loading the model"),
+        (Snapshot(state="loading"), f"Loading monsters, {weight('monsters')} …"),
         (Snapshot(state="sampling", to_sample=9), "0 of 9 evaluations"),
     ],
 )
 def test_progress_in_words(snapshot: Snapshot, words: str) -> None:
-    assert progress(snapshot) == words
+    assert progress(snapshot, "monsters") == words
 
 
 def test_cost_in_words() -> None:
@@ -509,3 +509,139 @@ def test_cost_in_words() -> None:
 
 def test_plain_text_is_markdown_of_itself() -> None:
     assert plain("a *b* :red[c]\n$x$") == r"a \*b\* \:red\[c\] \$x\$"
+
+
+# --- forks of other kinds, and models of one's own ------------------------------------------------
+
+
+def labels(page: AppTest) -> set[str]:
+    kinds = (page.number_input, page.text_input, page.selectbox, page.slider, page.radio)
+    return {each.label for kind in kinds for each in kind}
+
+
+def options(page: AppTest, label: str) -> list[str]:
+    return next(box for box in page.selectbox if box.label == label).options
+
+
+def test_re_noise_is_chosen_and_explained_in_the_form(page: AppTest, stage: Stage) -> None:
+    whole(page.radio[0].set_value("Re-noise").run())
+    assert {fork.back for path in stage.jobs[-1].paths for fork in path} == {5}
+    assert page.query_params["fork"] == "renoise:5"
+    assert any("5 steps back" in caption.value for caption in page.caption)
+    choose(page, "Steps back", 2)
+    assert {fork.back for path in stage.jobs[-1].paths for fork in path} == {2}
+    whole(page.radio[0].set_value("Fresh noise").run())
+    assert "Steps back" not in labels(page)
+    assert {fork.back for path in stage.jobs[-1].paths for fork in path} == {0}
+
+
+def test_two_stage_schedulers_go_back_by_whole_steps(page: AppTest, shown: Shown) -> None:
+    choose(page, "Scheduler", "heun")
+    assert shown.header["length"] == 49
+    assert all(step % 2 == 0 for step in shown.header["row_steps"])
+    whole(page.radio[0].set_value("Re-noise").run())
+    (back,) = [each for each in page.number_input if each.label == "Steps back"]
+    assert (back.min, back.step) == (2, 2)
+    assert back.value in (2, 4, 6, 8, 10, 12)
+
+
+def test_a_change_makes_another_trunk_that_can_be_undone(
+    page: AppTest, stage: Stage, shown: Shown
+) -> None:
+    touch(page, shown, do="change", step=8, prompt="a red monster", guidance=3)
+    path = stage.jobs[-1].paths[0]
+    assert path == parse_path("8:prompt=a+red+monster")
+    assert shown.header["words"][shown.header["path"]] == "from step 8: “a red monster”"
+    assert shown.header["change"]["prompt"] == "a red monster"
+    assert shown.cells[:5] == ["1.0", "1.1", "1.2", "1.3", "5.0"]
+    assert shown.cells[8] == "8:prompt=a+red+monster/10.0"
+    assert from_query(dict(page.query_params)).path == path
+    touch(page, shown, do="undo")
+    assert shown.header["path"] == "trunk"
+
+
+def test_a_change_of_nothing_is_one_sentence(page: AppTest, stage: Stage, shown: Shown) -> None:
+    same = shown.header["change"]
+    touch(page, shown, do="change", step=8, prompt=same["prompt"], guidance=same["guidance"])
+    assert "nothing changes at step 8" in page.error[0].value
+    assert len(stage.jobs) == 1
+
+
+def test_a_form_that_is_gone_changes_nothing(page: AppTest, stage: Stage, shown: Shown) -> None:
+    """A browser that has not drawn the new form yet may send the one before once more."""
+    gone = page._tree.get_widget_states()
+    for button in [each for each in gone.widgets if each.HasField("trigger_value")]:
+        gone.widgets.remove(button)  # a browser sends those that were pressed
+    press(page, ":material/casino:")
+    before = shown.desk.view
+    whole(page._run(gone))
+    assert shown.desk.view == before
+
+
+@pytest.fixture(scope="module")
+def own_models(tmp_path_factory: pytest.TempPathFactory) -> File:
+    """A folder of models with random weights, of three families."""
+    from tests import tiny
+
+    folder = tmp_path_factory.mktemp("models")
+    tiny.save(folder / "faces", family="ddpm")
+    tiny.save(folder / "quick", family="latent_consistency")
+    tiny.save(folder / "flows", family="stable_diffusion_3")
+    return folder
+
+
+@pytest.fixture
+def with_models(own_models: File, page: AppTest, monkeypatch: pytest.MonkeyPatch) -> AppTest:
+    monkeypatch.setenv("DIFFGRID_MODELS", str(own_models))
+    return whole(page.run())
+
+
+@pytest.mark.parametrize(
+    ("model", "lacking"),
+    [
+        ("faces", {"Prompt", "Guidance", "Negative prompt"}),
+        ("quick", {"Negative prompt"}),
+        ("flows", set()),
+    ],
+)
+def test_the_form_has_the_fields_that_the_model_heeds(
+    with_models: AppTest, model: str, lacking: set[str]
+) -> None:
+    choose(with_models, "Model", model)
+    assert {"Prompt", "Guidance", "Negative prompt"} - labels(with_models) == lacking
+    assert "body" not in labels(with_models)  # the bundled model's words to pick
+
+
+def test_only_schedulers_that_go_with_the_model_are_offered(with_models: AppTest) -> None:
+    assert "flow_match_euler" not in options(with_models, "Scheduler")
+    choose(with_models, "Model", "quick")
+    assert options(with_models, "Scheduler") == ["lcm"]
+    choose(with_models, "Model", "flows")
+    assert options(with_models, "Scheduler") == ["flow_match_euler", "flow_match_heun"]
+
+
+def test_another_model_begins_with_its_own_settings_and_waits_for_a_word(
+    with_models: AppTest, stage: Stage, shown: Shown
+) -> None:
+    choose(with_models, "Prompt", "a red monster")
+    choose(with_models, "Seed", 11)
+    jobs, stage.seconds = len(stage.jobs), None
+    choose(with_models, "Model", "quick")
+    assert len(stage.jobs) == jobs
+    (offer,) = [text.value for text in with_models.markdown if "evaluations" in text.value]
+    assert "**quick**" in offer
+    assert "nothing was timed" in offer
+    (smaller,) = [b.label for b in with_models.button if b.label.startswith("Smaller")]
+    press(with_models, smaller)
+    spec = stage.jobs[-1].spec
+    assert (spec.model, spec.prompt, spec.seed, spec.guidance_scale) == ("quick", "", 11, 8.5)
+    assert minimum(stage.jobs[-1].paths, spec.length) <= desk.FEW
+
+
+def test_a_model_without_a_prompt_has_none_to_change(
+    with_models: AppTest, stage: Stage, shown: Shown
+) -> None:
+    choose(with_models, "Model", "faces")
+    assert shown.header["change"] is None
+    touch(with_models, shown, do="change", step=8, prompt="a cat", guidance=3)
+    assert "has no prompt" in with_models.error[0].value

@@ -103,6 +103,15 @@ def test_the_parents_part_is_told_from_its_own() -> None:
     assert film.parts((), STEPS) == [{"owner": "trunk", "first": 0, "last": 6, "own": True}]
 
 
+def test_a_change_has_an_x0_of_its_own_at_its_step_and_re_noise_before_it() -> None:
+    changed = film.parts(parse_path("2:guidance=3/4.0-1"), STEPS)
+    assert [(part["owner"], part["first"], part["last"]) for part in changed] == [
+        ("trunk", 0, 1),
+        ("2: …", 2, 2),
+        ("2: …/4.0-1", 3, 6),
+    ]
+
+
 def test_distance_and_moves_are_rms_per_element() -> None:
     x0 = np.stack([np.full((2, 3, 3), value, np.float32) for value in (4, 1, 2)])
     final = np.full((2, 3, 3), 2, np.float32)
@@ -142,7 +151,6 @@ def test_large_latents_are_averaged_down() -> None:
 
 def test_infinite_noise_levels_are_left_open(run: Trajectory) -> None:
     assert header(film.message(run, None))["logSnr"][-1] is None
-    assert film.log_snr(np.array([0.0, 0.5, 1.0])).tolist() == [-np.inf, 0, np.inf]
 
 
 def test_what_is_not_stored_has_no_thumbnail(grid: Grid, cache_directory: File) -> None:
@@ -233,7 +241,7 @@ def test_the_grids_other_trajectories_can_be_picked(
     thumbnails = {each["path"]: each["picture"] for each in shown(opened)["thumbnails"]}
     assert [*thumbnails] == ["trunk", "1.0", "1.1", "3.0", "3.1"]
     assert None not in thumbnails.values()
-    picks = iter(["1.0"])
+    picks = iter([{"do": "pick", "path": "1.0"}])
     with monkeypatch.context() as patch:
         patch.setattr(film, "show_film", lambda data: next(picks, None))
         opened.run()
@@ -241,6 +249,20 @@ def test_the_grids_other_trajectories_can_be_picked(
     assert shown(opened)["path"] == "1.0"
     assert [each["path"] for each in shown(opened)["thumbnails"]] == [*thumbnails]  # the same grid
     assert opened.query_params["path"] == "1.0"
+
+
+def test_a_trajectory_goes_on_under_another_prompt(
+    grid: Grid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = page(path="1.0")
+    assert shown(opened)["change"]["prompt"] == grid.spec.prompt
+    acts = iter([{"do": "change", "step": 9, "prompt": "a hat", "guidance": 3.0}])
+    with monkeypatch.context() as patch:
+        patch.setattr(film, "show_film", lambda data: next(acts, None))
+        opened.run()
+    whole(opened.run())
+    assert "too late" in opened.error[0].value
+    assert shown(opened)["path"] == "1.0"
 
 
 def test_what_cannot_be_is_one_sentence_and_the_last_view_stays(grid: Grid) -> None:

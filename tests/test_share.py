@@ -5,22 +5,23 @@ from __future__ import annotations
 import shlex
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffgrid import cli
 from diffgrid.errors import BadInput
 from diffgrid.schedulers import SCHEDULERS
-from diffgrid.share import View, command, from_query, to_query
-from diffgrid.spec import parse_path
+from diffgrid.share import View, backs, command, from_query, to_query
+from diffgrid.spec import Fork, describe, file_name, parse_path, row_steps
 
 DEFAULT = View.default()
+NAMES = [s.name for s in SCHEDULERS if not s.flow and not s.missing()]
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 
 
 @st.composite
 def views(draw: st.DrawFn) -> View:
-    name = draw(st.sampled_from([None, *(s.name for s in SCHEDULERS)]))
+    name = draw(st.sampled_from([None, *NAMES]))
     view = DEFAULT.with_options(
         prompt=draw(texts),
         negative_prompt=draw(texts),
@@ -31,16 +32,23 @@ def views(draw: st.DrawFn) -> View:
     )
     if view.eta is not None:
         view = view.with_options(eta=draw(st.floats(0, 1)))
-    rows = draw(st.sets(st.integers(0, view.steps - 2), min_size=1, max_size=4))
-    view = view.with_steps(sorted(rows))
-    for _ in range(draw(st.integers(0, 3))):
+    if draw(st.booleans()) and (possible := backs(view.loop)):
+        view = view.with_fork_kind(draw(st.sampled_from(possible)))
+    steps = view.loop.fork_steps
+    if rows_possible := list(row_steps(view.loop, view.back)):
+        rows = draw(st.sets(st.sampled_from(rows_possible), min_size=1, max_size=4))
+        view = view.with_steps(sorted(rows))
+    for _ in range(draw(st.integers(0, 3)) if view.rows else 0):
         step, branches = draw(st.sampled_from(view.rows))
         view = view.reroll_cell(step, draw(st.sampled_from(branches)))
-    if draw(st.booleans()):
-        view = view.follow(parse_path(f"{draw(st.integers(0, view.steps - 2))}.3"))
+    if steps and draw(st.booleans()):
+        view = view.follow(parse_path(f"{draw(st.sampled_from(steps))}.3"))
+    elif steps and draw(st.booleans()):
+        view = view.change(draw(st.sampled_from(steps)), draw(texts) + "!", draw(st.floats(0, 1e6)))
     return view
 
 
+@settings(deadline=None)  # machines that run tests are often busy
 @given(views())
 def test_an_address_rebuilds_the_exact_view(view: View) -> None:
     assert from_query(to_query(view)) == view
@@ -156,3 +164,49 @@ def test_the_command_line_names_the_same_trajectory() -> None:
     options = cli._parser().parse_args(words[3:])
     assert (options.prompt, options.path, options.eta) == (view.prompt, "5.2/9.0", None)
     assert str(options.out) == "5.2-9.0.png"
+
+
+def test_a_change_leaves_the_trunk_at_its_step_and_keeps_what_was_before() -> None:
+    view = DEFAULT.follow(parse_path("5.2/10.1")).change(8, "a red monster", DEFAULT.guidance)
+    assert view.path == (Fork(5, 2), Fork(8, 0, prompt="a red monster"))
+    below = view.grid().cells[2][1]
+    assert below == (*view.path, Fork(10, 1))
+    assert from_query(to_query(view)) == view
+    again = view.change(12, "a red monster", 1.0)
+    assert again.path[-1] == Fork(12, 0, guidance_scale=1.0)
+
+
+def test_a_change_that_changes_nothing_is_refused() -> None:
+    with pytest.raises(BadInput, match="nothing changes at step 8"):
+        DEFAULT.change(8, DEFAULT.prompt, DEFAULT.guidance)
+
+
+def test_limits_hold_for_the_prompts_of_a_path_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    view = DEFAULT.change(8, "x" * 1000, 3.0).change(12, "y", 3.0)
+    view.grid()
+    monkeypatch.setenv("DIFFGRID_PUBLIC", "1")
+    with pytest.raises(BadInput, match="prompt has 1,000 characters"):
+        view.grid()
+
+
+def test_re_noise_goes_back_as_far_as_the_loop_allows() -> None:
+    view = DEFAULT.with_fork_kind(5)
+    assert to_query(view)["fork"] == "renoise:5"
+    assert min(step for step, _ in view.rows) >= 5
+    assert view.with_options(steps=4).back == 2
+    assert view.with_options(scheduler="heun").back == 6  # two evaluations a step
+    with pytest.raises(BadInput, match="use renoise:1 to renoise:23"):
+        from_query({"fork": "renoise:24"})
+
+
+def test_a_path_that_changes_something_is_read_in_words() -> None:
+    path = parse_path("5.2/8:prompt=a+cat%2Fdog&guidance=3/12.0-3")
+    assert describe(path) == "5.2 › from step 8: “a cat/dog”, guidance 3 › 12.0-3"
+    assert describe(parse_path("5.2/12.0-3")) == "5.2/12.0-3"
+    assert file_name(path) == "5.2-8-changed-12.0-3"
+
+
+def test_a_huge_number_of_steps_is_refused_at_once() -> None:
+    for query in ({"steps": "9" * 19}, {"steps": "9" * 19, "fork": "renoise:3", "rows": "1,5"}):
+        with pytest.raises(BadInput, match="steps 9999"):
+            from_query(query)

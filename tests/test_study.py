@@ -16,7 +16,7 @@ from diffgrid.catalogue import specify
 from diffgrid.engine import LocalEngine
 from diffgrid.errors import BadInput, Cancelled
 from diffgrid.limits import Limits
-from diffgrid.spec import Grid, RunSpec, minimum
+from diffgrid.spec import Grid, minimum
 from diffgrid.store import TrajectoryStore
 from diffgrid.study import Plan, Study
 from tests import tiny

@@ -110,7 +110,6 @@ def _left_out(folder: Path) -> dict[str, Any]:
     return dict.fromkeys(never | {name for name, part in parts.items() if not any(part)})
 
 
-
 def build_scheduler(spec: RunSpec) -> SchedulerMixin:
     """The specification's scheduler, its configuration as it is.
 

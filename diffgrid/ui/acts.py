@@ -5,8 +5,8 @@ from typing import Any
 
 from diffgrid.errors import DiffgridError
 from diffgrid.share import View, to_query
+from diffgrid.spec import Path, parse_path
 from diffgrid.spec import key as key_of
-from diffgrid.spec import parse_path
 from diffgrid.ui.desk import Desk
 
 # The view that each of these leads to.
@@ -19,24 +19,25 @@ _VIEWS: dict[str, Callable[[View, Mapping[str, Any]], View]] = {
     "drop_row": lambda view, what: view.drop_row(what["step"]),
     "add_column": lambda view, what: view.add_column(),
     "drop_column": lambda view, what: view.drop_column(),
+    "change": lambda view, what: view.change(what["step"], what["prompt"], what["guidance"]),
 }
 _RESHAPES = {"add_row", "drop_row", "add_column", "drop_column"}  # which the form shows too
 
 
-def act(mine: Desk, what: Mapping[str, Any] | None) -> None:
-    """Do it; what cannot be done is told on the page."""
+def act(mine: Desk, what: Mapping[str, Any] | None, path: Path | None = None) -> None:
+    """Do it, to the trunk in view or another path; what cannot be done is told on the page."""
     try:
-        _act(mine, what or {})
+        _act(mine, what or {}, mine.view if path is None else mine.view.follow(path))
     except (DiffgridError, KeyError, TypeError, AttributeError) as error:
         # A browser may send anything.
         told = isinstance(error, DiffgridError)
         mine.error = str(error) if told else "that touch was not understood: reload the page."
 
 
-def _act(mine: Desk, what: Mapping[str, Any]) -> None:
+def _act(mine: Desk, what: Mapping[str, Any], view: View) -> None:
     match what.get("do"):
         case name if name in _VIEWS:
-            mine.go(_VIEWS[name](mine.view, what))
+            mine.go(_VIEWS[name](view, what))
             mine.generation += name in _RESHAPES
         case "undo":
             mine.undo()

@@ -4,12 +4,14 @@
 
 const REST = 400; // ms a pointer rests on a cell before the server hears of it
 const PATIENCE = 4000; // ms to wait for an answer before what was drawn ahead of it is taken back
+const SETTLE = 100; // ms after a message, when what it shows is painted
 const FADE = { duration: 460, easing: "cubic-bezier(.3,.7,.2,1)" };
 
-export default function mount({ data, parentElement, setTriggerValue }) {
+export default function mount({ data, parentElement, setStateValue, setTriggerValue }) {
   const root = parentElement.querySelector(".board");
   const board = (root.owner ??= new Board(root));
   board.send = (act) => setTriggerValue("act", act);
+  board.ask = (names) => setStateValue("lack", { names, at: Date.now() });
   board.receive(data);
   return atTheEnd(root, () => board.rest());
 }
@@ -17,7 +19,7 @@ export default function mount({ data, parentElement, setTriggerValue }) {
 class Board extends Skeleton {
   constructor(root) {
     super(root);
-    this.known = new Map(); // names of pictures -> Blobs
+    this.known = new Map(); // names -> Pictures
     this.rows = new Map(); // step -> {element, cells, …}
     this.moments = []; // the buttons of the strip
     this.moment = null; // of all cells; T is the finished sample
@@ -52,6 +54,7 @@ class Board extends Skeleton {
     this.allClock.stop();
     clearTimeout(this.restTimer);
     clearTimeout(this.guessTimer);
+    clearTimeout(this.lackTimer);
     this.observer.disconnect();
     window.removeEventListener("resize", this.onresize);
     window.removeEventListener("keydown", this.onletter, true);
@@ -63,13 +66,18 @@ class Board extends Skeleton {
 
   receive(bytes) {
     const head = unpack(bytes, this.known);
-    const blob = (index) => (index == null ? null : head.pictures[index]);
+    const lacks = head.lacking.length > 0;
+    this.root.toggleAttribute("data-lacking", lacks);
+    clearTimeout(this.lackTimer);
+    if (lacks) this.lackTimer = setTimeout(() => this.ask(head.lacking), SETTLE);
+    // null is a picture that nobody has, undefined one that is on its way.
+    const picture = (index) => (index == null ? null : head.pictures[index]);
     const resolve = (entry) => ({
       ...entry,
-      x0: entry.x0.map(blob),
-      noisy: entry.noisy?.map(blob),
-      final: blob(entry.final),
-      newest: blob(entry.newest),
+      x0: entry.x0.map(picture),
+      noisy: entry.noisy?.map(picture),
+      final: picture(entry.final),
+      newest: picture(entry.newest),
     });
     head.focus = resolve(head.focus);
     for (const row of head.rows) row.cells = row.cells.map(resolve);
@@ -127,7 +135,8 @@ class Board extends Skeleton {
     this.renderRows();
     this.portrait.entry = head.focus;
     this.renderEntry(this.portrait);
-    this.prompt.textContent = head.prompt ? `“${head.prompt}”` : "(empty prompt)";
+    const none = head.change ? "(empty prompt)" : "(no prompt)";
+    this.prompt.textContent = head.prompt ? `“${head.prompt}”` : none;
     this.prompt.title = head.prompt;
     this.renderFoot();
     this.measure();
@@ -140,7 +149,8 @@ class Board extends Skeleton {
     if (this.crumbs.dataset.path === names.join(" ")) return;
     this.crumbs.dataset.path = names.join(" ");
     const parts = names.map((path, i) => {
-      const last = path.split("/").at(-1); // what it adds to the one before
+      const fork = path.split("/").at(-1); // what it adds to the one before
+      const last = this.head.words[fork] ?? fork;
       if (i === names.length - 1) return make("b", { "aria-current": "page", title: path }, last);
       const go = () => {
         this.expected = null;
@@ -166,8 +176,12 @@ class Board extends Skeleton {
         above ? above.after(row.element) : this.tree.prepend(row.element);
       }
       above = row.element;
+      const { back } = this.head;
       row.time.textContent = timeText(this.head, step);
-      row.level.textContent = levelText(this.head, step);
+      row.level.textContent = back
+        ? `back to ${timeText(this.head, step - back).replace("t = ", "")}`
+        : levelText(this.head, step);
+      row.change.hidden = !this.head.change?.steps.includes(step);
       row.header.setAttribute("aria-label", `${row.time.textContent}, ${row.level.textContent}`);
       const node = this.head.focus.x0[step];
       row.node.classList.toggle("ghost", !node);
@@ -197,7 +211,7 @@ class Board extends Skeleton {
   renderEntry(holder) {
     const { element, entry, bar, row } = holder;
     const done = entry.done;
-    const ghost = entry.ghost || !entry.newest;
+    const ghost = entry.ghost || entry.newest === null;
     const frame = holder.frame ?? element;
     frame.classList.toggle("ghost", Boolean(ghost));
     frame.classList.toggle("pending", !done || Boolean(entry.ghost));
@@ -207,7 +221,7 @@ class Board extends Skeleton {
     if (holder !== this.hovered) bar.style.setProperty("--share", share);
     const state = done ? "done" : `${Math.round(share * 100)} %`;
     const name = row ? nameOf(entry) : "the trunk in view";
-    const at = row ? ` from ${timeText(this.head, row.step)}` : `, ${entry.path}, enlarge`;
+    const at = row ? ` from ${timeText(this.head, row.step)}` : `, ${entry.name}, enlarge`;
     const star = entry.starred ? ", starred" : "";
     element.setAttribute("aria-label", `${name}${at}, ${state}${star}`);
   }
@@ -232,14 +246,14 @@ class Board extends Skeleton {
     const even = Array.from({ length: room }, (_, i) => Math.round((i * last) / (room - 1)));
     const forks = new Set(rows.map((row) => row.step));
     const steps = [...new Set([...even, ...forks])].sort((a, b) => a - b);
-    const wanted = steps.map((step) => `${step}${forks.has(step) ? "!" : ""}`).join(" ");
+    const wanted = JSON.stringify([steps, [...forks], this.head.row_steps]);
     if (this.strip.dataset.steps !== wanted) {
       this.strip.dataset.steps = wanted;
-      this.moments = steps.map((step) => this.makeMoment(step, forks.has(step), length));
+      this.moments = steps.map((step) => this.makeMoment(step, forks.has(step)));
       this.strip.replaceChildren(...this.moments.map((moment) => moment.element));
     }
-    for (const { step, element, fork } of this.moments) {
-      const words = fork ? "a row leaves here" : "branch here";
+    for (const { step, element } of this.moments) {
+      const words = forks.has(step) ? "a row leaves here" : !element.disabled && "branch here";
       const level = levelText(this.head, step);
       element.title = [timeText(this.head, step), level, words].filter(Boolean).join(" · ");
       element.setAttribute("aria-label", element.title);
@@ -297,7 +311,9 @@ class Board extends Skeleton {
     const drawn = cells.map((cell) => show(cell.canvas, frameAt(cell.entry, moment, this.lane)));
     if (this.hovered) this.play();
     else drawn.push(this.drawTrunk(head.focus, moment));
-    const finished = this.allCells().filter((cell) => cell.entry.done && !cell.entry.ghost).length;
+    const there = ({ entry }) => frameAt(entry, moment, this.lane) !== undefined;
+    const shown = ({ entry }) => entry.done && !entry.ghost;
+    const finished = this.allCells().filter((cell) => shown(cell) && there(cell)).length;
     const painted = `${head.path} ${finished}`;
     Promise.all(drawn).then(() => (this.root.dataset.painted = painted));
     this.renderPlay();
@@ -306,7 +322,7 @@ class Board extends Skeleton {
   /** The portrait, the strip and the words show this trajectory at this moment. */
   drawTrunk(entry, moment) {
     const own = entry === this.head.focus;
-    this.name.textContent = own ? entry.path : nameOf(entry);
+    this.name.textContent = own ? entry.name : nameOf(entry);
     this.facts.textContent = this.head.recipe.map((word) => ` · ${word}`).join("");
     const nearest = this.moments.findLast(({ step }) => step <= moment);
     for (const each of this.moments) {
@@ -429,7 +445,7 @@ class Board extends Skeleton {
     this.guess(head, { do: "follow", path: entry.path }, entry.path);
     this.fly(pictures[0], from[0], this.portrait.frame);
     this.fly(pictures[1], from[1], cell.element);
-    this.say(`${entry.path} is followed now: the rows below leave it anew.`);
+    this.say(`${entry.name} is followed now: the rows below leave it anew.`);
   }
 
   /** This head, with the rows that will be made anew as ghosts. */
@@ -442,21 +458,21 @@ class Board extends Skeleton {
   }
 
   /** A picture glides from where it was to where it is. */
-  fly(blob, from, target) {
-    if (stillness.matches || !blob) return;
-    const picture = make("canvas", { class: "flying", "aria-hidden": "true" });
-    show(picture, blob);
+  fly(picture, from, target) {
+    if (stillness.matches || !picture) return;
+    const canvas = make("canvas", { class: "flying", "aria-hidden": "true" });
+    show(canvas, picture);
     const to = target.getBoundingClientRect();
     const base = this.root.getBoundingClientRect();
-    picture.style.left = `${to.left - base.left}px`;
-    picture.style.top = `${to.top - base.top}px`;
-    picture.style.width = `${to.width}px`;
-    picture.style.height = `${to.height}px`;
-    this.root.append(picture);
+    canvas.style.left = `${to.left - base.left}px`;
+    canvas.style.top = `${to.top - base.top}px`;
+    canvas.style.width = `${to.width}px`;
+    canvas.style.height = `${to.height}px`;
+    this.root.append(canvas);
     const way = `translate(${from.left - to.left}px, ${from.top - to.top}px)`;
     const start = { transform: `${way} scale(${from.width / to.width})` };
-    const flight = picture.animate([start, { transform: "none" }], FADE);
-    flight.onfinish = () => picture.remove();
+    const flight = canvas.animate([start, { transform: "none" }], FADE);
+    flight.onfinish = () => canvas.remove();
     const arrive = [{ opacity: 0.2 }, { opacity: 0.2, offset: 0.8 }, { opacity: 1 }];
     target.animate(arrive, { duration: FADE.duration });
   }
@@ -510,6 +526,8 @@ class Board extends Skeleton {
   items(holder) {
     const { entry, row } = holder;
     const strip = () => this.send({ do: "strip", path: entry.path });
+    const change = () => this.change(this.moment);
+    const changes = !row && this.head.change?.steps.length;
     const reroll = () => {
       const head = this.ghosted(() => false);
       const mine = head.rows.find(({ step }) => step === row.step);
@@ -518,7 +536,7 @@ class Board extends Skeleton {
     };
     const star = () => {
       entry.starred = !entry.starred;
-      this.say(entry.starred ? `${entry.path} is saved: Compare runs lists it.` : "");
+      this.say(entry.starred ? `${entry.name} is saved: Compare runs lists it.` : "");
       this.renderEntry(holder);
       this.send({ do: "star", path: entry.path });
     };
@@ -526,6 +544,7 @@ class Board extends Skeleton {
       row && { label: "Follow", icon: "follow", key: "Enter", run: () => this.follow(holder) },
       { label: "Enlarge", icon: "enlarge", key: "e", run: () => this.enlarge(holder) },
       { label: "Compare with …", icon: "compare", key: "c", run: () => this.mark(holder) },
+      changes && { label: "Change from …", icon: "change", key: "p", run: change },
       { label: "Open trajectory", icon: "strip", key: "t", run: strip },
       row && { label: "Reroll", icon: "dice", key: "r", run: reroll },
       { label: entry.starred ? "Remove star" : "Star", icon: "star", key: "s", run: star },
@@ -534,10 +553,23 @@ class Board extends Skeleton {
     ].filter(Boolean);
   }
 
+  /** The trunk, from a step on under another prompt or guidance. */
+  change(step) {
+    const { head } = this;
+    this.leave();
+    changeFrom(this.root, {
+      change: head.change,
+      step: step < head.length ? step : Math.round(head.length * 0.3),
+      picture: (at) => head.focus.x0[at],
+      words: (at) => [`step ${at}`, ...(head.levels ? [timeText(head, at)] : [])].join(" · "),
+      send: (act) => this.guess(this.ghosted((row) => row.step > act.step), act),
+    });
+  }
+
   async copyRecipe(entry) {
     const copied = await copyText(entry.recipe);
     const end = copied ? "is on the clipboard." : "could not be copied: the browser forbids it.";
-    this.say(`The recipe of ${entry.path} ${end}`);
+    this.say(`The recipe of ${entry.name} ${end}`);
   }
 
   // --- large, and two at once --------------------------------------------------------------------
@@ -585,16 +617,17 @@ function pathsTo(path) {
 }
 
 function nameOf(entry) {
-  return entry.path === "trunk" ? "trunk" : `branch ${entry.path}`;
+  return entry.path === "trunk" ? "trunk" : `branch ${entry.name}`;
 }
 
 async function savePng(entry) {
-  saveFile(await asPng(entry.final), `diffgrid-${entry.path.replaceAll("/", "_")}.png`);
+  saveFile(await asPng(entry.final), `diffgrid-${entry.path.replace(/[^\w.-]+/g, "_")}.png`);
 }
 
-async function asPng(blob) {
+async function asPng(picture) {
+  const { blob } = picture;
   if (blob.type === "image/png") return blob;
   const canvas = make("canvas");
-  paint(canvas, await bitmap(blob));
+  paint(canvas, await bitmap(picture));
   return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
 }

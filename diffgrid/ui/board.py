@@ -12,6 +12,7 @@ there. What needs the server comes back as one trigger, `act`, with a value such
 | add_row, drop_row, reroll_row | step | |
 | reroll_cell | step, branch | |
 | add_column, drop_column | | |
+| change | step, prompt, guidance | the trunk goes on from that step under others |
 | rest | path | a pointer rests on this cell: a click may follow; at most once a path |
 | lane | lane | `"x0"`, or `"xt"`: send x_t as well |
 | star, strip | path | strip opens the page of this trajectory |
@@ -25,20 +26,26 @@ import streamlit as st
 
 from diffgrid.engine import PathView
 from diffgrid.frames import Frames
-from diffgrid.spec import Grid, Path, ancestors, before, format_path
-from diffgrid.ui.packet import Album, script, style
+from diffgrid.spec import Grid, Path, ancestors, behind, describe, format_path, row_steps
+from diffgrid.ui.packet import Album, Ledger, script, style
 
 _component = st.components.v2.component(
     "diffgrid.board",
     html='<div class="board"></div>',
-    css=style("board"),
-    js=script("dom", "player", "dialogs", "skeleton", "board"),
+    css=style("dialog") + style("board"),
+    js=script("dom", "player", "dialog", "dialogs", "skeleton", "board"),
 )
 
 
-def board(*, data: bytes, key: str = "board", on_act: Callable[[], None]) -> Any:
-    """Mount the grid; in `on_act`, `st.session_state[key].act` holds what was done."""
-    return _component(key=key, data=data, on_act_change=on_act)
+def board(
+    *, data: bytes, key: str = "board", on_act: Callable[[], None], on_lack: Callable[[], None]
+) -> Any:
+    """Mount the grid; in `on_act`, `st.session_state[key].act` holds what was done.
+
+    In `on_lack`, `st.session_state[key].lack["names"]` are pictures of the last message that the
+    browser does not have. It is a state and no trigger, which could overtake a touch.
+    """
+    return _component(key=key, data=data, on_act_change=on_act, on_lack_change=on_lack)
 
 
 def message(
@@ -60,6 +67,8 @@ def message(
     can_undo: bool = False,
     can_redo: bool = False,
     max_columns: int = 8,
+    change: Mapping[str, Any] | None = None,
+    ledger: Ledger | None = None,
 ) -> bytes:
     """All the component draws.
 
@@ -76,12 +85,15 @@ def message(
         running: whether a job is under way; `status` and `fraction` (0 … 1) then say how far.
         stopped: whether it was cancelled or failed, so that going on is offered.
         cost: the line shown when nothing runs.
+        change: what `changeable` says of the focus.
+        ledger: what the browser holds; all pictures are sent where none is given. What the first
+            look can do without, the cells' trajectories, waits until it is asked for.
     """
     album = Album()
     length = grid.spec.length
     # An evaluation is named by the forks before it, and its step.
     x0 = {
-        (before(path, step), step): frame
+        (behind(path, step), step): frame
         for path, frames in made.items()
         for step, frame in enumerate(frames.x0)
     }
@@ -89,27 +101,38 @@ def message(
     def entry(path: Path, branch: int | None = None) -> dict[str, Any]:
         view, frames, decoded = views.get(path, PathView()), made.get(path), (noisy or {}).get(path)
         final = frames.final if frames else None
+        guesses = [x0.get((behind(path, step), step)) for step in range(length)]
+        later = path != grid.path
+        if later and final:  # till then the last guess, a tenth of its size, stands in for it
+            album.put(guesses[-1])
         return {
             "path": format_path(path),
+            "name": describe(path),
             "branch": branch,
             "step": length if frames else view.step,
             "done": frames is not None,
             "starred": path in starred,
             "recipe": command(path),
-            "x0": [album.put(x0.get((before(path, step), step))) for step in range(length)],
-            "noisy": album.put_all(decoded) if decoded else None,
-            "final": album.put(final),
-            "newest": album.put(final or view.frame),
+            "x0": album.put_all(guesses, later=later),
+            "noisy": album.put_all(decoded, later=later) if decoded else None,
+            "final": album.put(final, later=later),
+            "newest": album.put(final or view.frame, later=later and final is not None),
         }
 
     rows = [
         {"step": step, "cells": [entry(*cell) for cell in zip(paths, branches, strict=True)]}
         for step, paths, branches in zip(grid.rows, grid.cells, grid.branches, strict=True)
     ]
+    every_fork = {fork for path in grid.paths for fork in path}
     header: dict[str, Any] = {
         "length": length,
         "path": format_path(grid.path),
         "crumbs": [format_path(path) for path in (*ancestors(grid.path), grid.path)],
+        # How a fork is read, where that is not as it is written.
+        "words": {format_path((f,)): describe((f,)) for f in every_fork if f.changes},
+        "back": grid.back,
+        "row_steps": list(row_steps(grid.spec.loop, grid.back)),
+        "change": change,
         "prompt": grid.spec.prompt,
         "recipe": list(recipe),
         "levels": [{"timestep": t, "alpha_bar": level} for t, level in levels] if levels else None,
@@ -125,4 +148,4 @@ def message(
         "focus": entry(grid.path),
         "rows": rows,
     }
-    return album.pack(header)
+    return album.pack(header, ledger)

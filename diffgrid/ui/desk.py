@@ -11,23 +11,26 @@ from uuid import uuid4
 
 import streamlit as st
 
+from diffgrid.catalogue import BUNDLED
 from diffgrid.engine import Engine, Job, LocalEngine
 from diffgrid.errors import BadInput, DiffgridError
 from diffgrid.frames import Frames
 from diffgrid.limits import Limits
 from diffgrid.share import View, from_query, to_query
-from diffgrid.spec import Grid, Path, RunSpec, format_path, key, minimum
+from diffgrid.spec import Grid, Path, RunSpec, describe, key, minimum
 from diffgrid.store import TrajectoryStore
 from diffgrid.trajectories import Trajectory
+from diffgrid.ui.packet import Ledger
 
 # Seconds. A change of the form that takes longer is sampled only when somebody says so, unless it
-# is no larger than the first grid: a change of the prompt alone never has to ask. Whoever opens an
-# address waits longer for what it leads to.
+# is no larger than the first grid: a change of the prompt alone never has to ask with a bundled
+# model. Whoever opens an address waits longer for what it leads to.
 PATIENCE = 5.0
 PATIENCE_FOR_A_LINK = 60.0
 MOST_UNDONE = 200
 SECONDS_TO_PAINT = 3.0
-LARGEST_UNASKED = 300  # evaluations; the first grid takes 281
+LARGEST_UNASKED = 300  # evaluations of a bundled model; the first grid takes 281
+FEW = 60  # evaluations, to begin with where nothing was timed yet
 SECONDS_TO_ANSWER = 0.2  # a click on what is cached is answered within its own run
 
 
@@ -37,7 +40,7 @@ class Offer:
 
     view: View
     evaluations: int
-    seconds: float
+    seconds: float | None  # None where nothing was timed yet
 
 
 class Desk:
@@ -53,6 +56,7 @@ class Desk:
         self.lane = "x0"
         self.next: tuple[str, dict[str, str]] | None = None  # a page to go to, and its address
         self.sharing = False  # whether the link is to be shown
+        self.ledger = Ledger()  # which pictures the grid on the page holds
         # The job for one trajectory of the grid, and which: the strip's own.
         self.aside: tuple[tuple[RunSpec, Path], Job] | None = None
         self.generation = 0  # rises when the form must show other values than were typed
@@ -106,13 +110,14 @@ class Desk:
         """The offer, with fewer steps and cells, as large as takes no patience."""
         if not self.offer:
             return None
-        rate = self.offer.seconds / max(1, self.offer.evaluations)
+        seconds = self.offer.seconds
+        rate = seconds / max(1, self.offer.evaluations) if seconds else PATIENCE / FEW
         shapes = [(4, 4), (3, 3), (2, 3), (2, 2), (1, 2)]
         for steps in sorted({min(self.offer.view.steps, n) for n in (50, 25, 12, 4)}, reverse=True):
             for rows, columns in shapes:
                 view = self.offer.view.with_options(steps=steps).with_shape(rows, columns)
                 with suppress(BadInput):  # a scheduler that cannot take so few
-                    if minimum(view.grid().paths, steps) * rate < PATIENCE:
+                    if minimum(view.grid().paths, view.loop.length) * rate < PATIENCE:
                         return view
         return None
 
@@ -154,10 +159,12 @@ class Desk:
         try:
             grid = view.grid()
             estimate = engine().estimate(grid.spec, grid.paths)
-            sized = view.height or view.width  # counted by the first grid's size
-            large = sized or estimate.evaluations > LARGEST_UNASKED
-            if large and (estimate.seconds or 0) > patience:
-                self.offer = Offer(view, estimate.evaluations, estimate.seconds or 0)
+            # Counted by the first grid's size, and its model.
+            other = view.height or view.width or view.model not in BUNDLED
+            large = other or estimate.evaluations > LARGEST_UNASKED
+            seconds = math.inf if estimate.seconds is None else estimate.seconds
+            if large and estimate.evaluations and seconds > patience:
+                self.offer = Offer(view, estimate.evaluations, estimate.seconds)
                 return False
             job = self._submit(grid)
         except DiffgridError as error:
@@ -221,6 +228,8 @@ class Desk:
         the grid by itself.
         """
         arrived, self._page = page != self._page, page
+        if arrived:
+            self.ledger = Ledger()  # a new page starts without any
         if page == "compare" or (arrived and not query):
             self._written = None  # this address is not the view's: it will be written
             return
@@ -326,7 +335,7 @@ class Desk:
         """
         if not Limits.from_environment().keeps:
             raise BadInput("this server keeps nothing for its visitors: download the picture.")
-        name, star = key(self.view.spec, path), f"★ {format_path(path)}"
+        name, star = key(self.view.spec, path), f"★ {describe(path)}"[:200]
         saved = store().saved(name)
         if saved is None:
             store().save(name, star)

@@ -20,24 +20,6 @@ function momentRange(head, moment, oninput) {
   return { range, words };
 }
 
-/** A modal dialog, removed when it closes; focus goes back to where it was. */
-function openDialog(host, label, onclose, ...children) {
-  const dialog = make("dialog", { "aria-label": label, tabindex: -1, autofocus: true });
-  const close = tool("close", "Close", () => dialog.close(), { class: "tool closer" });
-  dialog.append(...children, close);
-  dialog.onclose = () => {
-    onclose();
-    dialog.remove();
-  };
-  dialog.onclick = (event) => {
-    if (event.target === dialog) dialog.close(); // the backdrop
-  };
-  dialog.addEventListener("keydown", (event) => event.stopPropagation()); // not Streamlit's keys
-  host.append(dialog);
-  dialog.showModal();
-  return dialog;
-}
-
 /** One picture large; the arrows go through `entries`, which are read anew at each step. */
 function enlarge(host, { head, lane, moment, index, entries }) {
   const canvas = make("canvas", { role: "img" });
@@ -52,7 +34,7 @@ function enlarge(host, { head, lane, moment, index, entries }) {
   });
   const draw = () => {
     const entry = entries()[index];
-    title.textContent = entry.path === "trunk" ? "trunk" : `branch ${entry.path}`;
+    title.textContent = nameOf(entry);
     canvas.setAttribute("aria-label", `${title.textContent}, ${words.value}`);
     show(canvas, frameAt(entry, moment, lane()));
   };
@@ -79,7 +61,7 @@ function duel(host, { head, lane, moment, pair, openPage }) {
   let mode = "slider";
   let front = 0; // of a flip
   let timer = 0;
-  const label = `${pair[0].path} and ${pair[1].path}`;
+  const label = `${pair[0].name} and ${pair[1].name}`;
   const canvas = make("canvas", { role: "img", "aria-label": label });
   const wipe = make("input", {
     type: "range", min: 0, max: 100, value: 50, class: "wipe", "aria-label": "Where one ends",
@@ -92,8 +74,8 @@ function duel(host, { head, lane, moment, pair, openPage }) {
   });
 
   const draw = async () => {
-    const blobs = pair.map((entry) => frameAt(entry, moment, lane()));
-    const [first, second] = await Promise.all(blobs.map(bitmap));
+    const pictures = pair.map((entry) => frameAt(entry, moment, lane()));
+    const [first, second] = await Promise.all(pictures.map(bitmap));
     if (!first || !second) return;
     const context = canvas.getContext("2d");
     canvas.width = first.width;
@@ -111,8 +93,8 @@ function duel(host, { head, lane, moment, pair, openPage }) {
       context.globalCompositeOperation = "source-over";
     }
     caption.textContent = {
-      slider: `${pair[0].path} on the left, ${pair[1].path} on the right`,
-      flip: pair[front].path,
+      slider: `${pair[0].name} on the left, ${pair[1].name} on the right`,
+      flip: pair[front].name,
       difference: "what differs, twice as bright",
     }[mode];
   };
@@ -147,7 +129,7 @@ function duel(host, { head, lane, moment, pair, openPage }) {
     host,
     "Two branches compared",
     () => clearInterval(timer),
-    make("h2", {}, `${pair[0].path}  /  ${pair[1].path}`),
+    make("h2", {}, `${pair[0].name}  /  ${pair[1].name}`),
     make("div", { class: "modes", role: "radiogroup", "aria-label": "How to compare" }, ...modes),
     make("div", { class: "stage" }, plate),
     make("div", { class: "bar-of-dialog" }, range, words),

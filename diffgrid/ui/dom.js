@@ -32,6 +32,7 @@ const ICONS = {
   compare: "M12 3v18M5 6h4v12H5zM15 6h4v12h-4z",
   star: "m12 3 2.8 5.8 6.2.8-4.5 4.4 1.1 6.3L12 17.3l-5.6 3 1.1-6.3L3 9.6l6.2-.8z",
   strip: "M3 7h18v10H3zM9 7v10M15 7v10",
+  change: "M4 20h4L19 9l-4-4L4 16zM13 7l4 4",
   download: "M12 3v12m-5-5 5 5 5-5M4 20h16",
   copy: "M9 9h11v11H9zM5 15H4V4h11v1",
 };

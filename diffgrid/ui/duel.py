@@ -13,11 +13,11 @@ import streamlit as st
 
 from diffgrid import frames
 from diffgrid.catalogue import scheduler_name
-from diffgrid.compare import differing, distance, log_snr, settings, thinned
-from diffgrid.engine import FRAMES
+from diffgrid.compare import differing, distance, levels_of, settings, thinned
+from diffgrid.engine import stored_frames
 from diffgrid.errors import BadInput, DiffgridError
 from diffgrid.frames import Frames
-from diffgrid.spec import format_path
+from diffgrid.spec import describe
 from diffgrid.store import RunInfo, TrajectoryStore
 from diffgrid.trajectories import Trajectory
 from diffgrid.ui.packet import Album, script, style
@@ -55,7 +55,7 @@ def load(store: TrajectoryStore, info: RunInfo) -> Run:
     Raises:
         DiffgridError: they are no longer stored, or were damaged.
     """
-    trajectory, pictures = store.get(info.key), _frames(store, info.key)
+    trajectory, pictures = store.get(info.key), stored_frames(store, info.key)
     if trajectory and pictures and len(pictures.x0) != trajectory.steps:
         pictures = None  # another run's, by some accident
     if trajectory is None or pictures is None:
@@ -147,7 +147,7 @@ def to_table(store: TrajectoryStore, infos: Iterable[RunInfo]) -> list[dict[str,
             "picture": _thumbnail_or_none(store, info),
             "name": info.saved,
             "prompt": info.spec.prompt,
-            "path": format_path(info.path),
+            "path": describe(info.path),
             "seed": info.spec.seed,
             "scheduler": scheduler_name(info.spec),
             "steps": info.spec.num_inference_steps,
@@ -165,7 +165,7 @@ def to_table(store: TrajectoryStore, infos: Iterable[RunInfo]) -> list[dict[str,
 def label(info: RunInfo) -> str:
     """A run in a few words."""
     words = [f"{info.saved}:"] if info.saved else []
-    words += [f"{format_path(info.path)}, seed {info.spec.seed},"]
+    words += [f"{describe(info.path)}, seed {info.spec.seed},"]
     words += [f"{info.spec.num_inference_steps} steps, {scheduler_name(info.spec)}"]
     return " ".join(words)
 
@@ -179,11 +179,11 @@ def _side(run: Run, album: Album) -> dict[str, Any]:
     trajectory = run.trajectory
     steps = thinned(trajectory.steps)
     return {
-        "path": format_path(run.info.path),
+        "path": describe(run.info.path),
         "label": label(run.info),
         "length": trajectory.steps,
         "steps": steps,
-        "levels": log_snr(trajectory)[steps].round(4).tolist(),
+        "levels": levels_of(trajectory)[steps].round(4).tolist(),
         "timesteps": trajectory.timesteps[steps].tolist(),
         "frames": album.put_all(run.frames.x0[step] for step in steps),
         "final": album.put(run.frames.final),
@@ -197,18 +197,10 @@ def _curve(one: Trajectory, other: Trajectory) -> dict[str, Any] | None:
     return {"levels": apart.levels.tolist(), "rms": apart.rms.tolist(), "final": apart.final}
 
 
-def _frames(store: TrajectoryStore, key: str) -> Frames | None:
-    stored = store.get_frames(key, FRAMES)
-    try:
-        return Frames.from_payload(*stored) if stored else None
-    except BadInput:
-        return None
-
-
 @lru_cache(maxsize=2000)
 def _thumbnail(store: TrajectoryStore, key: str) -> str:
     """The finished picture as a data URL; a key's picture never changes."""
-    pictures = _frames(store, key)
+    pictures = stored_frames(store, key)
     if pictures is None:
         raise BadInput(f"run {key[:8]} has no pictures.")
     small = frames.decode(pictures.final).resize((THUMBNAIL, THUMBNAIL))
@@ -226,7 +218,7 @@ def _thumbnail_or_none(store: TrajectoryStore, info: RunInfo) -> str | None:
 def _text(info: RunInfo) -> str:
     """All that the filter looks in."""
     spec = info.spec
-    words = (info.saved or "", info.note, info.key[:8], format_path(info.path), spec.prompt)
+    words = (info.saved or "", info.note, info.key[:8], describe(info.path), spec.prompt)
     settings = (spec.negative_prompt, spec.model, scheduler_name(spec), f"seed {spec.seed}")
     return " ".join((*words, *settings, f"{spec.num_inference_steps} steps")).lower()
 

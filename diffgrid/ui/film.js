@@ -13,7 +13,7 @@ const CHART = { height: 190, left: 34, right: 14, top: 10, bottom: 44 };
 export default function ({ data, parentElement, setTriggerValue }) {
   const section = parentElement.querySelector(".film");
   const film = (section.film ??= build(section));
-  film.pick = (path) => setTriggerValue("picked", path);
+  film.send = (act) => setTriggerValue("act", act);
   receive(film, unpack(data, film.known));
   return atTheEnd(section, () => {
     film.resized.disconnect();
@@ -61,6 +61,8 @@ function build(section) {
     "aria-label": "Step",
     oninput: () => go(film, Number(film.range.value)),
   });
+  film.change = make("button", { type: "button", class: "plain", onclick: () => change(film) });
+  film.change.append(icon("change"), "Change from here …");
   film.columns = make("div", { class: "columns" });
   film.scroll = make("div", { class: "scroll" }, film.columns);
   const toggles = Object.keys(LANES).map((lane) => laneToggle(film, lane));
@@ -81,6 +83,7 @@ function build(section) {
       { class: "bar" },
       film.play,
       make("span", { class: "hint" }, "drag the dot, or use the arrow keys"),
+      film.change,
       group("toggles", "Lanes", toggles),
     ),
     film.scroll,
@@ -149,6 +152,7 @@ function receive(film, data) {
   for (const [lane, cells] of Object.entries(film.cells))
     cells.forEach((canvas, i) => draw(canvas, pictureOf(film, lane, i)));
   film.section.classList.toggle("waiting", data.waiting);
+  film.change.hidden = !data.change?.steps.length;
   film.times.forEach((cell, i) => (cell.textContent = time(data, i)));
   drawRail(film);
   drawChart(film);
@@ -206,9 +210,9 @@ function pictureOf(film, lane, step) {
   return film.data.pictures[film.data.lanes[lane][step]] ?? null;
 }
 
-function draw(canvas, blob) {
-  canvas.classList.toggle("blank", !blob);
-  if (blob) show(canvas, blob);
+function draw(canvas, picture) {
+  canvas.classList.toggle("blank", !picture);
+  if (picture) show(canvas, picture);
   else clear(canvas);
 }
 
@@ -218,9 +222,9 @@ function drawThumbnails(film) {
     const button = film.thumbnails.children[i] ?? thumbnail(film);
     const here = each.path === path;
     button.path = each.path;
-    button.ariaLabel = each.path === "trunk" ? "trunk" : `branch ${each.path}`;
-    button.title = each.path;
-    button.lastChild.textContent = each.path.split("/").at(-1);
+    button.ariaLabel = each.path === "trunk" ? "trunk" : `branch ${each.name}`;
+    button.title = each.name;
+    button.lastChild.textContent = each.label;
     if (here) button.setAttribute("aria-current", "true");
     else button.removeAttribute("aria-current");
     button.classList.toggle("first", i > 0 && each.group !== thumbnails[i - 1].group);
@@ -234,18 +238,19 @@ function drawThumbnails(film) {
 function thumbnail(film) {
   const button = make("button", { type: "button" }, make("canvas", {}), make("span", {}));
   button.addEventListener("click", () => {
-    if (button.path !== film.data.path) film.pick(button.path);
+    if (button.path !== film.data.path) film.send({ do: "pick", path: button.path });
   });
   return button;
 }
 
 function drawWords(film) {
-  const { prompt, path, settings, parts } = film.data;
+  const { prompt, change, name, settings, parts } = film.data;
   const shared = parts.slice(0, -1).map((part) => `with ${part.owner} up to step ${part.last}`);
   const own = parts.at(-1).first;
+  const none = change ? "(empty prompt)" : "(no prompt)";
   const words = [
-    make("p", { class: "prompt" }, prompt ? `“${prompt}”` : "(empty prompt)"),
-    make("p", {}, make("b", {}, path), ` · ${settings.join(" · ")}`),
+    make("p", { class: "prompt" }, prompt ? `“${prompt}”` : none),
+    make("p", {}, make("b", {}, name), ` · ${settings.join(" · ")}`),
   ];
   if (shared.length)
     words.push(make("p", {}, `Shared ${shared.join(", ")}; its own from step ${own} on.`));
@@ -272,7 +277,7 @@ function drawRail(film) {
     node.style.left = at(step);
     return node;
   };
-  const forks = parts.slice(1).map((part) => part.first - 1);
+  const { forks } = film.data;
   for (const row of rows)
     if (!forks.includes(row)) nodes.push(mark(row, "row", `branches leave at step ${row}`));
   forks.forEach((step) => nodes.push(mark(step, "fork", `forked at step ${step}`)));
@@ -455,6 +460,19 @@ function go(film, step) {
   film.hover = null;
   look(film);
   keepInSight(film);
+}
+
+/** From the scrubber's step on, another prompt or guidance. */
+function change(film) {
+  stop(film);
+  const { data, step, section, send } = film;
+  changeFrom(section, {
+    change: data.change,
+    step,
+    picture: (at) => pictureOf(film, "x0", at),
+    words: (at) => `step ${at} · t = ${time(data, at)}`,
+    send,
+  });
 }
 
 function hover(film, step) {

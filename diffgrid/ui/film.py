@@ -8,6 +8,7 @@ the finished one last.
 import io
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from diffgrid.api import Trajectory, recipe
-from diffgrid.compare import FARTHEST
-from diffgrid.engine import FRAMES
-from diffgrid.errors import BadInput
-from diffgrid.frames import Frames
-from diffgrid.spec import Grid, Path, format_path, key
+from diffgrid.compare import FARTHEST, log_snr
+from diffgrid.engine import stored_frames
+from diffgrid.spec import Grid, Path, behind, describe, format_path, key
 from diffgrid.store import TrajectoryStore
 from diffgrid.ui.packet import Album, script, style
 
@@ -30,14 +29,21 @@ FULL = 0.995  # the quantile that full colour stands for: one odd element must n
 
 _HTML = '<section class="film" aria-label="Trajectory strip"></section>'
 _film = st.components.v2.component(
-    "diffgrid.film", html=_HTML, css=style("film"), js=script("dom", "film")
+    "diffgrid.film",
+    html=_HTML,
+    css=style("dialog") + style("film"),
+    js=script("dom", "dialog", "film"),
 )
 
 
-def show_film(data: bytes) -> str | None:
-    """Draw a `message`; the path of a thumbnail if one was picked just now, as text."""
-    picked = _film(key="film", data=data, on_picked_change=lambda: None).picked
-    return str(picked) if picked else None
+def show_film(data: bytes) -> dict[str, Any] | None:
+    """Draw a `message`; what was done just now.
+
+    `{"do": "pick", "path": …}` is a thumbnail; `{"do": "change", "step": …, "prompt": …,
+    "guidance": …}` asks for the trajectory to go on under others.
+    """
+    done = _film(key="film", data=data, on_act_change=lambda: None).act
+    return done if isinstance(done, dict) else None
 
 
 def message(
@@ -46,12 +52,14 @@ def message(
     thumbnails: Sequence[Mapping[Path, bytes | None]] = (),
     rows: Collection[int] = (),
     waiting: bool = False,
+    change: Mapping[str, Any] | None = None,
 ) -> bytes:
     """All that the component shows of a finished trajectory of T steps.
 
     `noisy` are the decoded x_t before each step, T pictures, or None where they are not made;
     `waiting` says that they will be. `thumbnails` are pictures of the trajectories to choose from,
-    in groups, where known; `rows` the steps at which those leave.
+    in groups, where known; `rows` the steps at which those leave; `change` is what
+    `changeable` says of it.
     """
     album, length = Album(), trajectory.spec.length
     final = trajectory.frames.final
@@ -59,7 +67,9 @@ def message(
     x0 = trajectory.pred_original_sample
     name, *settings = recipe(trajectory.spec, trajectory.path)
     header = {
-        "path": name,
+        "path": format_path(trajectory.path),
+        "name": name,
+        "change": change,
         "waiting": waiting and noisy is None,
         "prompt": trajectory.spec.prompt,
         "aspect": trajectory.spec.width / trajectory.spec.height,
@@ -71,6 +81,7 @@ def message(
         "distance": _numbers([*distances(x0, trajectory.latents[-1]), 0.0], 4),
         "moved": _numbers(moves(x0, trajectory.latents[-1]), 4),
         "parts": parts(trajectory.path, length),
+        "forks": [fork.step for fork in trajectory.path],
         "rows": sorted(row for row in rows if row < length),
         "lanes": {
             "latents": album.put_all(latent_maps(trajectory)),
@@ -79,7 +90,13 @@ def message(
             "change": album.put_all(heat_maps(x0, trajectory.latents[-1])),
         },
         "thumbnails": [
-            {"path": format_path(path), "group": number, "picture": album.put(picture)}
+            {
+                "path": format_path(path),
+                "name": describe(path),
+                "label": _short(path[-1:]),
+                "group": number,
+                "picture": album.put(picture),
+            }
             for number, group in enumerate(thumbnails)
             for path, picture in group.items()
         ],
@@ -96,17 +113,8 @@ def thumbnails(store: TrajectoryStore, grid: Grid) -> list[dict[Path, bytes | No
 
 
 def _last_x0(store: TrajectoryStore, name: str) -> bytes | None:
-    stored = store.get_frames(name, FRAMES)
-    try:
-        return Frames.from_payload(*stored).x0[-1] if stored else None
-    except BadInput:
-        return None  # as good as missing
-
-
-def log_snr(alpha_bar: NDArray[np.float64]) -> NDArray[np.float64]:
-    """ln(ᾱ/(1-ᾱ)) of noise levels of any shape; infinite where there is no noise, or no signal."""
-    with np.errstate(divide="ignore"):
-        return np.log(alpha_bar) - np.log1p(-alpha_bar)
+    stored = stored_frames(store, name)
+    return stored.x0[-1] if stored else None
 
 
 def distances(
@@ -152,18 +160,21 @@ def latent_maps(trajectory: Trajectory) -> list[bytes]:
 def parts(path: Path, length: int) -> list[dict[str, Any]]:
     """Whose each stretch of columns is: the ancestors' first, the path's own last.
 
-    A fork at step k shares column k with its parent, and what follows is its own.
+    A fresh fork at step k shares column k with its parent, and what follows is its own; one that
+    changes the prompt has an x̂0 of its own there, and re-noise all from where it goes back to.
     """
-    ends = [*(fork.step for fork in path), length]
-    return [
-        {
-            "owner": format_path(path[:depth]),
-            "first": 0 if depth == 0 else ends[depth - 1] + 1,
-            "last": end,
-            "own": depth == len(path),
-        }
-        for depth, end in enumerate(ends)
-    ]
+    found = []
+    for owner, stretch in groupby(range(length + 1), lambda column: behind(path, column)):
+        columns = list(stretch)
+        ends = {"first": columns[0], "last": columns[-1]}
+        found.append({"owner": _short(owner), **ends, "own": owner == path})
+    return found
+
+
+def _short(path: Path) -> str:
+    """A path where there is little room: what its changes are is told elsewhere."""
+    forks = (f"{fork.step}: …" if fork.changes else format_path((fork,)) for fork in path)
+    return "/".join(forks) or "trunk"
 
 
 def _changes(

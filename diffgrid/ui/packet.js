@@ -1,37 +1,58 @@
 // What all components share: taking a message apart (see packet.py), and drawing its pictures.
 
+/** Encoded bytes; a Blob of them, and what they show, once somebody asks. */
+class Picture {
+  constructor(bytes) {
+    this.bytes = bytes;
+  }
+
+  // Not before: a Blob takes a word with the browser's other process, 0.3 ms each.
+  get blob() {
+    const type = this.bytes[0] === 0x89 ? "image/png" : "image/webp";
+    return new Blob([this.bytes], { type });
+  }
+}
+
+const KEPT = 2000; // pictures a component remembers, if they are not on view
+
 /**
- * Uint8Array -> {...header, pictures}; pictures[i] is a Blob.
+ * Uint8Array -> {...header, pictures, lacking}; pictures[i] is a Picture, undefined where it was
+ * not sent, and is not in `known`: then its name is among `lacking`.
  *
- * `known` is a Map of the component's own: a picture that came before is the same Blob again, and
- * so needs no decoding; those that did not come again are forgotten.
+ * `known` is a Map of the component's own, names -> Pictures, last seen last: a picture that came
+ * before is the same Picture again.
  */
 function unpack(bytes, known) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const size = view.getUint32(0, true);
   const header = JSON.parse(new TextDecoder().decode(bytes.subarray(4, 4 + size)));
   let offset = 4 + size;
-  header.pictures = header.lengths.map((length, i) => {
-    const part = bytes.subarray(offset, (offset += length));
-    const type = part[0] === 0x89 ? "image/png" : "image/webp";
-    return known.get(header.names[i]) ?? new Blob([part], { type });
+  header.pictures = header.names.map((name, i) => {
+    const part = bytes.slice(offset, (offset += header.lengths[i])); // a subarray keeps the whole
+    const picture = known.get(name) ?? (part.length ? new Picture(part) : undefined);
+    known.delete(name);
+    if (picture) known.set(name, picture);
+    return picture;
   });
-  known.clear();
-  header.names.forEach((name, i) => known.set(name, header.pictures[i]));
+  header.lacking = header.names.filter((name) => !known.has(name));
+  forget(known, new Set(header.names));
   return header;
 }
 
-const decoded = new WeakMap(); // Blob -> Promise<ImageBitmap>; forgotten with its Blob
+/** What is not on view need not stay decoded, and does not stay for ever. */
+function forget(known, onView) {
+  for (const [name, picture] of known) {
+    if (onView.has(name)) continue;
+    picture.decoded = null;
+    if (known.size > KEPT) known.delete(name);
+  }
+}
 
-/** A Blob's ImageBitmap, decoded once; null where there is none, or it fails: then ask again. */
-function bitmap(blob) {
-  if (!blob) return Promise.resolve(null);
-  const failed = () => {
-    decoded.delete(blob);
-    return null;
-  };
-  if (!decoded.has(blob)) decoded.set(blob, createImageBitmap(blob).catch(failed));
-  return decoded.get(blob);
+/** A Picture's ImageBitmap, decoded once; null where there is none, or it fails: then ask again. */
+function bitmap(picture) {
+  if (!picture) return Promise.resolve(null);
+  const failed = () => (picture.decoded = null);
+  return (picture.decoded ??= createImageBitmap(picture.blob).catch(failed));
 }
 
 /** Draw an ImageBitmap over a whole canvas, which takes its size. */
@@ -43,12 +64,12 @@ function paint(canvas, image) {
   context.drawImage(image, 0, 0);
 }
 
-/** Draw a Blob on a canvas as soon as it is decoded; what was there stays until then. */
-async function show(canvas, blob) {
-  if (!blob || canvas.wanted === blob) return;
-  canvas.wanted = blob;
-  const image = await bitmap(blob);
-  if (canvas.wanted !== blob) return;
+/** Draw a Picture on a canvas as soon as it is decoded; what was there stays until then. */
+async function show(canvas, picture) {
+  if (!picture || canvas.wanted === picture) return;
+  canvas.wanted = picture;
+  const image = await bitmap(picture);
+  if (canvas.wanted !== picture) return;
   if (image) paint(canvas, image);
   else canvas.wanted = null;
 }

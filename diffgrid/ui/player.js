@@ -1,11 +1,11 @@
 // Which picture of a trajectory is on view at a moment, and the clock that moves the moment.
 // A moment is a step 0 … T-1, or T for the finished sample.
 
-/** An entry's picture at a moment; null where nothing is known. */
+/** An entry's picture at a moment; null where nothing is known, undefined what is on its way. */
 function frameAt(entry, moment, lane) {
-  if (moment >= entry.x0.length) return entry.newest;
-  if (lane === "xt" && entry.noisy) return entry.noisy[moment];
-  return entry.x0[moment] ?? entry.newest;
+  if (moment >= entry.x0.length) return entry.newest === undefined ? entry.x0.at(-1) : entry.newest;
+  const frame = (lane === "xt" && entry.noisy ? entry.noisy : entry.x0)[moment];
+  return frame === null ? entry.newest : frame;
 }
 
 /** "t = 799", as short as the scheduler's value allows. */

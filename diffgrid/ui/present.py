@@ -4,6 +4,7 @@ from diffgrid.api import recipe
 from diffgrid.limits import Limits
 from diffgrid.share import command
 from diffgrid.ui.board import message
+from diffgrid.ui.change import changeable
 from diffgrid.ui.desk import Desk
 from diffgrid.ui.words import cost, progress
 
@@ -25,10 +26,12 @@ def present(mine: Desk) -> bytes:
         starred=mine.starred(),
         running=mine.running,
         stopped=snapshot.state in ("failed", "cancelled") if snapshot else not mine.offer,
-        status=progress(snapshot) if snapshot else "",
+        status=progress(snapshot, grid.spec.model) if snapshot else "",
         fraction=snapshot.sampled / max(1, snapshot.to_sample) if snapshot else 0.0,
         cost=cost(snapshot) if snapshot else "",
         can_undo=mine.can_undo,
         can_redo=mine.can_redo,
         max_columns=Limits.from_environment().max_columns,
+        change=changeable(mine.view, grid.path),
+        ledger=mine.ledger,
     )

@@ -2,13 +2,17 @@
 
 import random
 import re
+from dataclasses import replace
 from typing import Any
 
 import streamlit as st
 
-from diffgrid.catalogue import SCHEDULERS, Model, find_model, find_scheduler, models
+from diffgrid.catalogue import BUNDLED, Model, find_model, models
 from diffgrid.errors import DiffgridError
+from diffgrid.families import Family
 from diffgrid.limits import Limits
+from diffgrid.schedulers import SCHEDULERS, name_of
+from diffgrid.share import View, backs
 from diffgrid.ui import chips
 from diffgrid.ui.desk import Desk, option
 from diffgrid.ui.words import plain
@@ -17,16 +21,30 @@ from diffgrid.ui.words import plain
 LARGEST_SEED = 2**53 - 1
 MOST_ROWS = 8
 CHANCE = "leave to chance"
+FRESH, RENOISE = "Fresh noise", "Re-noise"
+# What a fork is: fresh, by whether the scheduler draws noise at each step, and re-noise.
 FORKS = {
-    True: "A fork redraws the noise of one step.",
-    False: "This sampler draws no noise: a fork takes one step with it (η = 1), then goes on.",
+    True: "A fork draws the noise of one step anew, and goes on from there.",
+    False: "This sampler draws no noise: a fork takes one step with it (η = 1), and goes on.",
 }
+BACK = "A fork adds noise until it is {} back, and denoises from there again."
+DRAW_NOISE = (
+    "ddpm",
+    "euler_ancestral",
+    "dpmsolver_sde",
+    "lcm",
+    "kdpm2_ancestral",
+    "dpm_sde",
+    "sasolver",
+)
+SHARE_BACK = 0.2  # of the way: what re-noise goes back where nobody chose
 
 
 def sidebar(mine: Desk) -> None:
     """Draw the form; what it holds is the view's, or what was asked for last."""
     view, generation = mine.form, mine.generation
     model = find_model(view.model)
+    family = model.family
 
     def key(name: str) -> str:
         # Another key makes another widget: where the view changed by itself, a value set through
@@ -34,24 +52,33 @@ def sidebar(mine: Desk) -> None:
         return f"{name}-{generation}"
 
     # What is called later changes the view of that moment: the grid may have changed it since.
-    def changed(name: str) -> None:
-        _apply(mine, option(mine.form, **{name: st.session_state[key(name)]}))
+    def changed(name: str, shown: Any) -> None:
+        value = st.session_state[key(name)]
+        # A browser that has not drawn the new form yet may send the one before, as it was.
+        if mine.generation == generation or value != shown:
+            _apply(mine, option(mine.form, **{name: value}))
 
     def shape() -> None:
         rows, columns = st.session_state[key("rows")], st.session_state[key("columns")]
-        _apply(mine, mine.form.with_shape(rows, columns))
+        if mine.generation == generation or (rows, columns) != (rows_shown, columns_shown):
+            _apply(mine, mine.form.with_shape(rows, columns))
 
-    def field(name: str, **more: Any) -> dict[str, Any]:
-        return {"key": key(name), "on_change": changed, "args": (name,), **more}
+    def field(name: str, shown: Any) -> dict[str, Any]:
+        return {"value": shown, "key": key(name), "on_change": changed, "args": (name, shown)}
 
     limits = Limits.from_environment()
+    rows_shown, columns_shown = max(1, len(view.rows)), min(view.columns, limits.max_columns)
     with st.sidebar:
-        st.text_input("Prompt", view.prompt, **field("prompt"))
-        _unknown_words(model, view.prompt)
+        if family.prompted:
+            st.text_input("Prompt", **field("prompt", view.prompt))
+            _unknown_words(model, view.prompt)
+        else:
+            st.caption("This model takes no prompt: it was trained on one kind of picture.")
         if model.factors and "sentence" in model.settings:
             _words(mine, model, view.prompt, key)
         with st.container(horizontal=True, vertical_alignment="bottom"):
-            st.number_input("Seed", 0, LARGEST_SEED, min(view.seed, LARGEST_SEED), **field("seed"))
+            seed = min(view.seed, LARGEST_SEED)
+            st.number_input("Seed", 0, LARGEST_SEED, **field("seed", seed))
             st.button(
                 "",
                 icon=":material/casino:",
@@ -59,23 +86,19 @@ def sidebar(mine: Desk) -> None:
                 key=key("dice"),
                 on_click=lambda: _jump(mine, option(mine.form, seed=random.randrange(10_000))),
             )
-        st.slider(
-            "Guidance",
-            0.0,
-            max(10.0, view.guidance),
-            view.guidance,
-            0.5,
-            format="%g",
-            help="How strongly the prompt pulls; 1 leaves guidance out.",
-            **field("guidance"),
-        )
+        if family.guided:
+            st.slider(
+                "Guidance", 0.0, max(10.0, view.guidance), step=0.5, format="%g",
+                help="How strongly the prompt pulls; 1 leaves guidance out.",
+                **field("guidance", view.guidance),
+            )  # fmt: skip
         left, right = st.columns(2)
         left.number_input(
-            "Rows", 1, max(MOST_ROWS, len(view.rows)), max(1, len(view.rows)),
+            "Rows", 1, max(MOST_ROWS, rows_shown), rows_shown,
             key=key("rows"), on_change=shape, help="How many steps the trunk is forked at.",
         )  # fmt: skip
         right.number_input(
-            "Columns", 1, limits.max_columns, min(view.columns, limits.max_columns),
+            "Columns", 1, limits.max_columns, columns_shown,
             key=key("columns"), on_change=shape, help="Branches at each of them.",
         )  # fmt: skip
         st.button(
@@ -89,47 +112,97 @@ def sidebar(mine: Desk) -> None:
 
 
 def _lab(mine: Desk, limits: Limits, key: Any, field: Any) -> None:
-    view = mine.form
+    view, generation = mine.form, mine.generation
     model = find_model(view.model)
-    own = find_scheduler(model.scheduler_config["_class_name"]).name
-    names = [scheduler.name for scheduler in SCHEDULERS]
+    own = name_of(model.scheduler_config["_class_name"], model.scheduler_config)
+    names = list(dict.fromkeys([*_schedulers(model.family), own]))
+
+    def model_changed() -> None:
+        if mine.generation != generation:  # the form before, sent again
+            return
+        try:
+            _jump(mine, replace(View.default(st.session_state[key("model")]), seed=mine.form.seed))
+        except DiffgridError as error:
+            mine.error = str(error)
 
     def scheduler_changed() -> None:
         name = st.session_state[key("scheduler")]
+        if mine.generation != generation and name == (view.scheduler or own):
+            return
         # Naming the model's own scheduler could change its configuration.
         _apply(mine, option(mine.form, scheduler=None if name == own else name))
 
-    known = [model.name for model in models()]
-    st.selectbox("Model", known, known.index(view.model), **field("model"))
+    known = list(dict.fromkeys([view.model, *(model.name for model in models())]))
+    known.sort(key=lambda name: name not in BUNDLED)
+    st.selectbox("Model", known, known.index(view.model), key=key("model"), on_change=model_changed)
     st.selectbox(
         "Scheduler", names, names.index(view.scheduler or own),
         key=key("scheduler"), on_change=scheduler_changed,
     )  # fmt: skip
     st.number_input(
-        "Steps", 1, limits.max_steps, min(view.steps, limits.max_steps), **field("steps")
+        "Steps", 1, limits.max_steps, **field("steps", min(view.steps, limits.max_steps))
     )
     if view.eta is not None:
         st.slider(
-            "eta", 0.0, 1.0, view.eta, 0.05, **field("eta"),
+            "eta", 0.0, 1.0, step=0.05, **field("eta", view.eta),
             help="Noise drawn anew at each step: 0 none, 1 as much as DDPM.",
         )  # fmt: skip
-    st.text_input(
-        "Negative prompt", view.negative_prompt, **field("negative_prompt"),
+    if model.family.negative:
+        st.text_input("Negative prompt", **field("negative_prompt", view.negative_prompt))
+    _fork_kind(mine, FORKS[_stochastic(view.scheduler or own, view.eta)], key)
+
+
+def _fork_kind(mine: Desk, fresh: str, key: Any) -> None:
+    """What a cell's fork does, and in one sentence what that is."""
+    view, generation = mine.form, mine.generation
+    possible = backs(view.loop)
+    usual = min(possible, key=lambda back: abs(back - SHARE_BACK * view.loop.length), default=0)
+
+    def changed() -> None:
+        if mine.generation == generation:
+            back = usual if st.session_state[key("fork")] == RENOISE else 0
+            _jump(mine, mine.form.with_fork_kind(back))
+
+    def back_changed() -> None:
+        if mine.generation == generation:
+            _jump(mine, mine.form.with_fork_kind(st.session_state[key("back")]))
+
+    st.radio(
+        "Fork kind", [FRESH, RENOISE], 1 if view.back else 0, horizontal=True,
+        disabled=not possible, key=key("fork"), on_change=changed,
     )  # fmt: skip
-    st.caption(FORKS[_stochastic(view.scheduler or own, view.eta)])
+    if view.back in possible:
+        st.number_input(
+            "Steps back", possible[0], possible[-1], view.back, possible.step,
+            key=key("back"), on_change=back_changed,
+        )  # fmt: skip
+    steps = "one step" if view.back == 1 else f"{view.back} steps"
+    st.caption(BACK.format(steps) if view.back else fresh)
+
+
+def _schedulers(family: Family) -> list[str]:
+    """The schedulers that go with it, and for which nothing has to be installed."""
+    return [
+        scheduler.name
+        for scheduler in SCHEDULERS
+        if scheduler.flow == family.flow
+        and scheduler.name in (family.schedulers or [scheduler.name])
+        and not scheduler.missing()
+    ]
 
 
 def _stochastic(scheduler: str, eta: float | None) -> bool:
-    if eta is not None:
-        return eta > 0
-    return scheduler in ("ddpm", "euler_ancestral", "dpmsolver_sde", "lcm")
+    """Whether a scheduler draws noise at each step; with an eta, above 0."""
+    return scheduler in DRAW_NOISE if eta is None else eta > 0
 
 
 def _words(mine: Desk, model: Model, prompt: str, key: Any) -> None:
     """The prompt as words to pick: one for each factor, or none."""
-    picked = chips.read(model, prompt)
+    picked, generation = chips.read(model, prompt), mine.generation
 
     def pick() -> None:
+        if mine.generation != generation:
+            return
         chosen = {factor: st.session_state[key(f"word-{factor}")] for factor in model.factors}
         named = {factor: value for factor, value in chosen.items() if value != CHANCE}
         _jump(mine, option(mine.form, prompt=chips.compose(model, named)))

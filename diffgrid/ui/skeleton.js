@@ -100,15 +100,17 @@ class Skeleton {
     const mine = (row) => row.step === step;
     const send = (act) => () => this.guess(this.ghosted(mine), { do: act, step });
     const tools = make("span", { class: "row-tools" });
+    const change = tool("change", "Change from here …", () => this.change(step), { tabindex: -1 });
     tools.append(
       tool("dice", "Reroll this row", send("reroll_row"), { tabindex: -1 }),
+      change,
       tool("close", "Drop this row", send("drop_row"), { tabindex: -1 }),
     );
     const label = make("span", { class: "label" }, time, level);
     const header = make("div", { class: "header", role: "rowheader" }, knot, label, tools);
     const cells = make("div", { class: "cells", role: "presentation" });
     const element = make("div", { class: "row", role: "row" }, header, cells);
-    const row = { step, element, header, node, time, level, place: cells, cells: [] };
+    const row = { step, element, header, node, time, level, change, place: cells, cells: [] };
     this.rows.set(step, row);
     return row;
   }
@@ -142,17 +144,17 @@ class Skeleton {
     return cell;
   }
 
-  makeMoment(step, fork, length) {
+  makeMoment(step, fork) {
     const canvas = make("canvas", { "aria-hidden": "true" });
     const element = make("button", { type: "button", class: "moment" }, canvas);
-    element.disabled = fork || step > length - 2;
+    element.disabled = fork || !this.head.row_steps.includes(step);
     element.classList.toggle("fork", fork);
     if (!element.disabled) element.append(icon("plus"));
     element.onclick = () => {
       this.say(`A row at ${timeText(this.head, step)} is on its way.`);
       this.send({ do: "add_row", step });
     };
-    return { step, fork, element, canvas };
+    return { step, element, canvas };
   }
 
   // --- the menu of a cell ------------------------------------------------------------------------

@@ -2,15 +2,17 @@
 
 import re
 
+from diffgrid.catalogue import find_model
 from diffgrid.engine import Snapshot
+from diffgrid.errors import BadInput
 
 
-def progress(snapshot: Snapshot) -> str:
-    """How far a job is: "96 of 281 evaluations, 12 reused, 3 s left"."""
+def progress(snapshot: Snapshot, model: str) -> str:
+    """How far a job of this model is: "96 of 281 evaluations, 12 reused, 3 s left"."""
     if snapshot.state == "queued":
         return "Waiting for its turn"
     if snapshot.state == "loading":
-        return "Loading the model"
+        return f"Loading {model}, {weight(model)} …"
     words = [f"{snapshot.sampled} of {snapshot.to_sample} evaluations"]
     if snapshot.reused:
         words.append(f"{snapshot.reused} reused")
@@ -26,6 +28,15 @@ def cost(snapshot: Snapshot) -> str:
         count += f", {'all' if not snapshot.to_sample else snapshot.reused} reused"
     saved = f"{snapshot.naive - snapshot.minimum} saved by shared beginnings"
     return f"{count} · {saved} · {snapshot.seconds:.1f} s"
+
+
+def weight(model: str) -> str:
+    """The size of a model's files: "4.3 GB"."""
+    try:
+        size = find_model(model).size
+    except (BadInput, OSError):  # gone since
+        return "of a size not known"
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{max(1, round(size / 1e6))} MB"
 
 
 def seconds(count: float) -> str:

@@ -1,0 +1,76 @@
+// What opens above a component.
+
+/** A modal dialog, removed when it closes; focus goes back to where it was. */
+function openDialog(host, label, onclose, ...children) {
+  const dialog = make("dialog", { "aria-label": label, tabindex: -1, autofocus: true });
+  const close = tool("close", "Close", () => dialog.close(), { class: "tool closer" });
+  dialog.append(...children, close);
+  dialog.onclose = () => {
+    onclose();
+    dialog.remove();
+  };
+  dialog.onclick = (event) => {
+    if (event.target === dialog) dialog.close(); // the backdrop
+  };
+  dialog.addEventListener("keydown", (event) => event.stopPropagation()); // not Streamlit's keys
+  host.append(dialog);
+  dialog.showModal();
+  return dialog;
+}
+
+/**
+ * Another prompt or guidance from a step on. `change` is {steps, prompt, guidance}; `picture` and
+ * `words` show a step, `send` takes what was chosen.
+ */
+function changeFrom(host, { change, step, picture, words, send }) {
+  const { steps } = change;
+  const nearest = (wanted) =>
+    steps.reduce((best, each) => (Math.abs(each - wanted) < Math.abs(best - wanted) ? each : best));
+  let chosen = nearest(step);
+  const canvas = make("canvas", { role: "img" });
+  const when = make("output", { class: "quiet" });
+  const range = make("input", { type: "range", min: 0, max: steps.length - 1, "aria-label": "Step" });
+  const sentence = make("p", { class: "quiet" });
+  const prompt = make("textarea", { rows: 3, spellcheck: "false" }, change.prompt);
+  const numbers = { type: "number", min: 0, step: "any", required: true, value: change.guidance };
+  const guidance = make("input", numbers);
+  const field = (name, input) => make("label", {}, make("span", { class: "quiet" }, name), input);
+  const go = make("button", { type: "submit", class: "primary" }, "Change");
+  const form = make(
+    "form",
+    {},
+    field("Prompt", prompt),
+    make("div", { class: "last" }, field("Guidance", guidance), go),
+  );
+  const draw = () => {
+    chosen = steps[range.value];
+    when.value = words(chosen);
+    range.setAttribute("aria-valuetext", when.value);
+    range.style.setProperty("--share", steps.length > 1 ? range.value / (steps.length - 1) : 0);
+    canvas.setAttribute("aria-label", `The model's guess at ${when.value}`);
+    sentence.textContent =
+      `Same noise, another prompt or guidance from step ${chosen} on: ` +
+      "what was settled before stays.";
+    if (picture(chosen)) show(canvas, picture(chosen));
+    else clear(canvas);
+  };
+  range.value = steps.indexOf(chosen);
+  range.oninput = draw;
+  prompt.onkeydown = (event) => {
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+    event.preventDefault();
+    form.requestSubmit();
+  };
+  form.onsubmit = (event) => {
+    event.preventDefault();
+    dialog.close();
+    send({ do: "change", step: chosen, prompt: prompt.value, guidance: guidance.valueAsNumber });
+  };
+  const look = make("div", { class: "look" }, canvas, make("div", {}, range, when));
+  const both = make("div", { class: "change" }, look, form);
+  const title = make("h2", {}, "Change from here");
+  const dialog = openDialog(host, "Change from here", () => {}, title, sentence, both);
+  draw();
+  prompt.focus();
+  prompt.select();
+}
