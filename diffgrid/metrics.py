@@ -116,28 +116,31 @@ class Decision:
     def sentence(self) -> str:
         """What was found, in plain words: "body colour is settled between t ≈ 900 and t ≈ 700"."""
         name = self.factor.replace("_", " ")
+        many = name.endswith("s")  # eyes
+        verb, begin = ("are", "begin") if many else ("is", "begins")
         match self.state:
             case "fixed":
-                return f"{name} is fixed by the prompt"
+                return f"{name} {verb} fixed by the prompt"
             case "blind":
-                return f"{name} cannot be told: its labels agree no more than by chance"
+                return f"{name} cannot be told: labels agree no more than by chance"
             case "few trunks":
                 return f"{name}: fewer than three trunks do not tell what chance would do"
         assert self.window  # as it is measured
         start, end = (crossing.at for crossing in self.window)
         if end.log_snr == -math.inf:
-            return f"{name} is already settled before the first row"
+            return f"{name} {verb} already settled before the first row"
         if start.log_snr == math.inf:
-            return f"{name} is still open at the last row"
+            return f"{name} {verb} still open at the last row"
         if math.isfinite(start.log_snr) and math.isfinite(end.log_snr):
-            return f"{name} is settled between t ≈ {start.timestep:.0f} and t ≈ {end.timestep:.0f}"
+            between = f"t ≈ {start.timestep:.0f} and t ≈ {end.timestep:.0f}"
+            return f"{name} {verb} settled between {between}"
         begun = "before the first row"
         if math.isfinite(start.log_snr):
             begun = f"at t ≈ {start.timestep:.0f}"
         done = "still open at the last row"
         if math.isfinite(end.log_snr):
             done = f"settled by t ≈ {end.timestep:.0f}"
-        return f"{name} begins to settle {begun} and is {done}"
+        return f"{name} {begin} to settle {begun} and {verb} {done}"
 
 
 @dataclass(frozen=True)

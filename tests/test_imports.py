@@ -36,7 +36,8 @@ def allow(modules: str = "", libraries: str = "", lazily: str = "") -> Allowed:
 BASE = "errors limits schedulers spec"  # the words everybody speaks; stdlib only
 STORED = f"{BASE} catalogue trajectories store"
 ALL = f"{STORED} frames engine api"
-SHOWN = f"{ALL} animations charts compare families.* metrics results share study"  # what the pages draw from
+# What the pages draw from.
+SHOWN = f"{ALL} animations charts compare families.* metrics results share study"
 
 # A name ending in `.*` stands for a folder whose files may import each other.
 TABLE = {

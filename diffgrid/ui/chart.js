@@ -1,0 +1,147 @@
+// A study's chart: marks as SVG in the theme's colours (see charts.py for what is sent).
+//
+// Panels share one axis: a pointer or the arrow keys choose a fork step in all of them at once.
+
+const SVG = "http://www.w3.org/2000/svg";
+// As `outline` in charts.py: corners, turn, how much larger than the radius.
+const MARKERS = {
+  square: [4, Math.PI / 4, 1.25],
+  triangle: [3, -Math.PI / 2, 1.35],
+  diamond: [4, 0, 1.1],
+};
+
+function make(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
+function svg(tag, attributes, text = "") {
+  const element = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.textContent = text;
+  return element;
+}
+
+const corners = (points) => points.map((point) => point.join(",")).join(" ");
+
+function marker(kind, [x, y], radius) {
+  const [count, turn, grown] = MARKERS[kind];
+  const angles = Array.from({ length: count }, (_, i) => turn + (2 * Math.PI * i) / count);
+  return angles.map((a) => [
+    (x + grown * radius * Math.cos(a)).toFixed(2),
+    (y + grown * radius * Math.sin(a)).toFixed(2),
+  ]);
+}
+
+function draw({ role, kind, size, dash, points, text, anchor }) {
+  const [x, y] = points[0];
+  const name = { class: `${kind === "line" || kind === "text" ? kind : "fill"} ${role}` };
+  const radius = role in { layout: 0, shape: 0, detail: 0 } ? 3.6 : size;
+  switch (kind) {
+    case "text":
+      return svg("text", { ...name, x, y, "font-size": size, "text-anchor": anchor }, text);
+    case "line": {
+      const stroke = { "stroke-width": size, "stroke-dasharray": dash.join(" ") };
+      return svg("polyline", { ...name, ...stroke, points: corners(points) });
+    }
+    case "area":
+      return svg("polygon", { ...name, points: corners(points) });
+    case "dot":
+      return svg("circle", { ...name, cx: x, cy: y, r: radius });
+    default:
+      return svg("polygon", { ...name, points: corners(marker(kind, points[0], radius)) });
+  }
+}
+
+function picture({ width, height, marks }, kind) {
+  const view = { class: kind, viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" };
+  const element = svg("svg", view);
+  element.append(...marks.map(draw));
+  return element;
+}
+
+const nearest = (stops, x) =>
+  stops.reduce((best, stop) => (Math.abs(stop.x - x) < Math.abs(best.x - x) ? stop : best));
+
+class Chart {
+  constructor(root, data) {
+    this.panels = data.panels.map((panel) => this.panel(panel));
+    const overview = make("div", {
+      class: "overview",
+      role: "img",
+      "aria-label": "All factors in order of decision; the table below says the same.",
+    });
+    overview.append(picture(data.wide, "wide"), picture(data.narrow, "narrow"));
+    const panels = make("div", { class: "panels" }, ...this.panels.map((panel) => panel.element));
+    root.replaceChildren(overview, make("h3", {}, data.world), panels);
+  }
+
+  panel({ title, scene, sentence, note, stops }) {
+    const said = make("p", { class: "note" }, note);
+    const read = make("p", { class: "read" });
+    const words = [make("p", {}, sentence), make("div", { class: "under" }, said, read)];
+    const element = make("section", {}, make("h4", {}, title));
+    const panel = { element, stops, read };
+    if (scene) {
+      const plot = make("div", { class: "plot", role: "img", "aria-label": `${title}: ${note}` });
+      const drawing = picture(scene, "panel");
+      panel.cursor = svg("line", { class: "cursor", y1: 22, y2: scene.height - 22 });
+      drawing.prepend(panel.cursor);
+      plot.append(drawing);
+      element.append(plot);
+      if (stops.length) this.listen(plot, drawing, panel, scene.width);
+    } else {
+      element.classList.add("fixed");
+    }
+    element.append(...words);
+    return panel;
+  }
+
+  listen(plot, drawing, { stops, read }, width) {
+    const place = (event) => {
+      const box = drawing.getBoundingClientRect();
+      return ((event.clientX - box.left) / box.width) * width;
+    };
+    plot.tabIndex = 0;
+    plot.onpointermove = (event) => this.point(nearest(stops, place(event)).x);
+    plot.onpointerdown = plot.onpointermove;
+    plot.onpointerleave = () => this.point(null);
+    plot.onblur = () => {
+      read.removeAttribute("aria-live");
+      this.point(null);
+    };
+    plot.onkeydown = (event) => {
+      const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+      if (!by && event.key !== "Escape") return;
+      event.preventDefault();
+      const now = stops.findIndex((stop) => stop.x === this.x);
+      const next = now < 0 ? (by > 0 ? 0 : stops.length - 1) : now + by;
+      read.setAttribute("aria-live", "polite"); // of the panel that is read, not of all
+      this.point(by ? stops[Math.min(stops.length - 1, Math.max(0, next))].x : null);
+    };
+  }
+
+  /** Read every panel off at this place; null: at none. */
+  point(x) {
+    if (x === this.x) return;
+    this.x = x;
+    for (const { element, stops, cursor, read } of this.panels) {
+      const stop = x !== null && stops.length ? nearest(stops, x) : null;
+      element.classList.toggle("reading", stop !== null);
+      if (!stop) continue;
+      cursor.setAttribute("x1", stop.x);
+      cursor.setAttribute("x2", stop.x);
+      read.textContent = stop.text;
+    }
+  }
+}
+
+export default function ({ data, parentElement }) {
+  const root = parentElement.querySelector(".chart");
+  const told = JSON.stringify(data);
+  if (root.told === told) return; // the page runs again for many reasons
+  root.told = told;
+  new Chart(root, data);
+}

@@ -1,0 +1,251 @@
+"""When is what decided? A study of many trunks, for the prompt in the sidebar."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path as File
+
+import pandas as pd
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from diffgrid.charts import Chart, chart, ordered, summary, to_png
+from diffgrid.errors import BadInput, DiffgridError
+from diffgrid.limits import Limits
+from diffgrid.results import Results
+from diffgrid.spec import RunSpec
+from diffgrid.study import Plan, study_rows
+from diffgrid.ui.chart import show_chart
+from diffgrid.ui.desk import desk
+from diffgrid.ui.shell import through_the_entry
+from diffgrid.ui.studies import (
+    Studies,
+    nearest,
+    price,
+    progress,
+    same,
+    shipped_plans,
+    shipped_results,
+    studies,
+)
+from diffgrid.ui.words import plain
+
+SECONDS_BETWEEN_LOOKS = 1.0
+TRUNKS = (4, 8, 16, 32, 64)
+USUAL_TRUNKS, USUAL_COLUMNS = 16, 4
+OWN = "own"  # the choice that is no file's name
+EXPLAINED = {"decisions_explained": True}
+
+
+def explain() -> None:
+    """What am I looking at? Until somebody has read it."""
+    if st.session_state.get("decisions_explained"):
+        st.caption("What branches of one trunk agree on was decided before they parted.")
+        return
+    text, button = st.columns([0.88, 0.12], vertical_alignment="center")
+    text.caption(
+        "Take a run, stop it half-way, go on several times with other dice: what all the branches "
+        "have in common was decided **before** they parted, the rest after. Done for many runs and "
+        "at many steps, and looked at by a classifier, this tells when each feature is settled. "
+        "Point at a curve to read it."
+    )
+    button.button("Got it", on_click=st.session_state.update, args=(EXPLAINED,))
+
+
+def described(spec: RunSpec) -> str:
+    return f"guidance {spec.guidance_scale:g}, {spec.num_inference_steps} steps"
+
+
+def quoted(spec: RunSpec, most: int = 1000) -> str:
+    if not spec.prompt:
+        return "an empty prompt"
+    return f"“{spec.prompt if len(spec.prompt) <= most else spec.prompt[: most - 1] + '…'}”"
+
+
+# Studying.
+
+
+def watch(mine: Studies, before: Results | None) -> None:
+    """How far the study is; the rest of the page runs again only when a look was taken."""
+    mine.look()
+    if mine.study is None or mine.plan is None:
+        return
+    snapshot, spec = mine.study.snapshot, mine.plan.spec
+    if not mine.running or mine.found.get(spec) is not before:
+        st.rerun()
+    said = progress(snapshot, mine.next_look)
+    if mine.reading:
+        said = f"{snapshot.trees} of {snapshot.trunks} trunks · comparing their pictures …"
+    with st.container(border=True):
+        st.markdown(f"Studying {plain(quoted(spec, 80))}, {plain(described(spec))}")
+        st.progress(snapshot.sampled / max(1, snapshot.to_sample), said)
+        st.button("Cancel", on_click=mine.close, disabled=snapshot.ended)
+    if snapshot.warning:
+        st.warning(plain(snapshot.warning))
+
+
+def ended(mine: Studies) -> None:
+    """Why the last study came to nothing, if it did."""
+    if mine.error:
+        st.error(plain(mine.error))
+    if mine.study and mine.study.snapshot.error:
+        say = st.info if mine.study.snapshot.state == "cancelled" else st.error
+        say(plain(str(mine.study.snapshot.error)))
+
+
+def offer(mine: Studies, spec: RunSpec, shown: RunSpec | None) -> None:
+    """Study the prompt of the sidebar, at a price that is told first."""
+    known = shown is not None and same(spec, shown)
+    label = "Study it anew, with other trunks, rows or columns" if known else None
+    box = st.expander(label) if label else st.container(border=True)
+    text, button = box.columns([0.76, 0.24], vertical_alignment="center")
+    place = box if known else box.expander("Trunks, rows and columns")
+    try:
+        plan = settings(place, spec)
+        cost = price(plan)
+    except DiffgridError as error:
+        text.error(plain(str(error)))
+        return
+    if known:
+        words = f"{plan.trunks} trunks take {cost}; what is stored of them is not sampled again."
+    else:
+        below = f" Below: {quoted(shown, 40)}, {described(shown)}." if shown else ""
+        words = (
+            f"{quoted(spec, 80)} with {described(spec)} was not studied yet.{below} "
+            f"{plan.trunks} trunks take {cost}."
+        )
+    text.markdown(plain(words))
+    name = "Study it" if known else "Study this prompt"
+    button.button(name, type="primary", width="stretch", on_click=mine.start, args=(plan,))
+
+
+def settings(place: DeltaGenerator, spec: RunSpec) -> Plan:
+    """What a study is made of.
+
+    Raises:
+        BadInput: a row is no step that can be forked at.
+    """
+    limits = Limits.from_environment()
+    choices = [count for count in TRUNKS if count <= limits.max_trunks]
+    usual = ", ".join(map(str, study_rows(spec.loop)))
+    left, middle, right = place.columns([3, 4, 2])
+    trunks = left.segmented_control(
+        "Trunks", choices, default=USUAL_TRUNKS, required=True, key="trunks",
+        help="Seeds 0, 1, 2 …: the more, the shorter the intervals.",
+    )  # fmt: skip
+    rows = middle.text_input(
+        "Rows", usual, key=f"rows-{spec.loop.length}", help="The steps at which each trunk is left."
+    )
+    columns = right.number_input(
+        "Columns", 2, limits.max_columns, USUAL_COLUMNS, key="columns",
+        help="Branches at each of them.",
+    )  # fmt: skip
+    try:
+        steps = tuple(sorted({int(step) for step in rows.replace(",", " ").split()}))
+    except ValueError:
+        raise BadInput(
+            f"rows {rows!r} are not allowed: give steps between commas, such as {usual}."
+        ) from None
+    plan = Plan(spec, trunks or USUAL_TRUNKS, steps, columns)
+    plan.check(limits)
+    return plan
+
+
+# What is shown.
+
+
+def choose(mine: Studies, spec: RunSpec) -> Results | None:
+    """The study of this specification, or else the nearest there is; others can be picked."""
+    own, plans = mine.found.get(spec), shipped_plans()
+    specs = {name: plan.spec for name, plan in plans.items()}
+    choices = dict(sorted(specs.items(), key=lambda item: described(item[1])))
+    if own:
+        choices = {OWN: spec} | {n: other for n, other in choices.items() if not same(other, spec)}
+    if not choices:
+        return None
+    first = OWN if own else nearest(spec, plans)
+    prompts = {other.prompt for other in choices.values()}
+    models = {other.digest for other in choices.values()}
+
+    def label(name: str) -> str:
+        other = choices[name]
+        words = described(other)
+        if len(prompts) > 1:
+            words = f"{quoted(other, 28)}, {words}"
+        return plain(words if len(models) == 1 else f"{words}, {File(other.model).name}")
+
+    chosen = first
+    if len(choices) > 1:
+        chosen = st.segmented_control(
+            "Study", [*choices], default=first, required=True, format_func=label,
+            label_visibility="collapsed", key=f"study-{first}-{hash(spec)}-{len(choices)}",
+        )  # fmt: skip
+    if own and chosen == OWN:
+        return own
+    with st.spinner("Reading the study …", show_time=False):
+        return shipped_results(chosen or next(iter(plans)))
+
+
+def show(found: Results, mine: Studies) -> Chart:
+    """The chart, under its own words."""
+    drawn = chart(found)
+    st.subheader(plain(quoted(found.plan.spec)), anchor=False)
+    recipe = " · ".join([*drawn.recipe, f"seeds 0 to {found.trees - 1}"])
+    st.caption(f"{plain(recipe)}  \nNoise of the branches: {plain(found.kernel)}")
+    if mine.running and mine.plan and mine.plan.spec == found.plan.spec and mine.next_look:
+        st.caption(
+            f"As of {found.trees} trunks; it stays so until the next look, at {mine.next_look}."
+        )
+    show_chart(drawn)
+    return drawn
+
+
+def downloads(found: Results, drawn: Chart) -> None:
+    """The study to take away; each file is made when it is asked for."""
+    told = found.to_dict()
+    recipe = told["run"] | told["study"]
+    files: dict[str, tuple[str, str, Callable[[], str | bytes]]] = {
+        "csv": ("CSV", "text/csv", found.to_csv),
+        "json": ("JSON", "application/json", lambda: json.dumps(told, indent=1)),
+        "png": ("Picture", "image/png", lambda: to_png(drawn, recipe)),
+    }
+    with st.container(horizontal=True, horizontal_alignment="right"):
+        for ending, (label, mime, make) in files.items():
+            st.download_button(
+                label, make, file_name=f"decisions.{ending}", mime=mime,
+                icon=":material/download:", on_click="ignore",
+            )  # fmt: skip
+
+
+def tables(found: Results) -> None:
+    """The same in figures."""
+    with st.expander("The same as tables"):
+        st.table(pd.DataFrame(summary(each) for each in ordered(found.decisions.factors)))
+        st.dataframe(found.decisions.table().round(3), hide_index=True)
+
+
+through_the_entry(__file__)
+here, mine = desk(), studies()
+here.put_aside()
+st.title("When is it decided?", anchor=False)
+explain()
+if here.error:
+    st.error(plain(here.error))
+here.sign()
+mine.look()
+try:
+    spec = replace(here.form.spec, seed=0)
+    found = choose(mine, spec)
+except DiffgridError as error:
+    st.error(plain(str(error)))
+else:
+    if mine.running:
+        before = mine.found.get(mine.plan.spec) if mine.plan else None
+        st.fragment(watch, run_every=SECONDS_BETWEEN_LOOKS)(mine, before)
+    else:
+        ended(mine)
+        offer(mine, spec, found.plan.spec if found else None)
+    if found:
+        drawn = show(found, mine)
+        downloads(found, drawn)
+        tables(found)
