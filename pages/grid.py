@@ -16,10 +16,11 @@ from diffgrid.ui.shell import page_file, through_the_entry
 from diffgrid.ui.words import plain, seconds, weight
 
 SECONDS_BETWEEN_LOOKS = 0.5
+SECONDS_BETWEEN_GLANCES = 1.5  # while nothing is missing but what the finished cells show
 WELCOMED = {"welcomed": True}
 
 
-def show(mine: Desk, running: bool, told: str | None, generation: int) -> None:
+def show(mine: Desk, running: bool, labelling: bool, told: str | None, generation: int) -> None:
     """The grid, as far as it is: again while a job runs, and after every touch."""
     if mine.next:
         page, query = mine.next
@@ -34,6 +35,8 @@ def show(mine: Desk, running: bool, told: str | None, generation: int) -> None:
     if mine.job:
         tell(mine.job.snapshot())
     board(data=present(mine), on_act=partial(act_on, mine), on_lack=partial(lack_on, mine))
+    if mine.labelling != labelling:
+        st.rerun()  # not before the grid is drawn: nobody should wait for labels
 
 
 def tell(snapshot: Snapshot) -> None:
@@ -110,7 +113,9 @@ if mine.error:
 offer(mine)
 if mine.sharing:
     share(mine)
-look_again = SECONDS_BETWEEN_LOOKS if mine.running else None
-st.fragment(show, run_every=look_again)(mine, mine.running, mine.error, mine.generation)
+glance = SECONDS_BETWEEN_GLANCES if mine.labelling else None
+look_again = SECONDS_BETWEEN_LOOKS if mine.running else glance
+status = mine.running, mine.labelling, mine.error, mine.generation
+st.fragment(show, run_every=look_again)(mine, *status)
 experiments()
 mine.warm()

@@ -180,3 +180,28 @@ def test_what_a_browser_lost_is_sent_again_when_asked_for() -> None:
     first = brought(shown, ledger)
     ledger.lacks([*first, "a name of nothing"])
     assert brought(shown, ledger) == first
+
+
+def test_a_row_says_how_often_its_cells_and_the_focus_show_what() -> None:
+    colours = {"trunk": "blue", "1.0": "red", "1.1": "blue", "3.0": "blue", "3.1": "blue"}
+    labels = {parse_path(path): {"body": colour} for path, colour in colours.items()}
+    rows = sent(grid(), {}, labels=labels)["rows"]
+    first, second = [row["seen"] for row in rows]
+    assert first == [{"factor": "body", "fixed": False, "values": [["blue", 2], ["red", 1]]}]
+    assert second == [{"factor": "body", "fixed": False, "values": [["blue", 3]]}]
+
+
+def test_the_path_that_the_focus_left_counts_where_it_is_shown() -> None:
+    labels = {(): {"body": "red"}}
+    first, second = sent(grid("1.1"), {}, labels=labels)["rows"]
+    assert first["seen"][0]["values"] == [["red", 1]]
+    assert second["seen"] == []
+
+
+def test_what_the_prompt_of_a_row_names_is_marked() -> None:
+    changed = parse_path("2:prompt=a+hat")
+    labels = {(*changed, *parse_path("3.0")): {"head": "hat"}, parse_path("1.0"): {"head": "hat"}}
+    shown = Grid.with_columns(specify(steps=LENGTH), changed, (1, 3), columns=1)
+    names = {changed: ["head"]}
+    header = sent(shown, {}, labels=labels, named=lambda path: names.get(path[:1], ()))
+    assert [row["seen"][0]["fixed"] for row in header["rows"]] == [False, True]

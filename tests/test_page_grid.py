@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path as File
@@ -20,6 +21,7 @@ from diffgrid.errors import BadInput, DiffgridError, StoreError
 from diffgrid.frames import Frames, encode_frames, encode_preview
 from diffgrid.share import from_query
 from diffgrid.spec import Path, RunSpec, fork, format_path, minimum, naive, parse_path
+from diffgrid.study import Finding, OneTree, StudySnapshot
 from diffgrid.trajectories import Trajectory
 from diffgrid.ui import board, desk
 from diffgrid.ui.acts import act
@@ -97,11 +99,35 @@ def pictures(length: int) -> Frames:
 
 
 @dataclass
+class Looked:
+    """A study of one grid, which ends when a test says so."""
+
+    tree: OneTree
+    snapshot: StudySnapshot = field(default_factory=StudySnapshot)
+    cancelled: bool = False
+
+    def finish(self, **changes: Any) -> None:
+        self.snapshot = replace(self.snapshot, **{"state": "done", **changes})
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+    def findings(self, trees: int) -> Iterator[tuple[int, Path, Finding]]:
+        if self.snapshot.state != "done":
+            raise DiffgridError("the tree of seed 7 is no longer in the cache: ask again.")
+        for path in self.tree.paths:
+            colour = f"colour {path[-1].branch % 2}" if path else "colour 0"
+            labels = {"body": colour, "head": "a hat"}
+            yield self.tree.spec.seed, path, Finding(labels, labels, b"")
+
+
+@dataclass
 class Stage:
     """An engine that only notes what is asked of it."""
 
     jobs: list[Played] = field(default_factory=list)
     ahead_of: list[tuple[Path, ...]] = field(default_factory=list)
+    looked: list[Looked] = field(default_factory=list)
     refuses: DiffgridError | None = None
     seconds: float | None = 1.0  # what it says that anything takes
 
@@ -119,6 +145,10 @@ class Stage:
 
     def warm(self, spec: RunSpec) -> None:
         pass
+
+    def study(self, tree: OneTree, **more: Any) -> Looked:
+        self.looked.append(Looked(tree))
+        return self.looked[-1]
 
 
 @dataclass
@@ -434,6 +464,97 @@ def test_a_finished_grid_is_drawn_from_the_stored_bytes(
     assert pictures(25).final in shown.data
     assert len(shown.header["levels"]) == 25
     assert "281 evaluations · 144 saved" in shown.header["cost"]
+
+
+@pytest.fixture
+def polls(monkeypatch: pytest.MonkeyPatch) -> list[float | None]:
+    """How often the grid looks again, by each run of the whole page."""
+    polls: list[float | None] = []
+    fragment = st.fragment
+
+    def noted(show: Any, *, run_every: float | None = None) -> Any:
+        polls.append(run_every)
+        return fragment(show)
+
+    monkeypatch.setattr(st, "fragment", noted)
+    return polls
+
+
+@pytest.fixture
+def painted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first paint is over as soon as the page is there."""
+
+    class Now(threading.Timer):
+        def start(self) -> None:
+            self.function(*self.args)
+
+    monkeypatch.setattr(threading, "Timer", Now)
+
+
+def seen(shown: Shown) -> list[dict[str, Any]]:
+    return [each for row in shown.header["rows"] for each in row["seen"]]
+
+
+@pytest.mark.usefixtures("painted")
+def test_labels_are_waited_for_and_then_no_longer(
+    polls: list[float | None], page: AppTest, stage: Stage, shown: Shown
+) -> None:
+    assert not stage.looked, "a job runs"
+    stage.jobs[0].finish()
+    whole(page.run())
+    (look,) = stage.looked
+    assert look.tree.grid == shown.desk.grid
+    assert not seen(shown)
+    assert polls[-1] is not None
+    look.finish()
+    whole(page.run())
+    assert polls[-1] is None
+    assert len(stage.looked) == 1
+    body, head = shown.header["rows"][0]["seen"]
+    assert body == {
+        "factor": "body",
+        "fixed": False,
+        "values": [["colour 0", 3], ["colour 1", 2]],
+    }
+    assert head == {"factor": "head", "fixed": True, "values": [["a hat", 5]]}
+
+
+def test_nothing_is_looked_at_before_the_first_paint_is_over(
+    polls: list[float | None], page: AppTest, stage: Stage
+) -> None:
+    stage.jobs[0].finish()
+    whole(page.run())
+    assert not stage.looked
+    assert polls[-1] is not None
+
+
+@pytest.mark.usefixtures("painted")
+def test_another_view_forgets_the_labels(page: AppTest, stage: Stage, shown: Shown) -> None:
+    stage.jobs[0].finish()
+    whole(page.run())
+    stage.looked[0].finish()
+    whole(page.run())
+    assert seen(shown)
+    touch(page, shown, do="follow", path="5.2")
+    assert not seen(shown)
+    assert stage.looked[0].cancelled
+    stage.jobs[1].finish()
+    whole(page.run())
+    assert stage.looked[1].tree.grid.path == parse_path("5.2")
+
+
+@pytest.mark.usefixtures("painted")
+@pytest.mark.parametrize("state", ["failed", "cancelled"])
+def test_a_probe_that_fails_shows_nothing(
+    state: str, polls: list[float | None], page: AppTest, stage: Stage, shown: Shown
+) -> None:
+    stage.jobs[0].finish()
+    whole(page.run())
+    stage.looked[0].finish(state=state, error=DiffgridError("out of memory"))
+    whole(page.run())
+    assert polls[-1] is None
+    assert not seen(shown)
+    assert not page.error
 
 
 def test_what_is_not_allowed_is_said_and_the_grid_stays(

@@ -5,6 +5,7 @@
 const REST = 400; // ms a pointer rests on a cell before the server hears of it
 const PATIENCE = 4000; // ms to wait for an answer before what was drawn ahead of it is taken back
 const SETTLE = 100; // ms after a message, when what it shows is painted
+const BELOW = 21; // px, of what a row shows where it stands below the cells
 const FADE = { duration: 460, easing: "cubic-bezier(.3,.7,.2,1)" };
 
 export default function mount({ data, parentElement, setStateValue, setTriggerValue }) {
@@ -142,6 +143,7 @@ class Board extends Skeleton {
     this.measure();
     this.renderStrip();
     this.seek(this.moment);
+    this.drawMap();
   }
 
   renderCrumbs() {
@@ -170,7 +172,7 @@ class Board extends Skeleton {
       this.rows.delete(step);
     }
     let above = null;
-    for (const { step, cells } of this.head.rows) {
+    for (const { step, cells, seen } of this.head.rows) {
       const row = this.rows.get(step) ?? this.addRow(step);
       if (above ? above.nextSibling !== row.element : this.tree.firstChild !== row.element) {
         above ? above.after(row.element) : this.tree.prepend(row.element);
@@ -197,6 +199,7 @@ class Board extends Skeleton {
         cell.entry = cells[slot];
         this.renderEntry(cell);
       });
+      renderSeen(row.seen, step, seen, cells.some(({ ghost }) => ghost));
     }
     if (!this.tree.querySelector(".cell[tabindex='0']")) this.settle(this.allCells()[0]);
   }
@@ -276,7 +279,11 @@ class Board extends Skeleton {
     const room = Math.max(440, window.innerHeight - 140) - 304; // the page's head; all but the rows
     const tall = narrow ? most : Math.floor(room / lines) - gap;
     const wide = Math.floor((width - column + gap) / across) - gap;
-    const cell = Math.max(Math.min(least, wide), Math.min(tall, wide, most));
+    const size = (most) => Math.max(Math.min(least, wide), Math.min(most, wide));
+    const large = size(Math.min(tall, most));
+    const spare = width - column - across * (large + gap) - 10;
+    const below = placeSeen(this.root, spare, large, this.head.rows);
+    const cell = below && !narrow ? size(Math.min(tall - BELOW, most)) : large;
     this.root.style.setProperty("--cell", `${cell}px`);
     if (!changed) return;
     this.renderStrip();
@@ -321,8 +328,9 @@ class Board extends Skeleton {
 
   /** The portrait, the strip and the words show this trajectory at this moment. */
   drawTrunk(entry, moment) {
-    const own = entry === this.head.focus;
-    this.name.textContent = own ? entry.name : nameOf(entry);
+    const { focus, length } = this.head;
+    const own = entry === focus || this.map.on;
+    this.name.textContent = own ? focus.name : nameOf(entry);
     this.facts.textContent = this.head.recipe.map((word) => ` · ${word}`).join("");
     const nearest = this.moments.findLast(({ step }) => step <= moment);
     for (const each of this.moments) {
@@ -332,7 +340,22 @@ class Board extends Skeleton {
       each.element.classList.toggle("ghost", !picture);
       show(each.canvas, picture);
     }
+    if (this.map.on) return show(this.portrait.canvas, frameAt(focus, length, "x0"));
     return show(this.portrait.canvas, frameAt(entry, moment, this.lane));
+  }
+
+  /** Over the trunk: where the finals of a row differ, the last one pointed at. */
+  toggleMap() {
+    this.map.toggle();
+    this.differ.setAttribute("aria-pressed", String(this.map.on));
+    this.drawTrunk(this.head.focus, this.moment);
+    this.drawMap();
+  }
+
+  drawMap(row = this.pointed) {
+    const [first] = this.head.rows;
+    this.pointed = this.rows.get(row?.step) ?? this.rows.get(first?.step);
+    if (this.map.on) this.map.draw(this.head, this.pointed);
   }
 
   renderPlay() {
@@ -482,7 +505,8 @@ class Board extends Skeleton {
   /** The one cell that Tab reaches, and with it its row's buttons. */
   settle(cell) {
     if (!cell) return;
-    for (const element of this.tree.querySelectorAll("[tabindex='0']")) element.tabIndex = -1;
+    const others = this.tree.querySelectorAll("[tabindex='0']:not(.factor)");
+    for (const element of others) element.tabIndex = -1;
     cell.element.tabIndex = 0;
     for (const place of [cell.row.header, cell.element]) {
       for (const button of place.querySelectorAll("button")) button.tabIndex = 0;

@@ -19,6 +19,7 @@ there. What needs the server comes back as one trigger, `act`, with a value such
 | compare | paths | two of them, on the page that compares |
 """
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Literal
 
@@ -33,7 +34,7 @@ _component = st.components.v2.component(
     "diffgrid.board",
     html='<div class="board"></div>',
     css=style("dialog") + style("board"),
-    js=script("dom", "player", "dialog", "dialogs", "skeleton", "board"),
+    js=script("dom", "player", "dialog", "dialogs", "icons", "skeleton", "board"),
 )
 
 
@@ -68,6 +69,8 @@ def message(
     can_redo: bool = False,
     max_columns: int = 8,
     change: Mapping[str, Any] | None = None,
+    labels: Mapping[Path, Mapping[str, str]] | None = None,
+    named: Callable[[Path], Collection[str]] = lambda _: (),
     ledger: Ledger | None = None,
 ) -> bytes:
     """All the component draws.
@@ -86,10 +89,13 @@ def message(
         stopped: whether it was cancelled or failed, so that going on is offered.
         cost: the line shown when nothing runs.
         change: what `changeable` says of the focus.
+        labels: what a probe saw in each final: factor -> value. A row counts its cells and the
+            focus, which left x_k as they did.
+        named: the factors of which a path's prompt names a value.
         ledger: what the browser holds; all pictures are sent where none is given. What the first
             look can do without, the cells' trajectories, waits until it is asked for.
     """
-    album = Album()
+    album, labels = Album(), labels or {}
     length = grid.spec.length
     # An evaluation is named by the forks before it, and its step.
     x0 = {
@@ -120,7 +126,11 @@ def message(
         }
 
     rows = [
-        {"step": step, "cells": [entry(*cell) for cell in zip(paths, branches, strict=True)]}
+        {
+            "step": step,
+            "cells": [entry(*cell) for cell in zip(paths, branches, strict=True)],
+            "seen": _seen([labels[p] for p in (*paths, grid.path) if p in labels], named(paths[0])),
+        }
         for step, paths, branches in zip(grid.rows, grid.cells, grid.branches, strict=True)
     ]
     every_fork = {fork for path in grid.paths for fork in path}
@@ -149,3 +159,15 @@ def message(
         "rows": rows,
     }
     return album.pack(header, ledger)
+
+
+def _seen(row: Sequence[Mapping[str, str]], named: Collection[str]) -> list[dict[str, Any]]:
+    """How many of a row's finals show which values, the most frequent first."""
+    return [
+        {
+            "factor": factor,
+            "fixed": factor in named,
+            "values": Counter(labels[factor] for labels in row).most_common(),
+        }
+        for factor in (row[0] if row else ())
+    ]

@@ -1,5 +1,6 @@
 """What a session works on: the view it looks at, how it came there, and the job that makes it."""
 
+import logging
 import math
 import threading
 from collections import deque
@@ -19,6 +20,7 @@ from diffgrid.limits import Limits
 from diffgrid.share import View, from_query, to_query
 from diffgrid.spec import Grid, Path, RunSpec, describe, key, minimum
 from diffgrid.store import TrajectoryStore
+from diffgrid.study import OneTree, Study
 from diffgrid.trajectories import Trajectory
 from diffgrid.ui.packet import Ledger
 
@@ -33,6 +35,9 @@ LARGEST_UNASKED = 300  # evaluations of a bundled model; the first grid takes 28
 FEW = 60  # evaluations, to begin with where nothing was timed yet
 SECONDS_TO_ANSWER = 0.2  # a click on what is cached is answered within its own run
 
+Labels = Mapping[Path, Mapping[str, str]]  # factor -> value, of each path
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Offer:
@@ -41,6 +46,16 @@ class Offer:
     view: View
     evaluations: int
     seconds: float | None  # None where nothing was timed yet
+
+
+class OnView(OneTree):
+    """All trajectories of a grid: unlike a study, a row shows its focus and what that left too."""
+
+    __slots__ = ()
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        return self.grid.paths
 
 
 class Desk:
@@ -65,10 +80,13 @@ class Desk:
         self._written: dict[str, str] | None = None  # the address as this session wrote it
         self._page: str | None = None
         self._warmed = False
+        self._painted = False  # whether the first paint is over: torch may load
         self._followed = False  # whether the address came from elsewhere and is to be confirmed
         self._looked_at: tuple[View, Path] | None = None
         self._made: dict[Path, Frames] = {}
         self._seen: Trajectory | None = None
+        self._study: Study | None = None  # what labels the grid's finals
+        self._labels: Labels | None = None  # None: still to come
 
     @property
     def form(self) -> View:
@@ -158,6 +176,10 @@ class Desk:
         self.offer = self.error = None
         try:
             grid = view.grid()
+            if self._page == "decisions":  # it shows no grid: the grid's own page asks for it
+                self.clear()
+                self.grid = self.job = None
+                return True
             estimate = engine().estimate(grid.spec, grid.paths)
             # Counted by the first grid's size, and its model.
             other = view.height or view.width or view.model not in BUNDLED
@@ -175,6 +197,8 @@ class Desk:
 
     def _enter(self, grid: Grid, job: Job | None) -> None:
         self.clear()
+        if self.grid != grid:
+            self._put_off()
         if self.grid and self.grid.spec != grid.spec:
             self._made, self._seen = {}, None
         self._made = {path: self._made[path] for path in grid.paths if path in self._made}
@@ -199,6 +223,42 @@ class Desk:
         """Nobody is there any more: cancel all."""
         self.clear()
         self.put_aside()
+        self._put_off()
+
+    # What its pictures show.
+
+    def labels(self) -> Labels:
+        """What a probe sees in each final, once the grid is done; empty till then, or if it fails.
+
+        It looks when the first paint is over and no job runs: it may have to load torch.
+        """
+        done = self.job is not None and self.job.snapshot().state == "done"
+        if self._labels is None and self.grid and done and self._painted:
+            try:
+                self._labels = self._look(OnView(self.grid))
+            except DiffgridError as error:
+                log.info("the grid has no labels: %s", error)
+                self._labels = {}
+        return self._labels or {}
+
+    @property
+    def labelling(self) -> bool:
+        """Whether labels of what is on view are still to come."""
+        done = self.job is not None and self.job.snapshot().state == "done"
+        return done and not self.labels() and self._labels is None
+
+    def _look(self, tree: OneTree) -> Labels | None:
+        self._study = self._study or engine().study(tree, limits=Limits.from_environment())
+        if not self._study.snapshot.ended:
+            return None
+        if self._study.snapshot.error:
+            raise self._study.snapshot.error
+        return {path: found.labels for _, path, found in self._study.findings(1)}
+
+    def _put_off(self) -> None:
+        if self._study:
+            self._study.cancel()
+        self._study = self._labels = None
 
     # One trajectory, beside the grid.
 
@@ -311,11 +371,18 @@ class Desk:
 
         Not at once: importing torch takes a whole core, which the browser's first paint wants.
         """
+        if self._warmed:
+            return
         with suppress(DiffgridError):
-            later = threading.Timer(SECONDS_TO_PAINT, engine().warm, (self.view.spec,))
+            ask, spec = engine().warm, self.view.spec
+
+            def painted() -> None:
+                ask(spec)
+                self._painted = True
+
+            later = threading.Timer(SECONDS_TO_PAINT, painted)
             later.daemon = True
-            if not self._warmed:
-                later.start()
+            later.start()
             self._warmed = True
 
     def starred(self) -> set[Path]:

@@ -1,8 +1,11 @@
 """What the grid's component is sent: the desk, put into one message."""
 
 from diffgrid.api import recipe
+from diffgrid.catalogue import find_model
 from diffgrid.limits import Limits
 from diffgrid.share import command
+from diffgrid.spec import Path, RunSpec, conditions
+from diffgrid.ui import chips
 from diffgrid.ui.board import message
 from diffgrid.ui.change import changeable
 from diffgrid.ui.desk import Desk
@@ -33,5 +36,14 @@ def present(mine: Desk) -> bytes:
         can_redo=mine.can_redo,
         max_columns=Limits.from_environment().max_columns,
         change=changeable(mine.view, grid.path),
+        labels=mine.labels(),
+        named=lambda path: named(grid.spec, path),
         ledger=mine.ledger,
     )
+
+
+def named(spec: RunSpec, path: Path) -> chips.Picked:
+    """The factors of which the prompt of a path names a value, and which."""
+    model = find_model(spec.model)
+    readable = model.factors and "sentence" in model.settings
+    return chips.read(model, conditions(spec, path).prompt) if readable else {}

@@ -20,7 +20,13 @@ class Skeleton {
     const share = make("button", { type: "button", class: "tool worded", onclick: act("share") });
     share.append(icon("share"), "Share");
     this.tools = make("div", { class: "tools", role: "toolbar", "aria-label": "Grid tools" });
-    this.tools.append(this.undo, this.redo, this.fewer, this.columns, this.more, share);
+    const differ = { class: "tool worded differ", "aria-label": "Where rows differ" };
+    const title = "Where the finals of a row differ, laid over the trunk";
+    const toggle = { type: "button", title, "aria-pressed": "false" };
+    this.differ = make("button", { ...differ, ...toggle, onclick: () => this.toggleMap() });
+    this.differ.append(icon("map"), make("span", {}, "Where rows differ"));
+    this.tools.append(this.undo, this.redo, this.fewer, this.columns, this.more);
+    this.tools.append(this.differ, share);
 
     this.tree = make("div", { class: "tree", role: "grid", "aria-label": "Branching grid" });
     this.tree.onkeydown = (event) => this.onKey(event);
@@ -61,6 +67,7 @@ class Skeleton {
     this.facts = make("span");
     const words = make("p", { class: "quiet" }, this.name, this.facts);
     const beside = make("div", { class: "words" }, this.prompt, words);
+    this.map = new HeatMap(this.portrait, beside);
     this.trunk = make("div", { class: "trunk" }, frame, beside);
   }
 
@@ -109,8 +116,13 @@ class Skeleton {
     const label = make("span", { class: "label" }, time, level);
     const header = make("div", { class: "header", role: "rowheader" }, knot, label, tools);
     const cells = make("div", { class: "cells", role: "presentation" });
-    const element = make("div", { class: "row", role: "row" }, header, cells);
-    const row = { step, element, header, node, time, level, change, place: cells, cells: [] };
+    const seen = make("div", { class: "seen unknown", role: "rowheader", onkeydown: onSeenKey });
+    const element = make("div", { class: "row", role: "row" }, header, cells, seen);
+    const parts = { element, header, node, time, level, change, seen };
+    const row = { step, ...parts, place: cells, cells: [] };
+    for (const name of ["pointerenter", "focusin"]) {
+      element.addEventListener(name, () => this.drawMap(row));
+    }
     this.rows.set(step, row);
     return row;
   }
