@@ -1,4 +1,4 @@
-"""Each family, and each scheduler, in some pair: `make matrix` tries them all."""
+"""Each family, and most schedulers, in some pair: `make matrix` tries them all."""
 
 from collections.abc import Iterator
 from concurrent.futures import Executor
@@ -15,19 +15,15 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 PAIRS = (
     ("stable_diffusion", "tcd"),
     ("stable_diffusion", "pndm"),
-    ("stable_diffusion", "kdpm2_ancestral"),
     ("stable_diffusion", "lms"),
     ("turbo", "euler_ancestral"),
-    ("turbo", "deis"),
     ("latent_consistency", "lcm"),
     ("stable_diffusion_xl", "heun"),
-    ("stable_diffusion_xl", "dpmsolver_3m"),
     ("turbo_xl", "edm_euler"),
     ("stable_diffusion_3", "flow_match_euler"),
     ("stable_diffusion_3", "flow_match_heun"),
     ("flux", "flow_match_euler"),
     ("pixart_sigma", "unipc"),
-    ("pixart_sigma", "sasolver"),
     ("ddpm", "ddpm"),
     ("ddpm", "dpmsolver_singlestep"),
     ("ddim", "ddim"),
@@ -99,7 +95,7 @@ def test_pred_original_sample_is_the_closed_form(scheduler: str, prediction_type
     assert off is None or off <= gaussian.CLOSE
 
 
-@pytest.mark.parametrize("scheduler", ["pndm", "heun", "unipc", "dpm_sde", "flow_match_euler"])
+@pytest.mark.parametrize("scheduler", ["pndm", "heun", "unipc"])
 def test_forks_spread_as_widely_as_plain_trunks(scheduler: str) -> None:
     skip_where_missing(scheduler)
     _, *others = gaussian.spreads(scheduler).values()

@@ -79,8 +79,7 @@ def plain_diffusers(
 # -------------------------------------------
 
 
-@pytest.mark.parametrize("guidance", [1.0, 3.0, 7.5])
-@pytest.mark.parametrize("seed", [0, 7, 2**40 + 5])
+@pytest.mark.parametrize(("seed", "guidance"), [(0, 1.0), (7, 3.0), (2**40 + 5, 7.5)])
 @pytest.mark.parametrize("scheduler", EVERY_SCHEDULER)
 def test_the_trunk_is_what_diffusers_makes(
     folder: Folder, scheduler: str, seed: int, guidance: float
