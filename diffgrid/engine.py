@@ -281,6 +281,7 @@ class LocalEngine:
         probe = find_model(plan.spec.model).probe
         study = Study(self.store, plan, probe, self._pipeline, self._labels)
         with self._change:
+            self._studies = deque(each for each in self._studies if not each.snapshot.ended)
             if not study.snapshot.ended:
                 if len(self._studies) >= limits.max_queue:
                     raise Busy("the server is busy with other studies: try again later.")
@@ -291,8 +292,9 @@ class LocalEngine:
     def warm(self, spec: RunSpec) -> None:
         """Load the model once nobody waits, unless one is loaded."""
         with self._change:
-            self._cold = spec
-            self._wake()
+            if self._loaded is None:
+                self._cold = spec
+                self._wake()
 
     def estimate(self, spec: RunSpec, paths: Iterable[Path]) -> Estimate:
         """What a job for these paths would cost, from the keys that are stored: no array is read.

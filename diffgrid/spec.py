@@ -114,8 +114,11 @@ def _parse_fork(text: str) -> Fork | None:
     # [0-9]: \d would take digits of every script; nine of them are plenty, and keep int() cheap.
     if plain := re.fullmatch(r"([0-9]{1,9})\.([0-9]{1,9})(?:-([1-9][0-9]{0,8}))?", text):
         return Fork(int(plain[1]), int(plain[2]), int(plain[3] or 0))
-    if change := re.fullmatch(r"([0-9]{1,9}):(.{1,20000})", text):
-        words = dict(parse_qsl(change[2], keep_blank_values=True, max_num_fields=2))
+    if change := re.fullmatch(r"([0-9]{1,9}):(.{1,30000})", text):
+        try:
+            words = dict(parse_qsl(change[2], keep_blank_values=True, max_num_fields=2))
+        except ValueError:  # more fields than there are
+            return None
         guidance = words.get("guidance", "0")
         number = re.fullmatch(r"[0-9]{1,20}(\.[0-9]{1,20})?(e[+-]?[0-9]{1,3})?", guidance)
         if words and number and words.keys() <= {"prompt", "guidance"}:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -22,7 +23,7 @@ from diffgrid.errors import BadInput, Cancelled, DiffgridError
 from diffgrid.frames import decode, encode_final
 from diffgrid.limits import Limits
 from diffgrid.schedulers import Loop
-from diffgrid.spec import Fork, Grid, Path, RunSpec, key, minimum, rows_near
+from diffgrid.spec import Fork, Grid, Path, RunSpec, ancestors, key, minimum, rows_near
 from diffgrid.store import TrajectoryStore
 from diffgrid.trajectories import Trajectory
 
@@ -51,14 +52,13 @@ class Plan:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "spec", replace(self.spec, seed=0))
-        self.check(Limits())
         if not self.rows:
             raise BadInput("rows are missing: give at least one step, such as 5.")
         if self.columns < 2:
             raise BadInput(
                 f"columns {self.columns} is not allowed in a study: use 2 or more, for pairs."
             )
-        Grid.with_columns(self.spec, (), self.rows, self.columns)  # refuses what cannot be
+        self.check(Limits())
 
     def check(self, limits: Limits) -> None:
         """Check it against tighter limits.
@@ -72,6 +72,7 @@ class Plan:
                 f"trunks {self.trunks} is not allowed: use a whole number from 1 to "
                 f"{limits.max_trunks}."
             )
+        Grid.with_columns(self.spec, (), self.rows, self.columns).check(limits)
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -246,7 +247,9 @@ class Study:
         """Sample one more tree, unless `interrupted` comes true: then it is begun again later."""
         began, sampled = time.monotonic(), self.snapshot.sampled
         try:
-            if self._left and not self._stopping.is_set():
+            if self._stopping.is_set():
+                raise Cancelled("the study was cancelled; what was computed is kept.")
+            if self._left:
                 self._publish(state="loading" if self.snapshot.state == "queued" else "sampling")
                 self._grow(self._left[0], interrupted)
                 self._left.pop(0)
@@ -304,14 +307,16 @@ class Study:
         missing = [path for path in self.plan.paths if self._finding(spec, path) is None]
         if not missing:
             return  # another study made it meanwhile
-        known = {path: run for path in missing if (run := self._store.get(key(spec, path)))}
+        family = dict.fromkeys(p for path in missing for p in (*ancestors(path), path))
+        # Ancestors may be there as far as their last fork only.
+        names = {path: key(spec, path) for path in family}
+        found = {p: self._store.get(n) or self._store.get_partial(n) for p, n in names.items()}
+        known = {path: run for path, run in found.items() if run}
         pictures = {
             path: np.asarray(decode(frames.final))
-            for path in known
-            if (frames := stored_frames(self._store, key(spec, path)))
+            for path in missing
+            if path in known and (frames := stored_frames(self._store, names[path]))
         }
-        if () not in known and (trunk := self._store.get(key(spec, ()))):
-            known[()] = trunk  # every branch begins with it
         pipe, labels = self._pipeline(spec), self._labels(spec)
         self._publish(state="sampling")
         made = self._sample(pipe, spec, missing, known, interrupted)
@@ -342,7 +347,8 @@ class Study:
         bars = [a**2 / (a**2 + s**2) for a, s in zip(prepared.alphas, prepared.sigmas, strict=True)]
         made = _Made(tuple(zip(timesteps, bars, strict=False)))
         sampled, lengths = self.snapshot.sampled, steps_to_go(wanted, spec.length)
-        for wave in sampler.sample(prepared, spec, lengths, known):
+        changed = partial(preparation.denoiser, pipe)
+        for wave in sampler.sample(prepared, spec, lengths, known, changed=changed):
             for step in wave:
                 sampled += step.evaluated
                 made.kicked |= {step.path} if step.kicked else set()
@@ -356,10 +362,10 @@ class Study:
         return made
 
     def _publish(self, **changes: Any) -> None:
-        if self.snapshot.ended:
-            changes = {name: value for name, value in changes.items() if name != "state"}
         changes.setdefault("warning", self._store.warning)
         with self._change:
+            if self.snapshot.ended:
+                changes.pop("state", None)
             self.snapshot = replace(self.snapshot, **changes)
             self._change.notify_all()
 

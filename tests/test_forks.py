@@ -193,3 +193,13 @@ def test_all_kinds_together_are_what_they_are_alone_and_resumed(
         resumed, more = make(folder, spec, lengths, stored)
         assert more == spec.length - last - 1
         np.testing.assert_allclose(final(resumed[path]), final(together[path]), atol=1e-4)
+
+
+def test_a_path_with_more_words_than_there_are_is_refused() -> None:
+    with pytest.raises(BadInput, match="path .* is not allowed"):
+        parse_path("8:prompt=a&guidance=2&seed=3")
+
+
+def test_a_long_prompt_of_any_script_comes_back_from_its_path() -> None:
+    path = parse_path("8:prompt=" + "%F0%9F%98%80" * 2000)
+    assert parse_path(format_path(path)) == path

@@ -123,3 +123,17 @@ def test_a_study_in_python(engine: LocalEngine, folder: Folder) -> None:
     assert costs["naive"] == 4 * 7 * STEPS
     assert set(made.to_frame().columns) == set(COLUMNS)
     assert made.report()["study"]["trunks"] == 4
+
+
+def test_a_grid_whose_words_changed_on_the_way_is_read_too(
+    engine: LocalEngine, folder: Folder
+) -> None:
+    spec = specify(model=str(folder), prompt="a blue dog", steps=STEPS, seed=4, eta=1.0)
+    grid = Grid.with_columns(spec, parse_path("1:prompt=a+red+cat/2.0"), (3,), 2)
+    job = engine.submit(spec, grid.paths)
+    assert job.wait(SECONDS)
+    under_way = engine.study(OneTree(grid))
+    assert under_way.wait(SECONDS)
+    assert under_way.snapshot.error is None
+    assert under_way.snapshot.sampled == 0
+    assert len(results(under_way, 1).cells) == 2

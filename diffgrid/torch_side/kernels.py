@@ -106,6 +106,14 @@ def eta_kernel(
     return signal + math.sqrt(1 - fresh**2) * (following - signal) + fresh * next_sigma * noise
 
 
+def clipped(pred_original_sample: Tensor, scheduler: SchedulerMixin) -> Tensor:
+    """x̂0 as the scheduler's own step takes it: schedulers for pixels clip it."""
+    if not scheduler.config.get("clip_sample"):
+        return pred_original_sample
+    most = scheduler.config.get("clip_sample_range", 1.0)
+    return pred_original_sample.clamp(-most, most)
+
+
 def renoise(
     latents: Tensor, noise: Tensor, level: tuple[float, float], earlier: tuple[float, float]
 ) -> Tensor:
@@ -140,7 +148,9 @@ def take_step(
     _begin_again(scheduler, model_output, latents)
     if takes_generator(scheduler):
         step_kwargs = {**step_kwargs, "generator": generator}
-    elif hasattr(scheduler, "noise_sampler") and not (trunk and scheduler.noise_sampler_seed):
+    elif hasattr(scheduler, "noise_sampler") and not (
+        trunk and scheduler.noise_sampler_seed is not None
+    ):
         scheduler.noise_sampler = Increments(generator, latents, scheduler)
     following: Tensor = scheduler.step(
         model_output, timestep, latents, **step_kwargs, return_dict=False

@@ -228,6 +228,7 @@ class _Tree:
             return following, False
         node.kicks = False
         x0 = pred_original_sample(latents, output, *self._level(step), prepared.prediction_type)
+        x0 = kernels.clipped(x0, node.scheduler)
         noise = kernels.noise_like(latents, self._keyed(node))
         level, next_level = self._level(node.path[-1].step), self._level(step + 1)
         kernels.forget_sample(node.scheduler)

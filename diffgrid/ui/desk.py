@@ -13,7 +13,7 @@ from uuid import uuid4
 import streamlit as st
 
 from diffgrid.catalogue import BUNDLED
-from diffgrid.engine import Engine, Job, LocalEngine
+from diffgrid.engine import Engine, Estimate, Job, LocalEngine
 from diffgrid.errors import BadInput, DiffgridError
 from diffgrid.frames import Frames
 from diffgrid.limits import Limits
@@ -199,7 +199,7 @@ class Desk:
         self.clear()
         if self.grid != grid:
             self._put_off()
-        if self.grid and self.grid.spec != grid.spec:
+        if self.grid is None or self.grid.spec != grid.spec:
             self._made, self._seen = {}, None
         self._made = {path: self._made[path] for path in grid.paths if path in self._made}
         self.grid, self.job = grid, job
@@ -363,7 +363,7 @@ class Desk:
             return  # what was not asked for, or stopped, is not wanted
         with suppress(DiffgridError):
             grid = self.view.follow(path).grid()
-            if (engine().estimate(grid.spec, grid.paths).seconds or 0) <= PATIENCE:
+            if _patient(engine().estimate(grid.spec, grid.paths)):
                 engine().ahead(grid.spec, grid.paths, self.name)
 
     def warm(self) -> None:
@@ -436,6 +436,12 @@ def engine() -> Engine:
 def desk() -> Desk:
     """This session's desk; cleared when its tab is closed."""
     return Desk()
+
+
+def _patient(estimate: Estimate) -> bool:
+    """Whether it takes no patience; where nothing was timed yet, only what takes nothing does."""
+    unknown = math.inf if estimate.evaluations else 0.0
+    return (unknown if estimate.seconds is None else estimate.seconds) <= PATIENCE
 
 
 def option(view: View, **changes: Any) -> View:

@@ -120,8 +120,11 @@ def _lab(mine: Desk, limits: Limits, key: Any, field: Any) -> None:
     def model_changed() -> None:
         if mine.generation != generation:  # the form before, sent again
             return
+        chosen = st.session_state[key("model")]
+        if chosen not in known:  # a browser can send what was never offered, such as a path
+            return
         try:
-            _jump(mine, replace(View.default(st.session_state[key("model")]), seed=mine.form.seed))
+            _jump(mine, replace(View.default(chosen), seed=mine.form.seed))
         except DiffgridError as error:
             mine.error = str(error)
 
@@ -129,8 +132,9 @@ def _lab(mine: Desk, limits: Limits, key: Any, field: Any) -> None:
         name = st.session_state[key("scheduler")]
         if mine.generation != generation and name == (view.scheduler or own):
             return
-        # Naming the model's own scheduler could change its configuration.
-        _apply(mine, option(mine.form, scheduler=None if name == own else name))
+        if name in names:
+            # Naming the model's own scheduler could change its configuration.
+            _apply(mine, option(mine.form, scheduler=None if name == own else name))
 
     known = list(dict.fromkeys([view.model, *(model.name for model in models())]))
     known.sort(key=lambda name: name not in BUNDLED)
