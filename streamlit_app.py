@@ -25,5 +25,5 @@ with st.sidebar:
 
 mine = desk()
 mine.heed(page.url_path, st.query_params.to_dict())
-page.run()  # before the form: the pictures are what a visitor waits for
 sidebar(mine)
+page.run()

@@ -130,7 +130,7 @@ def test_the_journey(address: str, visit: Callable[..., Page]) -> None:
     expect(cost).to_contain_text("281 evaluations, all reused")
 
     # A cell that is hovered plays, in its own place and in the trunk's.
-    portrait = page.locator(".portrait canvas")
+    portrait = page.locator(".portrait canvas:not(.heat)")
     before = pixels(portrait)
     cell(page, "1.1").hover()
     page.locator(".board[data-playing='1.1']").wait_for()
@@ -338,7 +338,9 @@ def test_a_cold_servers_first_visit_may_be_to_any_page(
         page = visit(f"{address}/{page_name}")
         expect(page.get_by_role("heading", level=1)).to_have_text(title)
         links = page.get_by_test_id("stSidebar").get_by_role("link")
-        expect(links).to_have_text(["Branching grid", "Trajectory strip", "Compare runs"])
+        expect(links).to_have_text(
+            ["Branching grid", "Trajectory strip", "Compare runs", "When is it decided?"]
+        )
         expect(page.get_by_role("dialog")).to_have_count(0)
 
 
