@@ -3,7 +3,7 @@
 import gzip
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
@@ -108,26 +108,6 @@ class Results:
             pd.DataFrame(values["divergence"]) if values["divergence"] else None,
         )
 
-    def at(self, trees: int) -> "Results":
-        """What the first trees alone say."""
-        cells, again = (table[table.seed < trees] for table in (self.cells, self.again))
-        found = decisions(cells, self.levels, again)
-        return replace(
-            self, trees=trees, cells=cells, again=again, decisions=found, divergence=None
-        )
-
-
-def shipped(plan: Plan) -> Results | None:
-    """The study of this plan, or of more trunks than it, that came along; None where none did."""
-    nameless = replace(plan, spec=replace(plan.spec, model=""))
-    for file in sorted(STUDIES.glob("*.json.gz")):
-        found = Results.from_record(file.read_bytes())
-        spec = replace(found.plan.spec, model="")
-        same = Plan(spec, plan.trunks, found.plan.rows, found.plan.columns) == nameless
-        if same and found.trees >= plan.trunks:
-            return found
-    return None
-
 
 def results(study: Study, trees: int, *, bands: bool = False) -> Results:
     """What the first trees of a study say; with `bands` their pictures are compared too.
@@ -194,6 +174,8 @@ def _levels(levels: Levels) -> pd.DataFrame:
 
 def _kernel(plan: Plan | OneTree, kicked: bool) -> str:
     name = scheduler_name(plan.spec)
+    if isinstance(plan, OneTree) and plan.grid.back:
+        return f"noise that takes each branch {plan.grid.back} steps back, then {name}'s own way"
     if kicked:
         return f"one transition of the η-kernel with η = 1 at the fork ({name} draws no noise)"
     eta = "" if plan.spec.eta is None else f" with eta {plan.spec.eta:g}"

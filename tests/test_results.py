@@ -5,13 +5,12 @@ from pathlib import Path as Folder
 
 import pytest
 
-from diffgrid import results as results_module
 from diffgrid.api import study
 from diffgrid.catalogue import specify
 from diffgrid.engine import LocalEngine
 from diffgrid.errors import BadInput
 from diffgrid.metrics import COLUMNS
-from diffgrid.results import TRUNK, Results, read, results, shipped
+from diffgrid.results import TRUNK, Results, read, results
 from diffgrid.spec import Grid, parse_path
 from diffgrid.store import TrajectoryStore
 from diffgrid.study import OneTree, Plan, Study
@@ -62,31 +61,13 @@ def test_a_line_a_cell_and_a_level_a_step(engine: LocalEngine, folder: Folder) -
     assert list(found.decisions.table().columns) == list(COLUMNS)
 
 
-def test_the_first_trees_alone(engine: LocalEngine, folder: Folder) -> None:
-    under_way = finished(engine, folder, "ddim", 1.0)
-    alone, among = results(under_way, 2), results(under_way, 4).at(2)
-    assert alone.to_csv() == among.to_csv()
-    assert among.trees == 2
-
-
-def test_it_ships_and_is_found_again(
-    engine: LocalEngine, folder: Folder, tmp_path: Folder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    under_way = finished(engine, folder, "ddim", 1.0)
-    found = results(under_way, 4, bands=True)
+def test_its_record_holds_all_of_it(engine: LocalEngine, folder: Folder) -> None:
+    found = results(finished(engine, folder, "ddim", 1.0), 4, bands=True)
     record = found.to_record()
     assert record == found.to_record()
     again = Results.from_record(record)
     assert again.to_csv() == found.to_csv()
     assert json.dumps(again.to_dict()) == json.dumps(found.to_dict())
-    monkeypatch.setattr(results_module, "STUDIES", tmp_path)
-    (tmp_path / "one.json.gz").write_bytes(record)
-    plan = found.plan
-    assert isinstance(plan, Plan)
-    assert shipped(plan)
-    assert shipped(Plan(plan.spec, 2, plan.rows, plan.columns))  # fewer are among them
-    assert shipped(Plan(plan.spec, 8, plan.rows, plan.columns)) is None
-    assert shipped(Plan(plan.spec, 4, (0, 1), plan.columns)) is None
 
 
 def test_one_tree_is_read_from_the_cache_and_counts_no_chosen_trunk(
