@@ -10,7 +10,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -241,7 +241,7 @@ def named() -> Iterator[Model]:
 
     On a public server there are no fetched ones. Where two share a name, the first counts.
     """
-    yield from (Model(name, ASSETS / name, "in the box") for name in BUNDLED)
+    yield from map(_bundled, BUNDLED)
     names = set()
     if own := own_models():
         for index in sorted([*own.glob("*/model_index.json"), *own.glob("*/*/model_index.json")]):
@@ -280,6 +280,8 @@ def find_model(name: str) -> Model:
     Raises:
         BadInput: neither is there, it is not whole, or its pipeline is not supported.
     """
+    if name in BUNDLED:
+        return _bundled(name)
     model = next((model for model in named() if model.name == name), None)
     if model is None and (folder := _diffusers_folder(name)):
         model = Model(name, folder)
@@ -292,6 +294,14 @@ def find_model(name: str) -> Model:
             f"model {name[:60]!r} is not known: use {known}, or the path of a diffusers folder "
             "(one that holds model_index.json)."
         )
+    model.check()
+    return model
+
+
+@cache
+def _bundled(name: str) -> Model:
+    """A model in the box does not change: a look at its files for each grid drawn is too many."""
+    model = Model(name, ASSETS / name, "in the box")
     model.check()
     return model
 

@@ -16,27 +16,24 @@ from diffgrid.ui.shell import page_file, through_the_entry
 from diffgrid.ui.words import plain, seconds, weight
 
 SECONDS_BETWEEN_LOOKS = 0.5
-SECONDS_BETWEEN_GLANCES = 1.5  # while nothing is missing but what the finished cells show
 WELCOMED = {"welcomed": True}
 
 
-def show(mine: Desk, running: bool, labelling: bool, told: str | None, generation: int) -> None:
+def show(mine: Desk, around: tuple[object, ...]) -> None:
     """The grid, as far as it is: again while a job runs, and after every touch."""
     if mine.next:
         page, query = mine.next
         mine.next = None
         st.switch_page(page_file(page), query_params=query)
+    running, *_ = around
     if mine.job and not running:
         mine.job.wait(SECONDS_TO_ANSWER)  # what is cached is answered at once
-    changed = mine.running != running or mine.error != told or mine.generation != generation
-    if changed or mine.sharing:
+    if mine.around != around or mine.sharing:
         st.rerun()  # the whole page: it looks again or no longer, and the form follows
     mine.sign()
     if mine.job:
         tell(mine.job.snapshot())
     board(data=present(mine), on_act=partial(act_on, mine), on_lack=partial(lack_on, mine))
-    if mine.labelling != labelling:
-        st.rerun()  # not before the grid is drawn: nobody should wait for labels
 
 
 def tell(snapshot: Snapshot) -> None:
@@ -113,9 +110,7 @@ if mine.error:
 offer(mine)
 if mine.sharing:
     share(mine)
-glance = SECONDS_BETWEEN_GLANCES if mine.labelling else None
-look_again = SECONDS_BETWEEN_LOOKS if mine.running else glance
-status = mine.running, mine.labelling, mine.error, mine.generation
-st.fragment(show, run_every=look_again)(mine, *status)
+look_again = SECONDS_BETWEEN_LOOKS if mine.running else None
+st.fragment(show, run_every=look_again)(mine, mine.around)
 experiments()
 mine.warm()

@@ -505,10 +505,11 @@ def test_labels_are_waited_for_and_then_no_longer(
     (look,) = stage.looked
     assert look.tree.grid == shown.desk.grid
     assert not seen(shown)
-    assert polls[-1] is not None
+    assert shown.header["labelling"]  # the browser asks again; the page does not
+    assert polls[-1] is None
     look.finish()
     whole(page.run())
-    assert polls[-1] is None
+    assert not shown.header["labelling"]
     assert len(stage.looked) == 1
     body, head = shown.header["rows"][0]["seen"]
     assert body == {
@@ -520,12 +521,12 @@ def test_labels_are_waited_for_and_then_no_longer(
 
 
 def test_nothing_is_looked_at_before_the_first_paint_is_over(
-    polls: list[float | None], page: AppTest, stage: Stage
+    page: AppTest, stage: Stage, shown: Shown
 ) -> None:
     stage.jobs[0].finish()
     whole(page.run())
     assert not stage.looked
-    assert polls[-1] is not None
+    assert shown.header["labelling"]
 
 
 @pytest.mark.usefixtures("painted")
@@ -546,15 +547,34 @@ def test_another_view_forgets_the_labels(page: AppTest, stage: Stage, shown: Sho
 @pytest.mark.usefixtures("painted")
 @pytest.mark.parametrize("state", ["failed", "cancelled"])
 def test_a_probe_that_fails_shows_nothing(
-    state: str, polls: list[float | None], page: AppTest, stage: Stage, shown: Shown
+    state: str, page: AppTest, stage: Stage, shown: Shown
 ) -> None:
     stage.jobs[0].finish()
     whole(page.run())
     stage.looked[0].finish(state=state, error=DiffgridError("out of memory"))
     whole(page.run())
-    assert polls[-1] is None
+    assert not shown.header["labelling"]
     assert not seen(shown)
     assert not page.error
+
+
+@pytest.mark.parametrize(
+    ("touched", "renewed"),
+    [
+        ({"do": "follow", "path": "5.2"}, False),
+        ({"do": "reroll_row", "step": 5}, False),
+        ({"do": "drop_column"}, True),
+        ({"do": "drop_row", "step": 5}, True),
+    ],
+    ids=lambda each: each["do"] if isinstance(each, dict) else "",
+)
+def test_undo_renews_the_form_only_where_it_shows_something_else(
+    page: AppTest, shown: Shown, touched: dict[str, Any], renewed: bool
+) -> None:
+    touch(page, shown, **touched)
+    before = shown.desk.generation
+    touch(page, shown, do="undo")
+    assert (shown.desk.generation != before) == renewed
 
 
 def test_what_is_not_allowed_is_said_and_the_grid_stays(

@@ -5,7 +5,7 @@
 const REST = 400; // ms a pointer rests on a cell before the server hears of it
 const PATIENCE = 4000; // ms to wait for an answer before what was drawn ahead of it is taken back
 const SETTLE = 100; // ms after a message, when what it shows is painted
-const ASK_AGAIN = 2000; // ms before what is still lacking is asked for again
+const ASK_AGAIN = 2000; // ms before what is still lacking, or labels, are asked for again
 const BELOW = 21; // px, of what a row shows where it stands below the cells
 const FADE = { duration: 460, easing: "cubic-bezier(.3,.7,.2,1)" };
 
@@ -71,12 +71,13 @@ class Board extends Skeleton {
     const lacks = head.lacking.length > 0;
     this.root.toggleAttribute("data-lacking", lacks);
     clearTimeout(this.lackTimer);
-    // Again and again until they are here: a question can be lost where a page is run anew.
+    // Again and again until all is here: a question can be lost where a page is run anew.
     const ask = () => {
       this.ask(head.lacking);
       this.lackTimer = setTimeout(ask, ASK_AGAIN);
     };
     if (lacks) this.lackTimer = setTimeout(ask, SETTLE);
+    else if (head.labelling) this.lackTimer = setTimeout(ask, ASK_AGAIN);
     // null is a picture that nobody has, undefined one that is on its way.
     const picture = (index) => (index == null ? null : head.pictures[index]);
     const resolve = (entry) => ({

@@ -70,6 +70,7 @@ def message(
     max_columns: int = 8,
     change: Mapping[str, Any] | None = None,
     labels: Mapping[Path, Mapping[str, str]] | None = None,
+    labelling: bool = False,
     named: Callable[[Path], Collection[str]] = lambda _: (),
     ledger: Ledger | None = None,
 ) -> bytes:
@@ -91,6 +92,7 @@ def message(
         change: what `changeable` says of the focus.
         labels: what a probe saw in each final: factor -> value. A row counts its cells and the
             focus, which left x_k as they did.
+        labelling: whether labels are still to come: the browser asks again.
         named: the factors of which a path's prompt names a value.
         ledger: what the browser holds; all pictures are sent where none is given. What the first
             look can do without, the cells' trajectories, waits until it is asked for.
@@ -142,6 +144,7 @@ def message(
         "words": {format_path((f,)): describe((f,)) for f in every_fork if f.changes},
         "back": grid.back,
         "row_steps": list(row_steps(grid.spec.loop, grid.back)),
+        "labelling": labelling,
         "change": change,
         "prompt": grid.spec.prompt,
         "recipe": list(recipe),

@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
 
@@ -153,15 +153,21 @@ class Desk:
         self._step(self._future, self._past)
 
     def _step(self, source: deque[View], target: deque[View]) -> None:
+        shown = self.form
         if source and self._ask(source[-1]):
             target.append(self.view)
             self.view = source.pop()
-            self.generation += 1
+            self.generation += not _same_form(shown, self.view)  # a new one costs a whole run
 
     @property
     def running(self) -> bool:
         """Whether a job is under way."""
         return self.job is not None and not self.job.snapshot().ended
+
+    @property
+    def around(self) -> tuple[bool, str | None, Offer | None, int]:
+        """What the page around the grid depends on; whether a job runs comes first."""
+        return self.running, self.error, self.offer, self.generation
 
     @property
     def can_undo(self) -> bool:
@@ -436,6 +442,13 @@ def engine() -> Engine:
 def desk() -> Desk:
     """This session's desk; cleared when its tab is closed."""
     return Desk()
+
+
+def _same_form(one: View, other: View) -> bool:
+    """Whether the form shows the same for both: it has neither the path nor single rows."""
+    shapes = [(len(view.rows), view.columns) for view in (one, other)]
+    alike = replace(one, path=other.path, rows=other.rows) == other
+    return alike and shapes[0] == shapes[1]
 
 
 def _patient(estimate: Estimate) -> bool:

@@ -1,7 +1,9 @@
 """What the grid's component is sent: the desk, put into one message."""
 
+from functools import partial
+
 from diffgrid.api import recipe
-from diffgrid.catalogue import find_model
+from diffgrid.catalogue import Model, find_model
 from diffgrid.limits import Limits
 from diffgrid.share import command
 from diffgrid.spec import Path, RunSpec, conditions
@@ -37,13 +39,13 @@ def present(mine: Desk) -> bytes:
         max_columns=Limits.from_environment().max_columns,
         change=changeable(mine.view, grid.path),
         labels=mine.labels(),
-        named=lambda path: named(grid.spec, path),
+        labelling=mine.labelling,
+        named=partial(_named, find_model(grid.spec.model), grid.spec),
         ledger=mine.ledger,
     )
 
 
-def named(spec: RunSpec, path: Path) -> chips.Picked:
+def _named(model: Model, spec: RunSpec, path: Path) -> chips.Picked:
     """The factors of which the prompt of a path names a value, and which."""
-    model = find_model(spec.model)
     readable = model.factors and "sentence" in model.settings
     return chips.read(model, conditions(spec, path).prompt) if readable else {}
