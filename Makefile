@@ -35,9 +35,10 @@ help:
 run: $(VENV)/installed
 	$(PY) -m streamlit run streamlit_app.py $(ARGS)
 
-# A process a core, each taking whole files: fixtures that load a model are made once a file.
+# A process a core, each taking whole files, the long ones first (tests/conftest.py): fixtures that
+# load a model are made once a file.
 test: lint chromium
-	$(PY) -m pytest -n auto --dist loadfile $(ARGS)
+	$(PY) -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 matrix: $(VENV)/installed-dev
 	$(PY) -m tests.matrix $(ARGS)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from diffgrid import frames, sheets, trajectories
+from diffgrid import frames, ink, sheets, trajectories
 from diffgrid.catalogue import scheduler_name, specify
 from diffgrid.engine import Engine, Job, LocalEngine, Snapshot
 from diffgrid.errors import BadInput
@@ -82,7 +82,7 @@ class Trajectory(trajectories.Trajectory):
             final=self.image,
             footer="the model's latents, and its guess of the finished picture, before every step",
         )
-        return sheets.to_png(sheets.draw_strip(sheet), _provenance(self.spec, self.path))
+        return ink.to_png(sheets.draw_strip(sheet), _provenance(self.spec, self.path))
 
     def save(self, file: str | File) -> None:
         """Write the strip as a PNG."""
@@ -185,7 +185,7 @@ class Grid:
             str(step): list(branches)
             for step, branches in zip(self.request.rows, self.request.branches, strict=True)
         }
-        return sheets.to_png(sheets.draw_grid(sheet), made_by)
+        return ink.to_png(sheets.draw_grid(sheet), made_by)
 
     def save(self, file: str | File) -> None:
         """Write the picture."""

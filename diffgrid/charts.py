@@ -1,27 +1,19 @@
-"""The chart of a study: when each factor is decided, as marks that a page and a picture share.
+"""The chart of a study: when each factor is decided, laid out once for the page and the picture.
 
-`chart` lays it out once; the page draws the marks as SVG in its theme's colours, `to_png` on a
-sheet with the prompt and the recipe.
+The page draws the marks as SVG in its theme's colours, `chart_sheet.py` as pixels.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
-from typing import Any, Literal
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw
 
-from diffgrid import sheets
 from diffgrid.catalogue import scheduler_name
+from diffgrid.marks import STYLES, Kind, Point, Scene
 from diffgrid.metrics import BANDS, END, HALF, START, Crossing, Decision, Estimate
 from diffgrid.results import Results
-from diffgrid.sheets import ACCENT, BACKGROUND, INK, LINE, MUTED
-
-Point = tuple[float, float]
-Kind = Literal["line", "area", "dot", "square", "triangle", "diamond", "text"]
-Anchor = Literal["start", "middle", "end"]
 
 WIDTH, HEIGHT = 264, 180  # px, of a panel
 LEFT, RIGHT, TOP, BOTTOM = 34, 10, 24, 24  # px, around what it plots
@@ -29,88 +21,6 @@ WIDE, NARROW = 864, 360  # px, of the overview
 FARTHEST = 2.5  # log-SNR that a first row may lie before the second without a break in the axis
 APART = 30  # px between timesteps on an axis
 MARKERS: dict[str, Kind] = {"layout": "dot", "shape": "square", "detail": "triangle"}
-
-
-@dataclass(frozen=True, slots=True)
-class Style:
-    """How marks of one role are drawn; the page has its own colours."""
-
-    kind: Kind
-    size: float  # px: a line's width, a mark's radius, a text's height
-    color: sheets.Color
-    opacity: float = 1.0
-    dash: tuple[float, ...] = ()
-
-
-# The bands' colours are Okabe and Ito's; no two lines differ by colour alone.
-STYLES = {
-    "window": Style("area", 0, ACCENT, 0.13),
-    "grid": Style("line", 1, LINE, 0.55),
-    "tick": Style("text", 10, MUTED),
-    "note": Style("text", 11, MUTED),
-    "name": Style("text", 13, INK),
-    "value": Style("text", 12, INK),
-    "chance": Style("line", 1.4, MUTED, dash=(5, 4)),
-    "ceiling": Style("line", 1.4, MUTED, dash=(1.5, 3)),
-    "spread": Style("line", 3, MUTED, 0.5),  # the interval of either
-    "whisker": Style("line", 1.4, ACCENT, 0.75),
-    "curve": Style("line", 2, ACCENT),
-    "point": Style("dot", 3.2, ACCENT),
-    "reach": Style("line", 2, INK),
-    "decision": Style("diamond", 5.5, INK),
-    "bar": Style("line", 12, ACCENT, 0.35),
-    "ends": Style("line", 1.4, ACCENT),
-    "arrow": Style("triangle", 4, ACCENT),
-    "bracket": Style("line", 1.4, MUTED),
-    "lock": Style("area", 0, MUTED),
-    "layout": Style("line", 2, (0, 114, 178)),
-    "shape": Style("line", 2, (213, 94, 0), dash=(7, 4)),
-    "detail": Style("line", 2, (0, 128, 96), dash=(2, 3)),
-    "layout-interval": Style("line", 1.4, (0, 114, 178), 0.75),
-    "shape-interval": Style("line", 1.4, (213, 94, 0), 0.75),
-    "detail-interval": Style("line", 1.4, (0, 128, 96), 0.75),
-}  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """One thing drawn, in px from the top left of its scene."""
-
-    role: str
-    points: tuple[Point, ...]
-    text: str = ""
-    anchor: Anchor = "start"
-    kind: Kind | None = None  # None: its role's
-
-    def to_dict(self) -> dict[str, Any]:
-        """For the page."""
-        style = STYLES[self.role]
-        return {
-            "role": self.role,
-            "kind": self.kind or style.kind,
-            "size": style.size,
-            "dash": list(style.dash),
-            "points": [[round(x, 1), round(y, 1)] for x, y in self.points],
-            "text": self.text,
-            "anchor": self.anchor,
-        }
-
-
-@dataclass(frozen=True)
-class Scene:
-    """Marks on a width and height, first ones below."""
-
-    width: int
-    height: int
-    marks: list[Mark] = field(default_factory=list)
-
-    def add(self, role: str, *points: Point, **more: Any) -> None:
-        self.marks.append(Mark(role, points, **more))
-
-    def to_dict(self) -> dict[str, Any]:
-        """For the page."""
-        marks = [mark.to_dict() for mark in self.marks]
-        return {"width": self.width, "height": self.height, "marks": marks}
 
 
 @dataclass(frozen=True)
@@ -572,140 +482,3 @@ def _edges(low: float, high: float) -> str:
     if math.isinf(high):
         return f"above {low:.2g}"
     return f"up to {high:.2g}" if low == 0 else f"{low:.2g} to {high:.2g}"
-
-
-# --- as a picture ---------------------------------------------------------------------------------
-
-SCALE, FINE = 2, 2  # px of the picture for one of a scene; and of the drawing for one of those
-MARGIN, GAP, ACROSS = 44, 36, 3
-_SENTENCE, _NOTE = 14, 11  # px
-
-
-def to_png(drawn: Chart, recipe: Mapping[str, Any]) -> bytes:
-    """The chart on a sheet, with its recipe inside."""
-    return sheets.to_png(draw(drawn), recipe)
-
-
-def draw(drawn: Chart) -> Image.Image:
-    """The chart on a light sheet: overview, panels, and what it was made of."""
-    width = 2 * MARGIN + ACROSS * WIDTH + (ACROSS - 1) * GAP
-    texts = [
-        (_lines(each.sentence, _SENTENCE, 2), _lines(each.note, _NOTE, 4)) for each in drawn.panels
-    ]
-    rows = [range(i, min(i + ACROSS, len(texts))) for i in range(0, len(texts), ACROSS)]
-    heights = [
-        44
-        + (HEIGHT if any(drawn.panels[i].scene for i in row) else 0)
-        + max(19 * len(texts[i][0]) + 15 * len(texts[i][1]) for i in row)
-        for row in rows
-    ]
-    top = MARGIN + 96
-    height = top + drawn.wide.height + 70 + sum(heights) + GAP * len(rows) + 30
-    canvas = _Canvas(width, height)
-    quote = f"“{' '.join(drawn.prompt.split())}”" if drawn.prompt else "(empty prompt)"
-    [quote] = sheets._wrap(quote, "prompt", 25, width - 2 * MARGIN, 1, "…”")
-    canvas.text(MARGIN, MARGIN + 20, "When is it decided?", 13, ACCENT, "strong")
-    canvas.text(MARGIN, MARGIN + 52, quote, 25, INK, "prompt")
-    canvas.text(MARGIN, MARGIN + 78, "  ·  ".join(drawn.recipe), 14, MUTED)
-    canvas.scene(MARGIN, top, drawn.wide)
-    y = top + drawn.wide.height + 46
-    canvas.text(MARGIN, y, drawn.world, 20, INK, "prompt")
-    y += 14
-    for row, room in zip(rows, heights, strict=True):
-        for column, i in enumerate(row):
-            each, x = drawn.panels[i], MARGIN + column * (WIDTH + GAP)
-            canvas.text(x, y + 22, each.title, 15, INK, "strong")
-            line = y + 32
-            if each.scene:
-                canvas.scene(x, line, each.scene)
-                line += HEIGHT
-            sentence, note = texts[i]
-            for text in sentence:
-                line += 19
-                canvas.text(x, line, text, _SENTENCE, INK)
-            line += 3
-            for text in note:
-                line += 15
-                canvas.text(x, line, text, _NOTE, MUTED)
-        y += room + GAP
-    footer = f"95 % intervals over trunks  ·  branches by {drawn.kernel}"
-    [footer] = sheets._wrap(footer, "plain", 12, width - 2 * MARGIN)
-    canvas.text(MARGIN, height - 26, footer, 12, MUTED)
-    return canvas.image.reduce(FINE)
-
-
-def _lines(text: str, size: int, most: int) -> list[str]:
-    return sheets._wrap(text, "plain", size, WIDTH, most)
-
-
-class _Canvas:
-    """A sheet while it is drawn; all coordinates in px of a scene."""
-
-    def __init__(self, width: int, height: int) -> None:
-        self.scale = SCALE * FINE
-        self.image = Image.new("RGB", (width * self.scale, height * self.scale), BACKGROUND)
-        self.pen = ImageDraw.Draw(self.image, "RGBA")
-
-    def text(
-        self, x: float, y: float, text: str, size: float, color: sheets.Color,
-        style: sheets.Style = "plain", anchor: Anchor = "start",
-    ) -> None:  # fmt: skip
-        """Write one line; y is its baseline."""
-        font = sheets._font_for(text, style, round(size * self.scale))
-        where = {"start": "ls", "middle": "ms", "end": "rs"}[anchor]
-        self.pen.text((x * self.scale, y * self.scale), text, color, font, anchor=where)
-
-    def scene(self, x: float, y: float, scene: Scene) -> None:
-        """Draw a scene's marks with its top left there."""
-        for mark in scene.marks:
-            style = STYLES[mark.role]
-            self._mark(mark, style, [(x + px, y + py) for px, py in mark.points])
-
-    def _mark(self, mark: Mark, style: Style, points: list[Point]) -> None:
-        kind = mark.kind or style.kind
-        if kind == "text":
-            self.text(*points[0], mark.text, style.size, style.color, "plain", mark.anchor)
-            return
-        ink = (*style.color, round(255 * style.opacity))
-        if kind == "line":
-            for part in _dashed(points, style.dash):
-                self._line(part, style.size, ink)
-            return
-        radius = style.size if style.kind != "line" else 3.6
-        corners = points if kind == "area" else outline(kind, points[0], radius)
-        self.pen.polygon(self._px(corners), fill=ink)
-
-    def _line(self, points: list[Point], width: float, ink: tuple[int, ...]) -> None:
-        fine = round(width * self.scale)
-        self.pen.line(self._px(points), fill=ink, width=fine, joint="curve")
-
-    def _px(self, points: Iterable[Point]) -> list[Point]:
-        return [(x * self.scale, y * self.scale) for x, y in points]
-
-
-def outline(kind: Kind, at: Point, radius: float) -> list[Point]:
-    """The corners of a marker."""
-    count, turn, grown = {
-        "dot": (24, 0.0, 1.0),
-        "square": (4, math.pi / 4, 1.25),
-        "triangle": (3, -math.pi / 2, 1.35),
-        "diamond": (4, 0.0, 1.1),
-    }[kind]
-    angles = [turn + 2 * math.pi * i / count for i in range(count)]
-    return [
-        (at[0] + grown * radius * math.cos(a), at[1] + grown * radius * math.sin(a)) for a in angles
-    ]
-
-
-def _dashed(points: list[Point], dash: Sequence[float]) -> list[list[Point]]:
-    """A line's visible parts."""
-    if not dash:
-        return [points]
-    parts: list[list[Point]] = []
-    for (x0, y0), (x1, y1) in pairwise(points):
-        length, done = math.hypot(x1 - x0, y1 - y0), 0.0
-        while done < length:
-            ends = (done, min(done + dash[0], length))
-            parts.append([(x0 + (x1 - x0) * e / length, y0 + (y1 - y0) * e / length) for e in ends])
-            done += sum(dash)
-    return parts

@@ -1,27 +1,37 @@
 """The sheets that people look at: the branching grid, and one trajectory as a strip.
 
-`draw_grid` and `draw_strip` lay pictures out, `to_png` writes a sheet with its recipe inside. Equal
+`draw_grid` and `draw_strip` lay pictures out; `ink.to_png` writes a sheet with its recipe. Equal
 inputs give equal bytes on one machine; another may have other fonts for the scripts that ours lack.
 """
 
-import importlib.util
-import io
-import json
 import math
-from bisect import bisect
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from pathlib import Path as FilePath
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont, ImageOps
-from PIL.PngImagePlugin import PngInfo
+from PIL import Image, ImageDraw, ImageOps
 
+from diffgrid.ink import (
+    ACCENT,
+    BACKGROUND,
+    EMPTY,
+    FORMER,
+    INK,
+    LINE,
+    MUTED,
+    NEGATIVE,
+    POSITIVE,
+    Color,
+    Style,
+    font_for,
+    one_line,
+    width_of,
+    wrap,
+)
 from diffgrid.spec import Path, describe
 
 # --- what sheets are drawn from -------------------------------------------------------------------
@@ -84,79 +94,11 @@ class StripSheet:
 
 # --- the visual language --------------------------------------------------------------------------
 
-BACKGROUND, INK, MUTED = (252, 251, 250), (29, 27, 38), (122, 117, 130)
-LINE, EMPTY = (208, 202, 224), (240, 238, 233)
-ACCENT, FORMER = (108, 78, 242), (183, 170, 247)  # the path on view; the one it left
-NEGATIVE, POSITIVE = (206, 104, 28), (76, 46, 200)  # the ends of the latents' map; 0 is BACKGROUND
-
 MARGIN, GAP = 44, 12
 _DOT = "  ·  "
-Color = tuple[int, int, int]
 Box = tuple[int, int, int, int]  # left, top, right, bottom
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
-Style = Literal["plain", "strong", "prompt"]
 _MARKED: tuple[Color, Style] = (ACCENT, "strong")
 _UNMARKED: tuple[Color, Style] = (MUTED, "plain")
-
-# Pillow's own font has no Greek, no accents and no ×. Streamlit, which the app needs anyway, ships
-# these two with Latin, Greek, Cyrillic and Vietnamese; other scripts are left to the system.
-_FILES: dict[Style, tuple[str, int]] = {
-    "plain": ("SourceSansVF-Upright*.woff2", 400),
-    "strong": ("SourceSansVF-Upright*.woff2", 600),
-    "prompt": ("SourceSerifVariable-Italic*.woff2", 400),
-}
-_SYSTEM_FONTS = (
-    "NotoSansCJK-Regular.ttc",
-    "DejaVuSans.ttf",
-    "Arial Unicode.ttf",
-    "PingFang.ttc",
-    "msyh.ttc",
-)
-
-
-@lru_cache(maxsize=64)
-def _font(style: Style, size: int) -> Font:
-    pattern, weight = _FILES[style]
-    package = importlib.util.find_spec("streamlit")  # finds the folder, imports nothing
-    folders = (package.submodule_search_locations or []) if package else []
-    files = sorted(file for folder in folders for file in FilePath(folder, "static").rglob(pattern))
-    if files:
-        font = ImageFont.truetype(files[0], size)
-        axes: list[float] = [weight, size / 4]  # drawn at four times the size that is seen
-        font.set_variation_by_axes(axes[: len(font.get_variation_axes())])
-        return font
-    return ImageFont.load_default(size)
-
-
-@lru_cache(maxsize=64)
-def _system_fonts(size: int) -> list[Font]:
-    found: list[Font] = []
-    for name in _SYSTEM_FONTS:
-        with suppress(OSError):  # this system has it not
-            found.append(ImageFont.truetype(name, size))
-    return found
-
-
-def _font_for(text: str, style: Style, size: int) -> Font:
-    """The house font, or the first system font where only that has every character of the text."""
-    house = _font(style, size)
-    if text.isascii() or all(_draws(house, character) for character in set(text)):
-        return house
-    for font in _system_fonts(size):
-        if all(_draws(font, character) for character in set(text)):
-            return font
-    return house
-
-
-@lru_cache(maxsize=4096)
-def _draws(font: Font, character: str) -> bool:
-    missing = font.getmask("\uffff")  # no font has it: this is the box for missing characters
-    return bytes(font.getmask(character)) != bytes(missing)
-
-
-def _width(text: str, style: Style, size: int) -> float:
-    """In px, as `_Canvas.text` will draw it."""
-    return _font_for(text, style, 4 * size).getlength(text) / 4
 
 
 @lru_cache(maxsize=64)
@@ -186,8 +128,8 @@ class _Canvas:
     ) -> float:
         """Write one line, anchored at its baseline's left, middle or right; returns its width."""
         # Four times the size and reduced: at 13 px the fonts' hinting spaces letters unevenly.
-        font = _font_for(text, style, 4 * size)
-        width = _width(text, style, size)
+        font = font_for(text, style, 4 * size)
+        width = width_of(text, style, size)
         left = x - width * "lmr".index(anchor) / 2
         column, row = math.floor(left) - size, math.floor(y) - 2 * size  # room for overhangs
         mask = Image.new("L", (4 * math.ceil(width + 2 * size + 1), 12 * size))
@@ -238,46 +180,6 @@ def _size_within(image: Image.Image | None, side: int) -> tuple[int, int]:
     width, height = image.size if image else (1, 1)
     scale = side / max(width, height)
     return max(1, round(width * scale)), max(1, round(height * scale))
-
-
-def _one_line(text: str) -> str:
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
-
-
-def _wrap(
-    text: str, style: Style, size: int, width: float, most: int = 1, end: str = "…"
-) -> list[str]:
-    """At most `most` lines no wider than `width` px, closed by `end` where text is left over."""
-
-    def fits(line: str) -> bool:
-        return _width(line, style, size) <= width
-
-    def longest(text: str, end: str = "") -> int:
-        """How many of the text's characters fit with `end` behind them, at least one."""
-        return max(
-            1, bisect(range(1, len(text) + 1), False, key=lambda n: not fits(text[:n] + end))
-        )
-
-    lines, line = [], ""
-    for word in text.split(" "):
-        if line and fits(f"{line} {word}"):
-            line = f"{line} {word}"
-            continue
-        if line:
-            lines.append(line)
-        line = word
-        # No space to break at: long words, Chinese, Japanese.
-        while len(lines) <= most and not fits(line):
-            count = longest(line)
-            lines.append(line[:count])
-            line = line[count:]
-        if len(lines) > most:
-            break
-    lines.append(line)
-    if len(lines) <= most:
-        return lines
-    last = lines[most - 1]
-    return [*lines[: most - 1], last[: longest(last, end)].rstrip(" ,.;") + end]
 
 
 def _spread(count: int, keep: Iterable[int], most: int) -> list[int]:
@@ -432,12 +334,12 @@ class _Caption:
 
     @classmethod
     def of(cls, prompt: str, recipe: Sequence[str], width: float) -> Self:
-        words = _one_line(prompt)
-        quote = _wrap(f"“{words}”" if words else "(empty prompt)", "prompt", 25, width, 4, "…”")
+        words = one_line(prompt)
+        quote = wrap(f"“{words}”" if words else "(empty prompt)", "prompt", 25, width, 4, "…”")
         lines: list[list[str]] = [[]]
         for part in recipe:
-            [part] = _wrap(_one_line(part), "strong", 15, width)
-            if lines[-1] and _width(_DOT.join([*lines[-1], part]), "strong", 15) > width:
+            [part] = wrap(one_line(part), "strong", 15, width)
+            if lines[-1] and width_of(_DOT.join([*lines[-1], part]), "strong", 15) > width:
                 lines.append([])
             lines[-1].append(part)
         return cls(quote, lines)
@@ -558,13 +460,3 @@ def _latent_maps(latents: NDArray[np.float32], width: int) -> Image.Image:
         x, y = channel % across * (map_width + gap), channel // across * (map_height + gap)
         sheet.paste(large, (x, y))
     return sheet
-
-
-def to_png(image: Image.Image, recipe: Mapping[str, Any]) -> bytes:
-    """A sheet as PNG with its recipe, canonical JSON, in the text chunk "diffgrid"."""
-    text = PngInfo()
-    # ASCII JSON fits a plain tEXt chunk, which every tool can read.
-    text.add_text("diffgrid", json.dumps(recipe, sort_keys=True, separators=(",", ":")))
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG", pnginfo=text)
-    return buffer.getvalue()

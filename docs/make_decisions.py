@@ -5,7 +5,8 @@ python -m docs.make_decisions
 
 from pathlib import Path
 
-from diffgrid.charts import chart, to_png
+from diffgrid.chart_sheet import to_png
+from diffgrid.charts import chart
 from diffgrid.results import STUDIES, Results
 
 STUDY = STUDIES / "monsters-25-steps-guidance-3.json.gz"

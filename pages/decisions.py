@@ -9,7 +9,8 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from diffgrid.charts import Chart, chart, ordered, summary, to_png
+from diffgrid.chart_sheet import to_png
+from diffgrid.charts import Chart, chart, ordered, summary
 from diffgrid.errors import BadInput, DiffgridError
 from diffgrid.limits import Limits
 from diffgrid.results import Results

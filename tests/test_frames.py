@@ -23,14 +23,9 @@ from diffgrid.frames import (
     decode,
     encode_frames,
 )
+from diffgrid.ink import ACCENT, BACKGROUND, EMPTY, FORMER, NEGATIVE, POSITIVE, to_png
 from diffgrid.sheets import (
-    ACCENT,
-    BACKGROUND,
-    EMPTY,
-    FORMER,
     MARGIN,
-    NEGATIVE,
-    POSITIVE,
     Cell,
     GridSheet,
     Moment,
@@ -38,7 +33,6 @@ from diffgrid.sheets import (
     StripSheet,
     draw_grid,
     draw_strip,
-    to_png,
 )
 from diffgrid.spec import Fork, Path
 

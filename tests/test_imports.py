@@ -37,7 +37,7 @@ BASE = "errors limits schedulers spec"  # the words everybody speaks; stdlib onl
 STORED = f"{BASE} catalogue trajectories store"
 ALL = f"{STORED} frames engine api"
 # What the pages draw from.
-SHOWN = f"{ALL} animations charts compare families.* metrics results share study"
+SHOWN = f"{ALL} animations chart_sheet charts compare families.* metrics results share study"
 
 # A name ending in `.*` stands for a folder whose files may import each other.
 TABLE = {
@@ -58,12 +58,15 @@ TABLE = {
     "diffgrid.shipped": allow(f"{BASE} trajectories frames", "numpy safetensors"),
     "diffgrid.store": allow(f"{BASE} disk envelope trajectories shipped", "diskcache platformdirs"),
     "diffgrid.share": allow(f"{BASE} catalogue"),
-    "diffgrid.charts": allow(f"{BASE} catalogue metrics results sheets", "numpy pandas PIL"),
+    "diffgrid.ink": allow("", "PIL"),
+    "diffgrid.marks": allow("ink"),
+    "diffgrid.charts": allow(f"{BASE} catalogue marks metrics results", "numpy pandas"),
+    "diffgrid.chart_sheet": allow("charts ink marks", "PIL"),
     "diffgrid.metrics": allow(f"{BASE} compare trajectories", "numpy pandas"),
     "diffgrid.compare": allow(f"{BASE} catalogue trajectories", "numpy"),
     "diffgrid.animations": allow(BASE, "PIL"),
     "diffgrid.frames": allow(f"{BASE} envelope trajectories", "numpy PIL"),
-    "diffgrid.sheets": allow(BASE, "numpy PIL"),
+    "diffgrid.sheets": allow(f"{BASE} ink", "numpy PIL"),
     "diffgrid.recording": allow(f"{BASE} trajectories", "numpy"),
     "diffgrid.torch_side": allow(),
     "diffgrid.torch_side.cores": allow("", "torch"),
@@ -96,7 +99,7 @@ TABLE = {
     "diffgrid.engine": allow(
         f"{STORED} frames computation memory study", lazily="torch_side.models torch_side.probes"
     ),
-    "diffgrid.api": allow(f"{STORED} frames sheets engine study results", "numpy pandas PIL"),
+    "diffgrid.api": allow(f"{STORED} frames ink sheets engine study results", "numpy pandas PIL"),
     "diffgrid.cli": allow(f"{ALL} study hub hub_models listing memory", "tqdm"),
     "diffgrid": allow("errors spec trajectories api"),
     "diffgrid.__main__": allow("cli"),

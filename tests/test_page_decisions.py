@@ -18,18 +18,10 @@ from streamlit.testing.v1 import AppTest
 
 import diffgrid.results as shelf
 from diffgrid.catalogue import find_model, specify
-from diffgrid.charts import (
-    MARKERS,
-    STYLES,
-    Scene,
-    chart,
-    ordered,
-    outline,
-    summary,
-    to_png,
-    untold,
-)
+from diffgrid.chart_sheet import outline, to_png
+from diffgrid.charts import MARKERS, chart, ordered, summary, untold
 from diffgrid.frames import encode_final
+from diffgrid.marks import STYLES, Scene
 from diffgrid.metrics import Crossing, Decision, Level
 from diffgrid.results import Results, read
 from diffgrid.spec import Path, RunSpec, key
