@@ -5,6 +5,7 @@ import streamlit as st
 from diffgrid.ui.desk import desk
 from diffgrid.ui.shell import LOGO, PAGE_STYLE, page_file
 from diffgrid.ui.sidebar import sidebar
+from diffgrid.ui.words import plain
 
 st.set_page_config(page_title="diffgrid", page_icon="🌱", layout="wide")
 st.html(PAGE_STYLE)
@@ -25,5 +26,9 @@ with st.sidebar:
 
 mine = desk()
 mine.heed(page.url_path, st.query_params.to_dict())
-sidebar(mine)
-page.run()
+if mine.lost:
+    st.error(plain(mine.lost))
+    st.button("Go on with the model in the box", on_click=mine.give_up)
+else:
+    sidebar(mine)
+    page.run()

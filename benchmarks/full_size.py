@@ -1,4 +1,4 @@
-"""Whether full-size models fit: python -m benchmarks.full_size sd15 FOLDER [--side 256] [--json F]
+"""Whether full-size models fit: python -m benchmarks.full_size sdxl FOLDER [--side 256] [--json F]
 
 Writes Stable Diffusion 1.5 or SDXL base 1.0 as a diffusers folder: the exact architectures, so the
 sizes, times and memory are theirs; random weights, so the pictures show nothing. Then the folder is

@@ -118,7 +118,13 @@ class Engine(Protocol):
     def estimate(self, spec: RunSpec, paths: Iterable[Path]) -> Estimate:
         """What a job for these paths would cost, without starting it."""
 
-    def study(self, plan: Plan | OneTree, *, limits: Limits | None = None) -> Study:
+    def study(
+        self,
+        plan: Plan | OneTree,
+        *,
+        limits: Limits | None = None,
+        begin: bool = True,
+    ) -> Study:
         """Carry a study out, while nobody waits for a job."""
 
 
@@ -269,8 +275,16 @@ class LocalEngine:
             _forget_oldest(self._ahead)
             self._wake()
 
-    def study(self, plan: Plan | OneTree, *, limits: Limits | None = None) -> Study:
+    def study(
+        self,
+        plan: Plan | OneTree,
+        *,
+        limits: Limits | None = None,
+        begin: bool = True,
+    ) -> Study:
         """Carry a study out while nobody else waits. One whose trees are all there is done at once.
+
+        Any other stays as it is, unless `begin`.
 
         Raises:
             BadInput: it is above limits.
@@ -282,7 +296,7 @@ class LocalEngine:
         study = Study(self.store, plan, probe, self._pipeline, self._labels)
         with self._change:
             self._studies = deque(each for each in self._studies if not each.snapshot.ended)
-            if not study.snapshot.ended:
+            if not study.snapshot.ended and begin:
                 if len(self._studies) >= limits.max_queue:
                     raise Busy("the server is busy with other studies: try again later.")
                 self._studies.append(study)

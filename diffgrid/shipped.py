@@ -8,6 +8,8 @@ before is its parent's. A folder holds
     arrays.safetensors    timesteps (T,), alphas and sigmas (T+1,), float64; for each PATH
                           `latents PATH`, `model_outputs PATH` (packed) and `frames PATH` (x̂0
                           pictures and the finished one, end to end), as bytes
+    labels.json           what a probe saw in the finished pictures: its digest, and by KEY the
+                          header of a `study.Finding`
 
 and is opened when something is first looked for in it.
 """
@@ -17,7 +19,7 @@ import logging
 import math
 import shutil
 import zlib
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Mapping, Set
 from functools import cached_property, lru_cache
 from pathlib import Path as Folder
 from typing import Any
@@ -33,7 +35,7 @@ from diffgrid.trajectories import Trajectory
 
 FIRST_GRID = Folder(__file__).parent / "assets" / "first_grid"
 
-_INDEX, _ARRAYS = "index.json", "arrays.safetensors"
+_INDEX, _ARRAYS, _LABELS = "index.json", "arrays.safetensors", "labels.json"
 _LEVELS = ("timesteps", "alphas", "sigmas")
 _FLOAT32 = np.dtype("<f4")
 log = logging.getLogger(__name__)
@@ -90,6 +92,21 @@ class Shipped:
         path = parse_path(self._index["trajectories"][key]["path"])
         header, payload = self._frames(path).to_payload()
         return header, memoryview(payload)
+
+    def labels(self, key: str, probe: str) -> tuple[dict[str, Any], memoryview] | None:
+        """Header and picture of what this probe saw, as `Finding.to_payload` makes them."""
+        if key not in self.keys or self._seen["probe"] != probe or key not in self._seen["seen"]:
+            return None
+        path = parse_path(self._index["trajectories"][key]["path"])
+        return self._seen["seen"][key], memoryview(self._frames(path).final)
+
+    @cached_property
+    def _seen(self) -> dict[str, Any]:
+        try:
+            return dict(json.loads((self.folder / _LABELS).read_bytes()))
+        except (OSError, ValueError) as error:
+            log.warning("the labels that ship with diffgrid cannot be read: %s", error)
+            return {"probe": None, "seen": {}}
 
     @cached_property
     def _files(self) -> tuple[dict[str, Any], Any]:
@@ -167,6 +184,12 @@ def write(folder: Folder, made: Iterable[tuple[Trajectory, Frames]], decoder: st
     folder.mkdir(parents=True)
     (folder / _ARRAYS).write_bytes(save(arrays))
     (folder / _INDEX).write_text(json.dumps(index, indent=1, sort_keys=True) + "\n", "utf-8")
+
+
+def write_labels(folder: Folder, probe: str, seen: Mapping[str, Mapping[str, Any]]) -> None:
+    """Add what a probe saw in the folder's trajectories: by key, the header of a `Finding`."""
+    labels = {"probe": probe, "seen": seen}
+    (folder / _LABELS).write_text(json.dumps(labels, indent=1, sort_keys=True) + "\n", "utf-8")
 
 
 def pack(array: NDArray[np.float32]) -> bytes:

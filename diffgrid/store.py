@@ -203,8 +203,8 @@ class TrajectoryStore:
     @_quietly
     def get_labels(self, key: str, probe: str) -> tuple[dict[str, Any], memoryview] | None:
         """Header and payload of what the probe `probe` saw in a trajectory's finished picture."""
-        row = _labels_row(key, probe)
-        return self._read(self._runs, row, _open_labels)
+        stored = self._read(self._runs, _labels_row(key, probe), _open_labels)
+        return stored or (self._shipped.labels(key, probe) if self._shipped else None)
 
     @_quietly
     def add_labels(

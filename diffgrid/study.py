@@ -144,6 +144,16 @@ class OneTree:
         self.grid.check(limits)
 
 
+class OnView(OneTree):
+    """All trajectories of a grid: unlike a study, a row shows its focus and what that left too."""
+
+    __slots__ = ()
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        return self.grid.paths
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """What a probe saw in one finished picture, and saw when it looked again."""

@@ -145,7 +145,7 @@ def settings(place: DeltaGenerator, spec: RunSpec) -> Plan:
         steps = tuple(sorted({int(step) for step in rows.replace(",", " ").split()}))
     except ValueError:
         raise BadInput(
-            f"rows {rows!r} are not allowed: give steps between commas, such as {usual}."
+            f"rows {rows[:60]!r} are not allowed: give steps between commas, such as {usual}."
         ) from None
     plan = Plan(spec, trunks or USUAL_TRUNKS, steps, columns)
     plan.check(limits)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import struct
 import threading
 from collections.abc import Iterable, Iterator
@@ -146,9 +147,11 @@ class Stage:
     def warm(self, spec: RunSpec) -> None:
         pass
 
-    def study(self, tree: OneTree, **more: Any) -> Looked:
-        self.looked.append(Looked(tree))
-        return self.looked[-1]
+    def study(self, tree: OneTree, *, begin: bool = True, **more: Any) -> Looked:
+        look = Looked(tree)
+        if begin:
+            self.looked.append(look)
+        return look
 
 
 @dataclass
@@ -777,6 +780,31 @@ def test_another_model_begins_with_its_own_settings_and_waits_for_a_word(
     spec = stage.jobs[-1].spec
     assert (spec.model, spec.prompt, spec.seed, spec.guidance_scale) == ("quick", "", 11, 8.5)
     assert minimum(stage.jobs[-1].paths, spec.length) <= desk.FEW
+
+
+def test_a_model_that_goes_away_while_it_is_on_view_is_one_sentence_and_a_way_on(
+    tmp_path: File,
+    own_models: File,
+    page: AppTest,
+    stage: Stage,
+    shown: Shown,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shutil.copytree(own_models / "faces", tmp_path / "faces")
+    monkeypatch.setenv("DIFFGRID_MODELS", str(tmp_path))
+    whole(page.run())
+    choose(page, "Model", "faces")
+    shutil.rmtree(tmp_path / "faces")
+    (seed,) = [each for each in page.number_input if each.label == "Seed"]
+    whole(seed.set_value(8).run())
+    (error,) = page.error
+    assert "is not known" in error.value
+    press(page, "Go on with the model in the box")
+    assert shown.desk.view.model == "monsters"
+    assert stage.jobs[-1].spec.model == "monsters"
+    touch(page, shown, do="undo")
+    assert "is not known" in page.error[0].value
+    assert shown.desk.view.model == "monsters"
 
 
 def test_a_model_without_a_prompt_has_none_to_change(

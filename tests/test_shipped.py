@@ -17,6 +17,7 @@ from diffgrid.frames import Frames, decode
 from diffgrid.shipped import Shipped, pack, unpack, write
 from diffgrid.spec import Grid, Path, RunSpec, default_rows, fork, key, parse_path
 from diffgrid.store import TrajectoryStore
+from diffgrid.study import OnView
 
 WITHOUT_TORCH = """
 import sys
@@ -72,6 +73,18 @@ def test_the_default_grid_and_every_first_click_on_it_ship(spec: RunSpec, shippe
     clicked = [Grid(spec, path, first.rows, first.branches) for path in first.paths]
     assert shipped.keys == {key(spec, path) for grid in clicked for path in grid.paths}
     assert shipped.decoder == FRAMES
+
+
+def test_what_a_probe_saw_in_each_ships(spec: RunSpec, store: TrajectoryStore) -> None:
+    """Fails after a change of the probe: run `python -m training.first_grid --labels` again."""
+    first = first_grid(spec)
+    engine = LocalEngine(store)
+    for path in first.paths:
+        study = engine.study(OnView(Grid(spec, path, first.rows, first.branches)), begin=False)
+        assert study.snapshot.state == "done"
+        for _, each, found in study.findings(1):
+            stored = pictures(store.get_frames(key(spec, each), FRAMES))
+            assert found.picture == stored.final
 
 
 def test_each_is_whole_and_begins_as_its_parent_does(spec: RunSpec, shipped: Shipped) -> None:

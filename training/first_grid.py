@@ -8,32 +8,56 @@ the page samples what it shows first.
 
 import argparse
 import tempfile
-from pathlib import Path
+from pathlib import Path as Folder
 
-from diffgrid.catalogue import specify
+from diffgrid.catalogue import find_model, specify
 from diffgrid.engine import FRAMES, LocalEngine
-from diffgrid.shipped import FIRST_GRID, write
-from diffgrid.spec import Grid, default_rows
+from diffgrid.shipped import FIRST_GRID, Shipped, write, write_labels
+from diffgrid.spec import Grid, Path, default_rows, key
 from diffgrid.store import TrajectoryStore
+from diffgrid.study import OnView
 
 COLUMNS = 4
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--out", type=Path, default=FIRST_GRID)
-    out = parser.parse_args().out
+    parser.add_argument("--out", type=Folder, default=FIRST_GRID)
+    parser.add_argument("--labels", action="store_true", help="only look again at what is there")
+    options = parser.parse_args()
+    out = options.out
     spec = specify()
     grid = Grid.with_columns(spec, (), default_rows(spec.loop), COLUMNS)
     clicked = [Grid(spec, path, grid.rows, grid.branches) for path in grid.paths]
-    paths = list(dict.fromkeys(path for each in clicked for path in each.paths))
+    if not options.labels:
+        sample(out, list(dict.fromkeys(path for each in clicked for path in each.paths)))
+    label(out, clicked)
+    size = sum(file.stat().st_size for file in out.iterdir())
+    print(f"{out}: {len(Shipped(out).keys)} trajectories, {size / 1e6:.1f} MB")
+
+
+def sample(out: Folder, paths: list[Path]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         # An empty store, without what ships: all is sampled.
-        job = LocalEngine(TrajectoryStore(Path(folder)), "cpu").submit(spec, paths)
+        job = LocalEngine(TrajectoryStore(Folder(folder)), "cpu").submit(specify(), paths)
         job.wait()
         write(out, map(job.result, paths), FRAMES)
-    size = sum(file.stat().st_size for file in out.iterdir())
-    print(f"{out}: {len(paths)} trajectories, {size / 1e6:.1f} MB")
+
+
+def label(out: Folder, grids: list[Grid]) -> None:
+    """Let the model's probe look at the pictures; a grid's levels are its trunk's."""
+    seen = {}
+    with tempfile.TemporaryDirectory() as folder:
+        engine = LocalEngine(TrajectoryStore(Folder(folder), shipped=Shipped(out)), "cpu")
+        for grid in grids:
+            study = engine.study(OnView(grid))
+            study.wait()
+            for _, path, found in study.findings(1):
+                header, _ = found.to_payload()
+                if path:
+                    header.pop("levels", None)
+                seen[key(grid.spec, path)] = header
+    write_labels(out, find_model(specify().model).probe, seen)
 
 
 if __name__ == "__main__":

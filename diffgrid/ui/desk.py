@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import streamlit as st
 
-from diffgrid.catalogue import BUNDLED
+from diffgrid.catalogue import BUNDLED, find_model
 from diffgrid.engine import Engine, Estimate, Job, LocalEngine
 from diffgrid.errors import BadInput, DiffgridError
 from diffgrid.frames import Frames
@@ -20,7 +20,7 @@ from diffgrid.limits import Limits
 from diffgrid.share import View, from_query, to_query
 from diffgrid.spec import Grid, Path, RunSpec, describe, key, minimum
 from diffgrid.store import TrajectoryStore
-from diffgrid.study import OneTree, Study
+from diffgrid.study import OneTree, OnView, Study
 from diffgrid.trajectories import Trajectory
 from diffgrid.ui.packet import Ledger
 
@@ -46,16 +46,6 @@ class Offer:
     view: View
     evaluations: int
     seconds: float | None  # None where nothing was timed yet
-
-
-class OnView(OneTree):
-    """All trajectories of a grid: unlike a study, a row shows its focus and what that left too."""
-
-    __slots__ = ()
-
-    @property
-    def paths(self) -> tuple[Path, ...]:
-        return self.grid.paths
 
 
 class Desk:
@@ -165,9 +155,23 @@ class Desk:
         return self.job is not None and not self.job.snapshot().ended
 
     @property
-    def around(self) -> tuple[bool, str | None, Offer | None, int]:
+    def lost(self) -> str | None:
+        """Why no page can show anything of the model any more: its folder was moved, say."""
+        try:
+            find_model(self.form.model)
+        except BadInput as error:
+            return str(error)
+        return None
+
+    @property
+    def around(self) -> tuple[object, ...]:
         """What the page around the grid depends on; whether a job runs comes first."""
-        return self.running, self.error, self.offer, self.generation
+        return self.running, self.error, self.offer, self.generation, self.lost
+
+    def give_up(self) -> None:
+        """Go on with the model in the box, where the other is lost."""
+        self.generation += 1
+        self.go(View.default())
 
     @property
     def can_undo(self) -> bool:
@@ -234,12 +238,9 @@ class Desk:
     # What its pictures show.
 
     def labels(self) -> Labels:
-        """What a probe sees in each final, once the grid is done; empty till then, or if it fails.
-
-        It looks when the first paint is over and no job runs: it may have to load torch.
-        """
+        """What a probe sees in each final, once the grid is done; empty before, or if it fails."""
         done = self.job is not None and self.job.snapshot().state == "done"
-        if self._labels is None and self.grid and done and self._painted:
+        if self._labels is None and self.grid and done:
             try:
                 self._labels = self._look(OnView(self.grid))
             except DiffgridError as error:
@@ -254,12 +255,15 @@ class Desk:
         return done and not self.labels() and self._labels is None
 
     def _look(self, tree: OneTree) -> Labels | None:
-        self._study = self._study or engine().study(tree, limits=Limits.from_environment())
-        if not self._study.snapshot.ended:
+        # To begin one may take torch, which the first paint is not to wait for.
+        limits, begin = Limits.from_environment(), self._painted
+        study = self._study or engine().study(tree, limits=limits, begin=begin)
+        self._study = study if begin else None
+        if not study.snapshot.ended:
             return None
-        if self._study.snapshot.error:
-            raise self._study.snapshot.error
-        return {path: found.labels for _, path, found in self._study.findings(1)}
+        if study.snapshot.error:
+            raise study.snapshot.error
+        return {path: found.labels for _, path, found in study.findings(1)}
 
     def _put_off(self) -> None:
         if self._study:

@@ -2,6 +2,7 @@
 
 import random
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -56,12 +57,12 @@ def sidebar(mine: Desk) -> None:
         value = st.session_state[key(name)]
         # A browser that has not drawn the new form yet may send the one before, as it was.
         if mine.generation == generation or value != shown:
-            _apply(mine, option(mine.form, **{name: value}))
+            _apply(mine, lambda: option(mine.form, **{name: value}))
 
     def shape() -> None:
         rows, columns = st.session_state[key("rows")], st.session_state[key("columns")]
         if mine.generation == generation or (rows, columns) != (rows_shown, columns_shown):
-            _apply(mine, mine.form.with_shape(rows, columns))
+            _apply(mine, lambda: mine.form.with_shape(rows, columns))
 
     def field(name: str, shown: Any) -> dict[str, Any]:
         return {"value": shown, "key": key(name), "on_change": changed, "args": (name, shown)}
@@ -84,7 +85,8 @@ def sidebar(mine: Desk) -> None:
                 icon=":material/casino:",
                 help="Another seed",
                 key=key("dice"),
-                on_click=lambda: _jump(mine, option(mine.form, seed=random.randrange(10_000))),
+                on_click=_jump,
+                args=(mine, lambda: option(mine.form, seed=random.randrange(10_000))),
             )
         if family.guided:
             st.slider(
@@ -105,7 +107,8 @@ def sidebar(mine: Desk) -> None:
             "Surprise me",
             icon=":material/auto_awesome:",
             width="stretch",
-            on_click=lambda: _jump(mine, _surprise(mine, model)),
+            on_click=_jump,
+            args=(mine, lambda: _surprise(mine, model)),
         )
         with st.expander("Lab"):
             _lab(mine, limits, key, field)
@@ -123,10 +126,7 @@ def _lab(mine: Desk, limits: Limits, key: Any, field: Any) -> None:
         chosen = st.session_state[key("model")]
         if chosen not in known:  # a browser can send what was never offered, such as a path
             return
-        try:
-            _jump(mine, replace(View.default(chosen), seed=mine.form.seed))
-        except DiffgridError as error:
-            mine.error = str(error)
+        _jump(mine, lambda: replace(View.default(chosen), seed=mine.form.seed))
 
     def scheduler_changed() -> None:
         name = st.session_state[key("scheduler")]
@@ -134,7 +134,8 @@ def _lab(mine: Desk, limits: Limits, key: Any, field: Any) -> None:
             return
         if name in names:
             # Naming the model's own scheduler could change its configuration.
-            _apply(mine, option(mine.form, scheduler=None if name == own else name))
+            wanted = None if name == own else name
+            _apply(mine, lambda: option(mine.form, scheduler=wanted))
 
     known = list(dict.fromkeys([view.model, *(model.name for model in models())]))
     known.sort(key=lambda name: name not in BUNDLED)
@@ -165,11 +166,12 @@ def _fork_kind(mine: Desk, fresh: str, key: Any) -> None:
     def changed() -> None:
         if mine.generation == generation:
             back = usual if st.session_state[key("fork")] == RENOISE else 0
-            _jump(mine, mine.form.with_fork_kind(back))
+            _jump(mine, lambda: mine.form.with_fork_kind(back))
 
     def back_changed() -> None:
         if mine.generation == generation:
-            _jump(mine, mine.form.with_fork_kind(st.session_state[key("back")]))
+            back = st.session_state[key("back")]
+            _jump(mine, lambda: mine.form.with_fork_kind(back))
 
     st.radio(
         "Fork kind", [FRESH, RENOISE], 1 if view.back else 0, horizontal=True,
@@ -209,7 +211,7 @@ def _words(mine: Desk, model: Model, prompt: str, key: Any) -> None:
             return
         chosen = {factor: st.session_state[key(f"word-{factor}")] for factor in model.factors}
         named = {factor: value for factor, value in chosen.items() if value != CHANCE}
-        _jump(mine, option(mine.form, prompt=chips.compose(model, named)))
+        _jump(mine, lambda: option(mine.form, prompt=chips.compose(model, named)))
 
     with st.expander("Pick its words"):
         columns = st.columns(2)
@@ -237,21 +239,22 @@ def _unknown_words(model: Model, prompt: str) -> None:
     st.caption(f"This model does not know what is marked; it knows {count} words.", help=known)
 
 
-def _surprise(mine: Desk, model: Model) -> Any:
+def _surprise(mine: Desk, model: Model) -> View:
     changes: dict[str, Any] = {"seed": random.randrange(10_000)}
     if model.factors and "sentence" in model.settings:
         changes["prompt"] = chips.surprise(model)
     return option(mine.form, **changes)
 
 
-def _apply(mine: Desk, view: Any) -> None:
+def _apply(mine: Desk, make: Callable[[], View]) -> None:
+    """Ask for the view that is made, or say why it cannot be."""
     try:
-        mine.change(view)
+        mine.change(make())
     except DiffgridError as error:
         mine.error = str(error)
 
 
-def _jump(mine: Desk, view: Any) -> None:
+def _jump(mine: Desk, make: Callable[[], View]) -> None:
     """A change that the form's own widgets did not make: they must show it."""
     mine.generation += 1
-    _apply(mine, view)
+    _apply(mine, make)

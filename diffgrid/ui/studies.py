@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import logging
 import math
 import threading
 from dataclasses import replace
@@ -17,6 +18,8 @@ from diffgrid.spec import RunSpec
 from diffgrid.study import Plan, Study, StudySnapshot
 from diffgrid.ui.desk import engine
 from diffgrid.ui.words import seconds, weight
+
+log = logging.getLogger(__name__)
 
 
 class Studies:
@@ -85,6 +88,9 @@ class Studies:
         except DiffgridError as error:  # so many are there, but not the first ones
             if study.snapshot.ended:
                 self.error = str(error)
+        except Exception:  # else nobody would be told; the log has the traceback
+            log.exception("a study could not be read")
+            self.error = "the study could not be read: the server's log says why."
 
 
 @st.cache_resource(show_spinner=False, scope="session", on_release=Studies.close)
