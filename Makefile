@@ -35,10 +35,10 @@ help:
 run: $(VENV)/installed
 	$(PY) -m streamlit run streamlit_app.py $(ARGS)
 
-# A process a core, each taking whole files, the long ones first (tests/conftest.py): fixtures that
-# load a model are made once a file.
+# One process more than cores, since browser tests wait; each takes whole files, the long ones first
+# (tests/conftest.py): fixtures that load a model are made once a file.
 test: lint chromium
-	$(PY) -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(PY) -m pytest -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 matrix: $(VENV)/installed-dev
 	$(PY) -m tests.matrix $(ARGS)

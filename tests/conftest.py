@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,6 +38,12 @@ def _never_the_users_settings(tmp_path_factory: pytest.TempPathFactory) -> Itera
             patch.delenv(name)
         patch.setenv("DIFFGRID_CACHE", str(tmp_path_factory.mktemp("session") / "cache"))
         yield
+
+
+@pytest.fixture(autouse=True)
+def _main_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streamlit puts an app's script in its place, which a process that is spawned would run."""
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
 
 
 @pytest.fixture(autouse=True)

@@ -241,6 +241,7 @@ def test_the_keyboard_alone_can_go_the_way(address: str, visit: Callable[..., Pa
 def test_a_trunk_is_changed_on_the_way_and_cells_are_re_noised(
     address: str, visit: Callable[..., Page]
 ) -> None:
+    address += "/?steps=12"
     page = visit(address)
     painted(page, "trunk")
     page.get_by_role("button", name="the trunk in view").focus()
@@ -248,21 +249,21 @@ def test_a_trunk_is_changed_on_the_way_and_cells_are_re_noised(
     dialog = page.get_by_role("dialog", name="Change from here")
     dialog.get_by_label("Prompt").fill("a red monster")
     page.keyboard.press("Enter")
-    painted(page, "8:prompt=a+red+monster")
+    painted(page, "4:prompt=a+red+monster")
     crumb = page.locator(".crumbs b")
-    expect(crumb).to_have_text("from step 8: “a red monster”")
+    expect(crumb).to_have_text("from step 4: “a red monster”")
     here = page.url
     page.reload()
-    painted(page, "8:prompt=a+red+monster")
+    painted(page, "4:prompt=a+red+monster")
     assert page.url == here
     page.goto(address)
     painted(page, "trunk")
     page.get_by_text("Lab", exact=True).click()
     page.get_by_text("Re-noise", exact=True).click()
     painted(page, "trunk", 12)
-    expect(page).to_have_url(re.compile(r"[?&]fork=renoise%3A5"))
-    cell(page, "10.1-5").click()
-    painted(page, "10.1-5", 12)
+    expect(page).to_have_url(re.compile(r"[?&]fork=renoise%3A2"))
+    cell(page, "5.1-2").click()
+    painted(page, "5.1-2", 12)
     page.get_by_role("button", name="Undo").click()
     painted(page, "trunk", 12)
 

@@ -25,8 +25,9 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield f"{address}/decisions?prompt=a+red+monster&steps=4"
 
 
-def studied(page: Page) -> None:
-    """Ask for a study of four trunks, and wait for it."""
+def test_a_study_from_its_price_to_its_table(address: str, visit: Callable[..., Page]) -> None:
+    page = visit(address)
+    expect(page.get_by_role("heading", level=1)).to_have_text("When is it decided?")
     page.get_by_text("Trunks, rows and columns").click()
     page.get_by_role("radio", name="4", exact=True).click()
     rows = page.get_by_role("textbox", name="Rows", exact=True)
@@ -35,12 +36,6 @@ def studied(page: Page) -> None:
     expect(page.get_by_text("4 trunks take 80 evaluations")).to_be_visible()
     page.get_by_role("button", name="Study this prompt").click()
     expect(page.get_by_text("Studying " + PROMPT)).to_be_visible()
-
-
-def test_a_study_from_its_price_to_its_table(address: str, visit: Callable[..., Page]) -> None:
-    page = visit(address)
-    expect(page.get_by_role("heading", level=1)).to_have_text("When is it decided?")
-    studied(page)
 
     # It goes on while its page is left.
     page.get_by_role("link", name="Compare runs").click()
@@ -76,16 +71,9 @@ def test_a_study_from_its_price_to_its_table(address: str, visit: Callable[..., 
     assert tuple(lines[0]) == COLUMNS
     assert {line["step"] for line in lines} == {"0", "2"}
 
-
-@pytest.mark.parametrize("width", [390, 1280])
-def test_nothing_is_wider_than_the_window(
-    address: str, visit: Callable[..., Page], width: int
-) -> None:
-    page = visit(address, width, 844)
-    studied(page)
-    page.locator(".chart .panels").wait_for(timeout=SAMPLED)
-    main = page.get_by_test_id("stMain")
-    assert main.evaluate("element => element.scrollWidth - element.clientWidth") == 0
-    assert page.locator(".chart").evaluate("e => e.getBoundingClientRect().right") <= width
-    shown = page.locator(".overview svg:visible")
-    expect(shown).to_have_class("narrow" if width < 600 else "wide")
+    for width, drawn in ((1280, "wide"), (390, "narrow")):
+        page.set_viewport_size({"width": width, "height": 844})
+        expect(page.locator(".overview svg:visible")).to_have_class(drawn)
+        main = page.get_by_test_id("stMain")
+        assert main.evaluate("element => element.scrollWidth - element.clientWidth") == 0
+        assert page.locator(".chart").evaluate("e => e.getBoundingClientRect().right") <= width

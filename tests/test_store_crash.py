@@ -19,7 +19,7 @@ from diffgrid.trajectories import Trajectory, to_bytes
 
 ROOT = Path(__file__).parents[1]
 STEPS = 6
-KILLS = 20
+KILLS = 12
 
 
 def trajectory(seed: int, steps: int = STEPS) -> Trajectory:
