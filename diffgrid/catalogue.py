@@ -241,7 +241,7 @@ def named() -> Iterator[Model]:
 
     On a public server there are no fetched ones. Where two share a name, the first counts.
     """
-    yield from map(_bundled, BUNDLED)
+    yield from map(_in_the_box, BUNDLED)
     names = set()
     if own := own_models():
         for index in sorted([*own.glob("*/model_index.json"), *own.glob("*/*/model_index.json")]):
@@ -301,9 +301,13 @@ def find_model(name: str) -> Model:
 @cache
 def _bundled(name: str) -> Model:
     """A model in the box does not change: a look at its files for each grid drawn is too many."""
-    model = Model(name, ASSETS / name, "in the box")
+    model = _in_the_box(name)
     model.check()
     return model
+
+
+def _in_the_box(name: str) -> Model:
+    return Model(name, ASSETS / name, "in the box")
 
 
 def fetching(hub: HubModel) -> str:

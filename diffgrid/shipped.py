@@ -35,7 +35,7 @@ from diffgrid.trajectories import Trajectory
 
 FIRST_GRID = Folder(__file__).parent / "assets" / "first_grid"
 
-_INDEX, _ARRAYS, _LABELS = "index.json", "arrays.safetensors", "labels.json"
+_INDEX, _ARRAYS, LABELS = "index.json", "arrays.safetensors", "labels.json"
 _LEVELS = ("timesteps", "alphas", "sigmas")
 _FLOAT32 = np.dtype("<f4")
 log = logging.getLogger(__name__)
@@ -103,7 +103,10 @@ class Shipped:
     @cached_property
     def _seen(self) -> dict[str, Any]:
         try:
-            return dict(json.loads((self.folder / _LABELS).read_bytes()))
+            match json.loads((self.folder / LABELS).read_bytes()):
+                case {"probe": str(), "seen": dict()} as seen:
+                    return dict(seen)
+            raise ValueError(f"{LABELS} is another kind of file")
         except (OSError, ValueError) as error:
             log.warning("the labels that ship with diffgrid cannot be read: %s", error)
             return {"probe": None, "seen": {}}
@@ -189,7 +192,7 @@ def write(folder: Folder, made: Iterable[tuple[Trajectory, Frames]], decoder: st
 def write_labels(folder: Folder, probe: str, seen: Mapping[str, Mapping[str, Any]]) -> None:
     """Add what a probe saw in the folder's trajectories: by key, the header of a `Finding`."""
     labels = {"probe": probe, "seen": seen}
-    (folder / _LABELS).write_text(json.dumps(labels, indent=1, sort_keys=True) + "\n", "utf-8")
+    (folder / LABELS).write_text(json.dumps(labels, indent=1, sort_keys=True) + "\n", "utf-8")
 
 
 def pack(array: NDArray[np.float32]) -> bytes:

@@ -200,11 +200,11 @@ class TrajectoryStore:
         self._home(key).add(_frames_row(key, digest), seal("frames", header, payload))
         self._keep_to_quota()
 
-    @_quietly
     def get_labels(self, key: str, probe: str) -> tuple[dict[str, Any], memoryview] | None:
         """Header and payload of what the probe `probe` saw in a trajectory's finished picture."""
-        stored = self._read(self._runs, _labels_row(key, probe), _open_labels)
-        return stored or (self._shipped.labels(key, probe) if self._shipped else None)
+        if labels := self._stored_labels(key, probe):
+            return labels
+        return self._shipped.labels(key, probe) if self._shipped else None
 
     @_quietly
     def add_labels(
@@ -391,6 +391,10 @@ class TrajectoryStore:
         row = _frames_row(key, digest)
         frames = self._read(self._saved, row, _open_frames)
         return frames or self._read(self._runs, row, _open_frames)
+
+    @_quietly
+    def _stored_labels(self, key: str, probe: str) -> tuple[dict[str, Any], memoryview] | None:
+        return self._read(self._runs, _labels_row(key, probe), _open_labels)
 
     def _unpack(self, key: str) -> Trajectory | None:
         """Store a trajectory that ships, and its frames, as if it had been sampled."""

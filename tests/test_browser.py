@@ -128,6 +128,8 @@ def test_the_journey(address: str, visit: Callable[..., Page]) -> None:
     expect(grid.get_by_role("gridcell")).to_have_count(16)
     cost = page.locator(".board .cost")
     expect(cost).to_contain_text("281 evaluations, all reused")
+    seen = page.locator(".seen .factor").first
+    expect(seen).to_be_visible()
 
     # A cell that is hovered plays, in its own place and in the trunk's.
     portrait = page.locator(".portrait canvas:not(.heat)")
@@ -165,6 +167,7 @@ def test_the_journey(address: str, visit: Callable[..., Page]) -> None:
     page.get_by_role("button", name="Go on").click()
     painted(page, "trunk")
     expect(page.locator(".board .prompt")).to_have_text("“a green monster”")
+    expect(seen).to_be_visible()  # a probe looks when all are finished
 
     # Only what is missing is evaluated: four cells of the last row, eight steps each.
     cell(page, "10.1").click()

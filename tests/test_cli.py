@@ -89,8 +89,8 @@ def in_a_new_process(*words: object) -> Outcome:
 
 
 def test_new_processes_share_what_was_made_and_add_only_what_is_new(tmp_path: Folder) -> None:
-    def run(*words: str) -> dict[str, int]:
-        """Costs of a grid of the bundled model: 4 steps, and the words."""
+    def run(*words: str) -> tuple[dict[str, int], bytes]:
+        """Costs and picture of a grid of the bundled model: 4 steps, and the words."""
         picture, report = tmp_path / "grid.png", tmp_path / "report.json"
         prompt = ["--prompt", "a spotted green monster", "--seed", "7", "--steps", "4"]
         done = in_a_new_process("grid", *prompt, *words, "--out", picture, "--json", report)
@@ -99,13 +99,15 @@ def test_new_processes_share_what_was_made_and_add_only_what_is_new(tmp_path: Fo
         costs = json.loads(report.read_text())["evaluations"]
         assert tuple(costs) == COSTS
         assert costs["sampled"] + costs["reused"] == costs["minimum"]
-        assert picture.stat().st_size > 0
-        return dict(costs)
+        return costs, picture.read_bytes()
 
-    cold = run("--rows", "0", "--columns", "1")
+    cold, picture = run("--rows", "0", "--columns", "1")
     assert cold["sampled"] == cold["minimum"] == 4 + 3
+    again, same_picture = run("--rows", "0", "--columns", "1")
+    assert again["sampled"] == 0
+    assert same_picture == picture
     # One more column in row 0, which is the trunk now, and the row that leaves it.
-    assert run("--rows", "0,1", "--columns", "2", "--path", "0.1")["sampled"] == 3 + 2 * 2
+    assert run("--rows", "0,1", "--columns", "2", "--path", "0.1")[0]["sampled"] == 3 + 2 * 2
 
 
 def test_each_new_cell_costs_its_own_steps_alone(grid: Callable[..., dict[str, Any]]) -> None:

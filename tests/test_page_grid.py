@@ -580,6 +580,32 @@ def test_undo_renews_the_form_only_where_it_shows_something_else(
     assert (shown.desk.generation != before) == renewed
 
 
+def shown_steps(page: AppTest) -> int:
+    (steps,) = [each.value for each in page.number_input if each.label == "Steps"]
+    assert steps is not None
+    return int(steps)
+
+
+def test_a_touch_takes_back_what_the_form_offered_in_vain(
+    page: AppTest, stage: Stage, shown: Shown
+) -> None:
+    stage.seconds = 90
+    choose(page, "Steps", 50)
+    touch(page, shown, do="follow", path="5.2")
+    assert shown_steps(page) == shown.desk.view.steps == 25
+    touch(page, shown, do="undo")
+    assert shown_steps(page) == 25
+
+
+def test_undo_takes_back_what_the_form_refused(page: AppTest, shown: Shown) -> None:
+    touch(page, shown, do="follow", path="5.2")
+    choose(page, "Prompt", 12_000 * "x")
+    assert page.error
+    touch(page, shown, do="undo")
+    (prompt,) = [each.value for each in page.text_input if each.label == "Prompt"]
+    assert prompt == shown.desk.view.prompt
+
+
 def test_what_is_not_allowed_is_said_and_the_grid_stays(
     page: AppTest, stage: Stage, shown: Shown
 ) -> None:
@@ -805,6 +831,27 @@ def test_a_model_that_goes_away_while_it_is_on_view_is_one_sentence_and_a_way_on
     touch(page, shown, do="undo")
     assert "is not known" in page.error[0].value
     assert shown.desk.view.model == "monsters"
+
+
+def test_a_model_that_goes_away_while_it_is_offered_is_one_sentence_and_a_way_on(
+    tmp_path: File,
+    own_models: File,
+    page: AppTest,
+    stage: Stage,
+    shown: Shown,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shutil.copytree(own_models / "quick", tmp_path / "quick")
+    monkeypatch.setenv("DIFFGRID_MODELS", str(tmp_path))
+    whole(page.run())
+    stage.seconds = None
+    choose(page, "Model", "quick")
+    shutil.rmtree(tmp_path / "quick")
+    whole(page.run())
+    assert page.error
+    press(page, "Go on with the model in the box")
+    assert not page.error
+    assert shown.desk.form.model == "monsters"
 
 
 def test_a_model_without_a_prompt_has_none_to_change(

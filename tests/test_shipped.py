@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from diffgrid.catalogue import specify
+from diffgrid.catalogue import find_model, specify
 from diffgrid.engine import FRAMES, LocalEngine
 from diffgrid.errors import BadInput
 from diffgrid.frames import Frames, decode
-from diffgrid.shipped import Shipped, pack, unpack, write
+from diffgrid.shipped import LABELS, Shipped, pack, unpack, write
 from diffgrid.spec import Grid, Path, RunSpec, default_rows, fork, key, parse_path
 from diffgrid.store import TrajectoryStore
 from diffgrid.study import OnView
 
 WITHOUT_TORCH = """
 import sys
-from diffgrid.catalogue import specify
+from diffgrid.catalogue import find_model, specify
 from diffgrid.engine import LocalEngine
 from diffgrid.spec import Grid, default_rows
 from diffgrid.store import TrajectoryStore
@@ -214,3 +214,16 @@ def test_packing_keeps_every_bit() -> None:
     bits = np.random.default_rng(0).integers(0, 2**32, 999, np.uint32)  # NaNs of all kinds too
     bits[:3] = (0, 2**31, 2**31 - 1)
     assert_array_equal(unpack(pack(bits.view(np.float32))).view(np.uint32), bits)
+
+
+def test_labels_of_another_probe_or_another_shape_are_none(
+    spec: RunSpec, shipped: Shipped, tmp_path: Folder
+) -> None:
+    trunk, probe = key(spec, ()), find_model(spec.model).probe
+    assert shipped.labels(trunk, probe)
+    assert shipped.labels(trunk, "another") is None
+    for name in ("index.json", "arrays.safetensors"):
+        (tmp_path / name).symlink_to(shipped.folder / name)
+    assert Shipped(tmp_path).labels(trunk, probe) is None
+    (tmp_path / LABELS).write_text("[]")
+    assert Shipped(tmp_path).labels(trunk, probe) is None

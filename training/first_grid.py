@@ -12,7 +12,7 @@ from pathlib import Path as Folder
 
 from diffgrid.catalogue import find_model, specify
 from diffgrid.engine import FRAMES, LocalEngine
-from diffgrid.shipped import FIRST_GRID, Shipped, write, write_labels
+from diffgrid.shipped import FIRST_GRID, LABELS, Shipped, write, write_labels
 from diffgrid.spec import Grid, Path, default_rows, key
 from diffgrid.store import TrajectoryStore
 from diffgrid.study import OnView
@@ -47,6 +47,7 @@ def sample(out: Folder, paths: list[Path]) -> None:
 def label(out: Folder, grids: list[Grid]) -> None:
     """Let the model's probe look at the pictures; a grid's levels are its trunk's."""
     seen = {}
+    (out / LABELS).unlink(missing_ok=True)  # or what is there would be found again
     with tempfile.TemporaryDirectory() as folder:
         engine = LocalEngine(TrajectoryStore(Folder(folder), shipped=Shipped(out)), "cpu")
         for grid in grids:

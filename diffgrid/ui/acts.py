@@ -37,8 +37,9 @@ def act(mine: Desk, what: Mapping[str, Any] | None, path: Path | None = None) ->
 def _act(mine: Desk, what: Mapping[str, Any], view: View) -> None:
     match what.get("do"):
         case name if name in _VIEWS:
+            stale = mine.stale
             mine.go(_VIEWS[name](view, what))
-            mine.generation += name in _RESHAPES
+            mine.generation += stale or name in _RESHAPES
         case "undo":
             mine.undo()
         case "redo":

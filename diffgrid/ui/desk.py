@@ -143,16 +143,22 @@ class Desk:
         self._step(self._future, self._past)
 
     def _step(self, source: deque[View], target: deque[View]) -> None:
-        shown = self.form
+        shown, stale = self.form, self.stale
         if source and self._ask(source[-1]):
             target.append(self.view)
             self.view = source.pop()
-            self.generation += not _same_form(shown, self.view)  # a new one costs a whole run
+            # A new form costs a whole run.
+            self.generation += stale or not _same_form(shown, self.view)
 
     @property
     def running(self) -> bool:
         """Whether a job is under way."""
         return self.job is not None and not self.job.snapshot().ended
+
+    @property
+    def stale(self) -> bool:
+        """Whether the form may hold what was refused or not decided yet."""
+        return self.error is not None or self.offer is not None
 
     @property
     def lost(self) -> str | None:
@@ -171,7 +177,7 @@ class Desk:
     def give_up(self) -> None:
         """Go on with the model in the box, where the other is lost."""
         self.generation += 1
-        self.go(View.default())
+        self.change(View.default())
 
     @property
     def can_undo(self) -> bool:

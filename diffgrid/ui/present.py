@@ -18,6 +18,7 @@ def present(mine: Desk) -> bytes:
     """The view as far as it is made; blanks where it was not asked for yet."""
     grid = mine.grid or mine.view.grid()
     snapshot = mine.job.snapshot() if mine.job else None
+    labelling = mine.labelling  # asked before the labels: they may come in between
     noisy = {path: pictures for path in grid.paths if (pictures := mine.noisy(path))}
     return message(
         grid,
@@ -39,7 +40,7 @@ def present(mine: Desk) -> bytes:
         max_columns=Limits.from_environment().max_columns,
         change=changeable(mine.view, grid.path),
         labels=mine.labels(),
-        labelling=mine.labelling,
+        labelling=labelling,
         named=partial(_named, find_model(grid.spec.model), grid.spec),
         ledger=mine.ledger,
     )
