@@ -20,6 +20,9 @@ from diffgrid.ui.chart import show_chart
 from diffgrid.ui.desk import desk
 from diffgrid.ui.shell import through_the_entry
 from diffgrid.ui.studies import (
+    TRUNKS,
+    USUAL_COLUMNS,
+    USUAL_TRUNKS,
     Studies,
     nearest,
     price,
@@ -32,8 +35,7 @@ from diffgrid.ui.studies import (
 from diffgrid.ui.words import plain
 
 SECONDS_BETWEEN_LOOKS = 1.0
-TRUNKS = (4, 8, 16, 32, 64)
-USUAL_TRUNKS, USUAL_COLUMNS = 16, 4
+FEW = 16  # trunks; with fewer, intervals are as wide as the chart
 OWN = "own"  # the choice that is no file's name
 EXPLAINED = {"decisions_explained": True}
 
@@ -193,6 +195,8 @@ def show(found: Results, mine: Studies) -> Chart:
     st.subheader(plain(quoted(found.plan.spec)), anchor=False)
     recipe = " · ".join([*drawn.recipe, f"seeds 0 to {found.trees - 1}"])
     st.caption(f"{plain(recipe)}  \nNoise of the branches: {plain(found.kernel)}")
+    if found.trees < FEW:
+        st.caption(f"Few trunks say little: go by the intervals. {USUAL_TRUNKS} or more say more.")
     if mine.running and mine.plan and mine.plan.spec == found.plan.spec and mine.next_look:
         st.caption(
             f"As of {found.trees} trunks; it stays so until the next look, at {mine.next_look}."
@@ -236,6 +240,7 @@ here.sign()
 mine.look()
 try:
     spec = replace(here.form.spec, seed=0)
+    mine.recall(spec)
     found = choose(mine, spec)
 except DiffgridError as error:
     st.error(plain(str(error)))

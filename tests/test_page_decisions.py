@@ -26,8 +26,8 @@ from diffgrid.metrics import Crossing, Decision, Level
 from diffgrid.results import Results, read
 from diffgrid.spec import Path, RunSpec, key
 from diffgrid.store import TrajectoryStore
-from diffgrid.study import Finding, Plan, Study
-from diffgrid.ui.studies import Studies, nearest, progress
+from diffgrid.study import Finding, Plan, Study, study_rows
+from diffgrid.ui.studies import USUAL_COLUMNS, Studies, nearest, progress
 
 ROOT = File(__file__).parents[1]
 STEPS, ROWS, COLUMNS = 8, (0, 1, 2, 4, 6), 3
@@ -296,6 +296,20 @@ def test_a_study_that_is_stored_is_shown_at_once(studies: None, store: Trajector
     assert "4 trunks, pooled" in shown(page)["panels"][0]["note"]
     assert "was not studied yet" not in " ".join(element.value for element in page.markdown)
     assert page.query_params["prompt"] == "a cat"
+
+
+def test_the_largest_study_that_an_earlier_visit_left_whole_is_taken_up(
+    studies: None, store: TrajectoryStore
+) -> None:
+    spec = plan_of(4, "a cat").spec
+    stored(store, Plan(spec, 16, study_rows(spec.loop), USUAL_COLUMNS), 9)
+    page = opened(prompt="a cat", steps=str(STEPS))
+    for _ in range(100):
+        if page.subheader[0].value == "“a cat”":
+            break
+        whole(page.run())
+    assert "8 trunks, pooled" in shown(page)["panels"][0]["note"]
+    assert any("Few trunks" in caption.value for caption in page.caption)
 
 
 def test_rows_that_cannot_be_are_one_sentence(studies: None) -> None:

@@ -357,11 +357,15 @@ class Board extends Skeleton {
     this.differ.setAttribute("aria-pressed", String(this.map.on));
     this.drawTrunk(this.head.focus, this.moment);
     this.drawMap();
+    this.say(this.map.on ? "Laid over the trunk, below: point at a row to see where it differs." : "");
   }
 
   drawMap(row = this.pointed) {
     const [first] = this.head.rows;
     this.pointed = this.rows.get(row?.step) ?? this.rows.get(first?.step);
+    for (const each of this.rows.values()) {
+      each.element.classList.toggle("mapped", this.map.on && each === this.pointed);
+    }
     if (this.map.on) this.map.draw(this.head, this.pointed);
   }
 
@@ -450,8 +454,7 @@ class Board extends Skeleton {
 
   onClick(event, cell) {
     if (event.target.closest(".tool")) return;
-    const second = this.marked && this.marked !== cell && this.pointer === "touch";
-    if (event.shiftKey || second) this.mark(cell);
+    if (event.shiftKey || this.marked) this.mark(cell);
     else if (this.pointer === "touch" && this.hovered !== cell) this.enter(cell);
     else this.follow(cell);
   }
@@ -622,7 +625,7 @@ class Board extends Skeleton {
       this.marked = holder;
       (holder.frame ?? holder.element).classList.add("marked");
       const touch = this.pointer === "touch";
-      const keys = "Shift-click another cell to compare, or press c on it. Escape stops.";
+      const keys = "Click another cell to compare, or press c on it. Escape stops.";
       this.say(touch ? "Tap another cell to compare." : keys);
       return;
     }

@@ -27,8 +27,8 @@ MOST_SHOWN = 4  # runs side by side
 THUMBNAIL = 48  # px a side
 
 ORDERS: dict[str, Callable[[RunInfo], Any]] = {
-    "Newest first": lambda info: -info.created,
     "Saved first": lambda info: (info.saved is None, -info.created),
+    "Newest first": lambda info: -info.created,
     "Prompt": lambda info: (info.spec.prompt, -info.created),
     "Seed": lambda info: (info.spec.seed, -info.created),
     "Steps": lambda info: (info.spec.num_inference_steps, -info.created),

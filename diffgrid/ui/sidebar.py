@@ -28,7 +28,9 @@ FORKS = {
     True: "A fork draws the noise of one step anew, and goes on from there.",
     False: "This sampler draws no noise: a fork takes one step with it (η = 1), and goes on.",
 }
-BACK = "A fork adds noise until it is {} back, and denoises from there again."
+BACK = (
+    "A fork adds noise until it is {} back, and denoises from there again: rows begin at step {}."
+)
 DRAW_NOISE = (
     "ddpm",
     "euler_ancestral",
@@ -183,7 +185,7 @@ def _fork_kind(mine: Desk, fresh: str, key: Any) -> None:
             key=key("back"), on_change=back_changed,
         )  # fmt: skip
     steps = "one step" if view.back == 1 else f"{view.back} steps"
-    st.caption(BACK.format(steps) if view.back else fresh)
+    st.caption(BACK.format(steps, view.back) if view.back else fresh)
 
 
 def _schedulers(family: Family) -> list[str]:

@@ -56,7 +56,7 @@ class Skeleton {
     dots.classList.add("dots");
     this.portrait = { element, canvas, bar, frame };
     element.onclick = (event) =>
-      event.shiftKey ? this.mark(this.shown) : this.enlarge(this.shown);
+      event.shiftKey || this.marked ? this.mark(this.shown) : this.enlarge(this.shown);
     element.oncontextmenu = (event) => {
       event.preventDefault();
       this.openMenu(this.shown, element);

@@ -5,6 +5,7 @@ import json
 import logging
 import math
 import threading
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,10 +16,12 @@ from diffgrid.errors import DiffgridError
 from diffgrid.limits import Limits
 from diffgrid.results import Results, results
 from diffgrid.spec import RunSpec
-from diffgrid.study import Plan, Study, StudySnapshot
+from diffgrid.study import Plan, Study, StudySnapshot, study_rows
 from diffgrid.ui.desk import engine
 from diffgrid.ui.words import seconds, weight
 
+TRUNKS = (4, 8, 16, 32, 64)
+USUAL_TRUNKS, USUAL_COLUMNS = 16, 4
 log = logging.getLogger(__name__)
 
 
@@ -30,6 +33,7 @@ class Studies:
         self.study: Study | None = None  # of that plan
         self.error: str | None = None  # why the last one did not begin, or could not be read
         self.found: dict[RunSpec, Results] = {}  # at the last look; by specification, seed 0
+        self._recalled: set[RunSpec] = set()
         self._looked = 0  # trees, at the last look
         self._reader: threading.Thread | None = None
 
@@ -41,6 +45,25 @@ class Studies:
             self.study = engine().study(plan, limits=Limits.from_environment())
         except DiffgridError as error:
             self.error = str(error)
+
+    def recall(self, spec: RunSpec) -> None:
+        """Take up the largest study of this specification that the cache holds whole.
+
+        It looks once, and only for the usual rows and columns: what else was studied is not listed.
+        """
+        if spec in self._recalled or spec in self.found or self.running:
+            return
+        self._recalled.add(spec)
+        limits, rows = Limits.from_environment(), study_rows(spec.loop)
+        whole = None
+        with suppress(DiffgridError):  # more trunks than are allowed, or a cache that fails
+            for trunks in TRUNKS:
+                plan = Plan(spec, trunks, rows, USUAL_COLUMNS)
+                if not engine().study(plan, limits=limits, begin=False).snapshot.ended:
+                    break
+                whole = plan
+        if whole:
+            self.start(whole)
 
     def close(self) -> None:
         """Stop; trees that are whole are kept."""
