@@ -3,11 +3,11 @@
 import streamlit as st
 
 from diffgrid.ui.desk import desk
-from diffgrid.ui.shell import LOGO, PAGE_STYLE, page_file
+from diffgrid.ui.shell import ICON, LOGO, PAGE_STYLE, page_file
 from diffgrid.ui.sidebar import sidebar
 from diffgrid.ui.words import plain
 
-st.set_page_config(page_title="diffgrid", page_icon="🌱", layout="wide")
+st.set_page_config(page_title="diffgrid", page_icon=ICON, layout="wide")
 st.html(PAGE_STYLE)
 st.logo(LOGO, size="large")
 

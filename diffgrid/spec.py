@@ -20,6 +20,7 @@ import math
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlencode
@@ -499,16 +500,22 @@ def _canonical(value: object) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
-def _canonical_config(text: str) -> str:
-    try:
-        config = json.loads(text)
-    except (TypeError, ValueError, RecursionError):
-        config = None
-    if not isinstance(config, dict):
+def _canonical_config(text: object) -> str:
+    config = _canonical_object(text) if isinstance(text, str) else None
+    if config is None:
         raise BadInput(
             f"scheduler configuration {_shown(text)} is not allowed: give a JSON object."
         )
-    return _canonical(config)
+    return config
+
+
+@lru_cache(maxsize=256)  # often a thousand betas, asked for with each link on a page
+def _canonical_object(text: str) -> str | None:
+    try:
+        config = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return _canonical(config) if isinstance(config, dict) else None
 
 
 def _rises(steps: Sequence[int]) -> bool:

@@ -202,8 +202,19 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> Shown:
 
 @pytest.fixture
 def page(stage: Stage, shown: Shown) -> AppTest:
-    """The page, just opened."""
-    return whole(AppTest.from_file(str(APP), default_timeout=30).run())
+    """The page, just opened, and the form's folded parts with it."""
+    page = AppTest.from_file(str(APP), default_timeout=30)
+    page.session_state["lab"] = page.session_state["words"] = True
+    return whole(page.run())
+
+
+def test_what_is_folded_is_not_drawn(stage: Stage, shown: Shown) -> None:
+    page = whole(AppTest.from_file(str(APP), default_timeout=30).run())
+    assert not {"Model", "Steps", "body"} & labels(page)
+    page.session_state["lab"] = True
+    whole(page.run())
+    assert {"Model", "Steps"} <= labels(page)
+    assert "body" not in labels(page)
 
 
 def whole(page: AppTest) -> AppTest:

@@ -5,6 +5,8 @@ from pathlib import Path
 import streamlit as st
 
 PAGE_STYLE = Path(__file__).parent / "page.css"
+# No emoji: for one, Streamlit reads all there are, a tenth of a second before the first picture.
+ICON = str(Path(__file__).parent / "icon.svg")
 LOGO = str(Path(__file__).parent / "logo.svg")
 _PAGES = Path(__file__).parents[2] / "pages"
 
