@@ -7,6 +7,7 @@ Each round starts a server of its own, on an empty cache. Times are in milliseco
 """
 
 import argparse
+import json
 import os
 import shutil
 import socket
@@ -42,6 +43,22 @@ PAINTED = """([act, wanted]) => new Promise((done) => {
   };
   look();
 })"""
+
+
+# From the document's first script on, so that no frame is missed: when what was wanted was there.
+SEEN = """(() => {
+  const find = (root, css) => {
+    for (const e of root.querySelectorAll("*")) {
+      if (e.matches(css) || (e.shadowRoot && find(e.shadowRoot, css))) return true;
+    }
+    return false;
+  };
+  const look = () => {
+    if (find(document, CSS)) window.seen = performance.timeOrigin + performance.now();
+    else requestAnimationFrame(look);
+  };
+  look();
+})()"""
 
 
 UNDO = "button[aria-label='Undo']"
@@ -86,7 +103,8 @@ def round_trip(folder: Path) -> dict[str, float]:
         )
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.set_default_timeout(GIVE_UP)
-        began = time.monotonic()
+        page.add_init_script(SEEN.replace("CSS", json.dumps(painted("trunk"))))
+        began = time.time()  # as the page's clock has it
         server = subprocess.Popen(
             command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -98,8 +116,9 @@ def round_trip(folder: Path) -> dict[str, float]:
                 except OSError:
                     time.sleep(0.02)
             page.goto(f"http://127.0.0.1:{port}/", wait_until="commit")
-            page.locator(painted("trunk")).wait_for()
-            found["opened, from the start of the server"] = (time.monotonic() - began) * 1000
+            page.wait_for_function("window.seen")
+            seen = page.evaluate("window.seen")
+            found["opened, from the start of the server"] = seen - began * 1000
             page.wait_for_timeout(30_000)  # torch is imported, the model loaded
             found["hover, first time"] = hover(page, "1.2")
             hover(page, "1.3")

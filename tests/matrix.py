@@ -1,6 +1,6 @@
 """Family x scheduler: every pair against plain diffusers and against itself.
 
-    python -m tests.matrix > table.md
+    OMP_NUM_THREADS=1 python -m tests.matrix > table.md
 
 Of each pair: the trunk is what the pipeline's own call makes; its branches are the same batched,
 alone, and begun here and finished in another process; and each differs from its parent.
