@@ -1,5 +1,6 @@
 """The branching grid: a prompt's trunk, and the paths it did not take."""
 
+import time
 from functools import partial
 from urllib.parse import urlencode
 
@@ -9,7 +10,7 @@ from diffgrid.engine import Snapshot
 from diffgrid.share import command, to_query
 from diffgrid.ui.acts import act
 from diffgrid.ui.board import board
-from diffgrid.ui.desk import SECONDS_TO_ANSWER, Desk, desk
+from diffgrid.ui.desk import HEAD_START, SECONDS_TO_ANSWER, Desk, desk
 from diffgrid.ui.experiments import experiments
 from diffgrid.ui.present import present
 from diffgrid.ui.shell import page_file, through_the_entry
@@ -112,5 +113,8 @@ if mine.sharing:
     share(mine)
 look_again = SECONDS_BETWEEN_LOOKS if mine.running else None
 st.fragment(show, run_every=look_again)(mine, mine.around)
+if not mine.warmed:
+    # What is below the fold would be drawn together with the grid, a third of a second later.
+    time.sleep(HEAD_START)
 experiments()
 mine.warm()

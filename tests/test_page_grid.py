@@ -187,6 +187,7 @@ def _fresh_session() -> Iterator[None]:
 def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
     stage = Stage()
     monkeypatch.setattr(desk, "engine", lambda: stage)
+    monkeypatch.setattr(desk, "HEAD_START", 0)
     # AppTest takes a `pages` folder for an app of the old kind, and leaves the entry point out.
     pages = SimpleNamespace(uses_pages_directory=False)
     monkeypatch.setattr("streamlit.runtime.scriptrunner.script_runner.PagesManager", pages)

@@ -31,6 +31,7 @@ PATIENCE = 5.0
 PATIENCE_FOR_A_LINK = 60.0
 MOST_UNDONE = 200
 SECONDS_TO_PAINT = 3.0
+HEAD_START = 0.3  # seconds that the first grid has before the rest of its page
 LARGEST_UNASKED = 300  # evaluations of a bundled model; the first grid takes 281
 FEW = 60  # evaluations, to begin with where nothing was timed yet
 SECONDS_TO_ANSWER = 0.2  # a click on what is cached is answered within its own run
@@ -69,7 +70,7 @@ class Desk:
         self._future: deque[View] = deque(maxlen=MOST_UNDONE)
         self._written: dict[str, str] | None = None  # the address as this session wrote it
         self._page: str | None = None
-        self._warmed = False
+        self.warmed = False  # whether the first page is through
         self._painted = False  # whether the first paint is over: torch may load
         self._followed = False  # whether the address came from elsewhere and is to be confirmed
         self._looked_at: tuple[View, Path] | None = None
@@ -387,7 +388,7 @@ class Desk:
 
         Not at once: importing torch takes a whole core, which the browser's first paint wants.
         """
-        if self._warmed:
+        if self.warmed:
             return
         with suppress(DiffgridError):
             ask, spec = engine().warm, self.view.spec
@@ -399,7 +400,7 @@ class Desk:
             later = threading.Timer(SECONDS_TO_PAINT, painted)
             later.daemon = True
             later.start()
-            self._warmed = True
+            self.warmed = True
 
     def starred(self) -> set[Path]:
         """The paths on view that are kept for good."""
