@@ -820,19 +820,22 @@ def test_another_model_begins_with_its_own_settings_and_waits_for_a_word(
     assert minimum(stage.jobs[-1].paths, spec.length) <= desk.FEW
 
 
-def test_a_model_that_goes_away_while_it_is_on_view_is_one_sentence_and_a_way_on(
-    tmp_path: File,
-    own_models: File,
-    page: AppTest,
-    stage: Stage,
-    shown: Shown,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    shutil.copytree(own_models / "faces", tmp_path / "faces")
-    monkeypatch.setenv("DIFFGRID_MODELS", str(tmp_path))
+@pytest.fixture
+def moving(
+    tmp_path: File, own_models: File, page: AppTest, monkeypatch: pytest.MonkeyPatch
+) -> File:
+    """Models of one's own that a test can take away again."""
+    shutil.copytree(own_models, tmp_path / "models")
+    monkeypatch.setenv("DIFFGRID_MODELS", str(tmp_path / "models"))
     whole(page.run())
+    return tmp_path / "models"
+
+
+def test_a_model_that_goes_away_while_it_is_on_view_is_one_sentence_and_a_way_on(
+    moving: File, page: AppTest, stage: Stage, shown: Shown
+) -> None:
     choose(page, "Model", "faces")
-    shutil.rmtree(tmp_path / "faces")
+    shutil.rmtree(moving / "faces")
     (seed,) = [each for each in page.number_input if each.label == "Seed"]
     whole(seed.set_value(8).run())
     (error,) = page.error
@@ -846,19 +849,11 @@ def test_a_model_that_goes_away_while_it_is_on_view_is_one_sentence_and_a_way_on
 
 
 def test_a_model_that_goes_away_while_it_is_offered_is_one_sentence_and_a_way_on(
-    tmp_path: File,
-    own_models: File,
-    page: AppTest,
-    stage: Stage,
-    shown: Shown,
-    monkeypatch: pytest.MonkeyPatch,
+    moving: File, page: AppTest, stage: Stage, shown: Shown
 ) -> None:
-    shutil.copytree(own_models / "quick", tmp_path / "quick")
-    monkeypatch.setenv("DIFFGRID_MODELS", str(tmp_path))
-    whole(page.run())
     stage.seconds = None
     choose(page, "Model", "quick")
-    shutil.rmtree(tmp_path / "quick")
+    shutil.rmtree(moving / "quick")
     whole(page.run())
     assert page.error
     press(page, "Go on with the model in the box")

@@ -116,9 +116,10 @@ def build_scheduler(spec: RunSpec) -> SchedulerMixin:
     Raises:
         BadInput: the class does not take this configuration.
     """
-    scheduler_class = getattr(diffusers, spec.scheduler)
+    scheduler_class, config = getattr(diffusers, spec.scheduler), json.loads(spec.scheduler_config)
     try:
-        return scheduler_class.from_config(json.loads(spec.scheduler_config))
+        return scheduler_class.from_config(config)
+    # What a folder's configuration may be wrong about; the library does not check its types.
     except (ValueError, TypeError, NotImplementedError) as error:
         reason = str(error).strip().split("\n")[0].rstrip(".")
         raise BadInput(
