@@ -390,6 +390,7 @@ class Desk:
         """
         if self.warmed:
             return
+        self.warmed = True
         with suppress(DiffgridError):
             ask, spec = engine().warm, self.view.spec
 
@@ -400,7 +401,6 @@ class Desk:
             later = threading.Timer(SECONDS_TO_PAINT, painted)
             later.daemon = True
             later.start()
-            self.warmed = True
 
     def starred(self) -> set[Path]:
         """The paths on view that are kept for good."""
