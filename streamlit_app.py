@@ -2,10 +2,10 @@
 
 import streamlit as st
 
-from diffgrid.ui.desk import desk
-from diffgrid.ui.shell import ICON, LOGO, PAGE_STYLE, page_file
-from diffgrid.ui.sidebar import sidebar
-from diffgrid.ui.words import plain
+from diffgrid.app.session.desk import desk
+from diffgrid.app.shell import ICON, LOGO, PAGE_STYLE, page_file
+from diffgrid.app.sidebar import sidebar
+from diffgrid.app.text import plain
 
 st.set_page_config(page_title="diffgrid", page_icon=ICON, layout="wide")
 st.html(PAGE_STYLE)

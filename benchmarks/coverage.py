@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from diffgrid import metrics
+from diffgrid.decisions import metrics
 
 Floats = NDArray[np.float64]
 LENGTH = 8.0  # |m|

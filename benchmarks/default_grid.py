@@ -14,10 +14,10 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from diffgrid.catalogue import find_model, specify
-from diffgrid.engine import LocalEngine
-from diffgrid.spec import Grid, default_rows
-from diffgrid.store import TrajectoryStore
+from diffgrid.engine.local import LocalEngine
+from diffgrid.models.registry import find_model, specify
+from diffgrid.spec.grid import Grid, default_rows
+from diffgrid.store.runs import TrajectoryStore
 
 
 def best(action: Callable[[], object], repeat: int) -> float:
@@ -56,11 +56,11 @@ def parts_times(repeat: int) -> dict[str, float]:
     product."""
     import torch
 
-    from diffgrid.torch_side import models, preparation, preview
+    from diffgrid.sampling import decoding, pipelines, preparation
 
     spec = specify()
-    pipe = models.load(find_model(spec.model).folder, spec.dtype, torch.device("cpu"))
-    prepared = preparation.prepare(pipe, spec, models.build_scheduler(spec))
+    pipe = pipelines.load(find_model(spec.model).folder, spec.dtype, torch.device("cpu"))
+    prepared = preparation.prepare(pipe, spec, pipelines.build_scheduler(spec))
     times = {}
     with torch.inference_mode():
         for n in (1, 4, 8, 16):
@@ -68,7 +68,7 @@ def parts_times(repeat: int) -> dict[str, float]:
             t = prepared.timesteps[5]
             times[f"evaluation, {n} together"] = best(partial(prepared.denoise, x, t), repeat) / n
         z = prepared.latents.expand(8, -1, -1, -1).numpy()
-        times["decode, 8 together"] = best(lambda: preview.decode(pipe, z), repeat) / 8
+        times["decode, 8 together"] = best(lambda: decoding.decode(pipe, z), repeat) / 8
         matrix = torch.randn(1024, 1024)
         times["matrix product, 1024³"] = best(lambda: matrix @ matrix, 10 * repeat)
     return times

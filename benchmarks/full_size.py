@@ -32,10 +32,11 @@ import torch
 from torch import Tensor, nn
 
 from diffgrid import api
-from diffgrid.catalogue import specify
-from diffgrid.engine import LocalEngine, Snapshot
-from diffgrid.spec import default_rows
-from diffgrid.store import TrajectoryStore
+from diffgrid.engine.local import LocalEngine
+from diffgrid.engine.protocol import Snapshot
+from diffgrid.models.registry import specify
+from diffgrid.spec.grid import default_rows
+from diffgrid.store.runs import TrajectoryStore
 
 IDS = 49_408  # of CLIP's vocabulary; the last two are the marks of a text's start and end
 START, END = "<|startoftext|>", "<|endoftext|>"

@@ -2,7 +2,7 @@
 
 import sys
 
-from diffgrid.cli import main
+from diffgrid.cli.commands import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -21,31 +21,25 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from diffgrid import frames, ink, sheets, trajectories
-from diffgrid.catalogue import scheduler_name, specify
-from diffgrid.engine import Engine, Job, LocalEngine, Snapshot
+from diffgrid.decisions.study import OneTree, Plan, Study, StudySnapshot, study_rows
+from diffgrid.engine.local import LocalEngine
+from diffgrid.engine.protocol import Engine, Job, Snapshot
 from diffgrid.errors import BadInput
-from diffgrid.frames import Frames
-from diffgrid.sheets import Cell, GridSheet, Moment, Row, StripSheet
-from diffgrid.spec import Grid as GridRequest
-from diffgrid.spec import (
-    Path,
-    RunSpec,
-    default_rows,
-    describe,
-    format_path,
-    key,
-    naive,
-    parse_fork_kind,
-    parse_path,
-)
-from diffgrid.store import TrajectoryStore
-from diffgrid.study import OneTree, Plan, Study, StudySnapshot, study_rows
+from diffgrid.models.registry import scheduler_name, specify
+from diffgrid.pictures import figures, typography
+from diffgrid.pictures.figures import Cell, GridSheet, Moment, Row, StripSheet
+from diffgrid.records import frames, trajectories
+from diffgrid.records.frames import Frames
+from diffgrid.spec.grid import Grid as GridRequest
+from diffgrid.spec.grid import default_rows, parse_fork_kind
+from diffgrid.spec.path import Path, describe, format_path, naive, parse_path
+from diffgrid.spec.run import RunSpec, key
+from diffgrid.store.runs import TrajectoryStore
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from diffgrid.results import Results
+    from diffgrid.decisions.results import Results
 
 Watch = Callable[[Snapshot], None]
 OPTIONS = tuple(inspect.signature(specify).parameters)
@@ -82,7 +76,7 @@ class Trajectory(trajectories.Trajectory):
             final=self.image,
             footer="the model's latents, and its guess of the finished picture, before every step",
         )
-        return ink.to_png(sheets.draw_strip(sheet), _provenance(self.spec, self.path))
+        return typography.to_png(figures.draw_strip(sheet), _provenance(self.spec, self.path))
 
     def save(self, file: str | File) -> None:
         """Write the strip as a PNG."""
@@ -185,7 +179,7 @@ class Grid:
             str(step): list(branches)
             for step, branches in zip(self.request.rows, self.request.branches, strict=True)
         }
-        return ink.to_png(sheets.draw_grid(sheet), made_by)
+        return typography.to_png(figures.draw_grid(sheet), made_by)
 
     def save(self, file: str | File) -> None:
         """Write the picture."""
@@ -299,7 +293,7 @@ def study(
 
 
 def _results(under_way: Study, watch: Callable[[StudySnapshot], None] | None) -> "Results":
-    from diffgrid.results import results  # here: pandas takes long to import
+    from diffgrid.decisions.results import results  # here: pandas takes long to import
 
     try:
         while not under_way.wait(0.2 if watch else None):

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from diffgrid.catalogue import scheduler_name
-from diffgrid.spec import Path, RunSpec, describe
-from diffgrid.trajectories import Trajectory
+from diffgrid.models.registry import scheduler_name
+from diffgrid.records.trajectories import Trajectory
+from diffgrid.spec.path import Path, describe
+from diffgrid.spec.run import RunSpec
 
 FARTHEST = 10.0  # log-SNR; a scheduler may start in pure noise, at minus infinity
 MOST_LEVELS = 64  # more along one axis cannot be told apart

@@ -5,9 +5,9 @@ python -m docs.make_decisions
 
 from pathlib import Path
 
-from diffgrid.chart_sheet import to_png
-from diffgrid.charts import chart
-from diffgrid.results import STUDIES, Results
+from diffgrid.decisions.chart_png import to_png
+from diffgrid.decisions.charts import chart
+from diffgrid.decisions.results import STUDIES, Results
 
 STUDY = STUDIES / "monsters-25-steps-guidance-3.json.gz"
 PICTURE = Path(__file__).parent / "decisions.png"

@@ -36,14 +36,17 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).parents[1]))  # it runs from a checkout, nothing installed
 
 from diffgrid import api
-from diffgrid.catalogue import find_model, specify, to_fetch
-from diffgrid.engine import LocalEngine, Snapshot
+from diffgrid.engine.local import LocalEngine
+from diffgrid.engine.protocol import Snapshot
 from diffgrid.errors import BadInput, DiffgridError
-from diffgrid.hub import fetch
-from diffgrid.hub_models import find_hub_model
-from diffgrid.spec import Grid, RunSpec, format_path, key, rows_near
-from diffgrid.store import TrajectoryStore
-from diffgrid.trajectories import to_bytes
+from diffgrid.models.hub import fetch
+from diffgrid.models.hub_list import find_hub_model
+from diffgrid.models.registry import find_model, specify, to_fetch
+from diffgrid.records.trajectories import to_bytes
+from diffgrid.spec.grid import Grid, rows_near
+from diffgrid.spec.path import format_path
+from diffgrid.spec.run import RunSpec, key
+from diffgrid.store.runs import TrajectoryStore
 
 PROMPTS = (
     "a lighthouse on a cliff above a stormy sea, oil on canvas",
@@ -203,7 +206,7 @@ def _request(options: argparse.Namespace, spec: RunSpec) -> Grid:
 
 def _keep(grid: api.Grid, options: argparse.Namespace) -> Entry:
     """Write a grid's picture and runs; its entry."""
-    from diffgrid.torch_side.models import find_device  # here: what is finished needs no torch
+    from diffgrid.sampling.pipelines import find_device  # here: what is finished needs no torch
 
     picture = grid.picture()
     width, height = Image.open(BytesIO(picture)).size

@@ -6,15 +6,15 @@ from typing import Any
 
 import streamlit as st
 
+from diffgrid.app.components.comparison import comparison
+from diffgrid.app.session.desk import desk, store
+from diffgrid.app.shell import page_file, through_the_entry
+from diffgrid.app.text import plain
 from diffgrid.errors import DiffgridError
 from diffgrid.limits import Limits
-from diffgrid.share import View
-from diffgrid.spec import key as key_of
-from diffgrid.store import RunInfo
-from diffgrid.ui import duel
-from diffgrid.ui.desk import desk, store
-from diffgrid.ui.shell import page_file, through_the_entry
-from diffgrid.ui.words import plain
+from diffgrid.sharing.view import View
+from diffgrid.spec.run import key as key_of
+from diffgrid.store.runs import RunInfo
 
 COLUMNS = {
     "picture": st.column_config.ImageColumn("", width=56, pinned=True),
@@ -42,11 +42,11 @@ def choose(infos: Sequence[RunInfo], view: View) -> list[RunInfo]:
     on_view = key_of(view.spec, view.path)
     asked = st.query_params.get("runs") or st.session_state.get("compared")
     if asked is None:
-        return duel.first_pair(infos, on_view)
-    chosen, complaint = duel.named(infos, asked)
+        return comparison.first_pair(infos, on_view)
+    chosen, complaint = comparison.named(infos, asked)
     if complaint:
         st.warning(plain(complaint))
-    return chosen if chosen or not asked else duel.first_pair(infos, on_view)
+    return chosen if chosen or not asked else comparison.first_pair(infos, on_view)
 
 
 def remember(chosen: Sequence[RunInfo]) -> None:
@@ -54,7 +54,7 @@ def remember(chosen: Sequence[RunInfo]) -> None:
 
     An empty one is forgotten: a pair is chosen then.
     """
-    text = duel.address(chosen)
+    text = comparison.address(chosen)
     st.session_state["compared"] = text or None
     if st.query_params.get("runs", "") != text:
         st.query_params.from_dict({"runs": text} if text else {})
@@ -64,14 +64,14 @@ def table(infos: Sequence[RunInfo], chosen: Sequence[RunInfo]) -> None:
     """The runs to choose from; the rows of those on view are ticked."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         words = st.text_input("Filter", placeholder="prompt, scheduler, name, seed 7 …")
-        order = st.selectbox("Sort by", [*duel.ORDERS], width=170)
+        order = st.selectbox("Sort by", [*comparison.ORDERS], width=170)
     # The ticks are the table's own. It is another table, and so ticked anew, where its rows changed
     # or runs were chosen by other hands; those are then on top.
-    if st.session_state.get("ticked") != duel.address(chosen):
-        st.session_state["ticked"] = duel.address(chosen)
+    if st.session_state.get("ticked") != comparison.address(chosen):
+        st.session_state["ticked"] = comparison.address(chosen)
         st.session_state["on_top"] = [info.key for info in chosen]
-    found = duel.listing(infos, words, order, st.session_state["on_top"])
-    listed = found[: duel.MOST_LISTED]
+    found = comparison.listing(infos, words, order, st.session_state["on_top"])
+    listed = found[: comparison.MOST_LISTED]
     if not listed:
         st.info("No run has all of these words: try fewer.", icon=":material/search_off:")
         return
@@ -81,9 +81,9 @@ def table(infos: Sequence[RunInfo], chosen: Sequence[RunInfo]) -> None:
     def take() -> None:
         ticked = [listed[row] for row in st.session_state[key].selection.rows]
         kept = [info for info in chosen if info in ticked]  # A stays A
-        taken = [*kept, *(info for info in ticked if info not in kept)][-duel.MOST_SHOWN :]
+        taken = [*kept, *(info for info in ticked if info not in kept)][-comparison.MOST_SHOWN :]
         if len(taken) == len(ticked):
-            st.session_state["ticked"] = duel.address(taken)
+            st.session_state["ticked"] = comparison.address(taken)
         remember(taken)
         if not taken:
             st.session_state["compared"] = ""  # on purpose: nothing is to be shown
@@ -93,7 +93,7 @@ def table(infos: Sequence[RunInfo], chosen: Sequence[RunInfo]) -> None:
     rows = [row for row, info in enumerate(listed) if info in chosen]
     blank = set() if any(info.saved for info in listed) else {"name", "note"}
     st.dataframe(
-        duel.to_table(store(), listed),
+        comparison.to_table(store(), listed),
         height=min(len(listed), 4) * 52 + 37,
         row_height=52,
         placeholder="",
@@ -108,12 +108,12 @@ def table(infos: Sequence[RunInfo], chosen: Sequence[RunInfo]) -> None:
     )
 
 
-def load(chosen: Sequence[RunInfo]) -> list[duel.Run]:
+def load(chosen: Sequence[RunInfo]) -> list[comparison.Run]:
     """The runs to show, as far as they are whole."""
     runs = []
     for info in chosen:
         try:
-            runs.append(duel.load(store(), info))
+            runs.append(comparison.load(store(), info))
         except DiffgridError as error:
             st.warning(plain(str(error)))
     return runs
@@ -124,7 +124,7 @@ def actions(chosen: Sequence[RunInfo], keeps: bool) -> None:
     for letter, info in zip("ABCD", chosen, strict=False):
         with st.container(horizontal=True, vertical_alignment="center"):
             note = f"  \n:gray[:small[{plain(info.note)}]]" if info.note else ""
-            st.markdown(f"**{letter}**  {plain(duel.label(info))}{note}")
+            st.markdown(f"**{letter}**  {plain(comparison.label(info))}{note}")
             word = "Rename" if info.saved else "Save"
             if keeps and st.button(word, key=f"save-{info.key}", **QUIET):
                 save(info)
@@ -148,7 +148,7 @@ def save(info: RunInfo) -> None:
 @st.dialog("Remove this run?")
 def remove(info: RunInfo, others: Sequence[RunInfo]) -> None:
     """Ask whether it may be deleted."""
-    st.markdown(plain(duel.label(info)))
+    st.markdown(plain(comparison.label(info)))
     saved = " Its saved copy goes too." if info.saved else ""
     st.caption(f"Its arrays and pictures are deleted.{saved} It can be sampled again.")
     if st.button("Remove", type="primary") and settle(lambda: store().remove(info.key)):
@@ -179,7 +179,7 @@ def cache(infos: Sequence[RunInfo], chosen: Sequence[RunInfo], keeps: bool) -> N
     """How full the cache is, and the way to empty it."""
     infos = [info for info in infos if not info.shipped]
     saved = [info for info in infos if info.saved]
-    used, limit = duel.megabytes(store().size()), duel.megabytes(store().limit)
+    used, limit = comparison.megabytes(store().size()), comparison.megabytes(store().limit)
     with st.container(horizontal=True, vertical_alignment="center"):
         words = f"{len(infos):,} runs, {len(saved):,} of them saved: {used} of {limit}."
         st.caption(f"{words} The cache drops what was used longest ago, but no saved run.")
@@ -216,7 +216,7 @@ if chosen:
 table(infos, chosen)
 runs = load(chosen)
 if runs:
-    duel.show(runs)
+    comparison.show(runs)
 if len(runs) < 2:
     st.caption("Tick two to four runs in the table to see them side by side.")
 actions([run.info for run in runs], keeps)

@@ -9,17 +9,10 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from diffgrid.chart_sheet import to_png
-from diffgrid.charts import Chart, chart, ordered, summary
-from diffgrid.errors import BadInput, DiffgridError
-from diffgrid.limits import Limits
-from diffgrid.results import Results
-from diffgrid.spec import RunSpec
-from diffgrid.study import Plan, study_rows
-from diffgrid.ui.chart import show_chart
-from diffgrid.ui.desk import desk
-from diffgrid.ui.shell import through_the_entry
-from diffgrid.ui.studies import (
+from diffgrid.app.components.chart.chart import show_chart
+from diffgrid.app.session.desk import desk
+from diffgrid.app.shell import through_the_entry
+from diffgrid.app.studies import (
     TRUNKS,
     USUAL_COLUMNS,
     USUAL_TRUNKS,
@@ -32,7 +25,14 @@ from diffgrid.ui.studies import (
     shipped_results,
     studies,
 )
-from diffgrid.ui.words import plain
+from diffgrid.app.text import plain
+from diffgrid.decisions.chart_png import to_png
+from diffgrid.decisions.charts import Chart, chart, ordered, summary
+from diffgrid.decisions.results import Results
+from diffgrid.decisions.study import Plan, study_rows
+from diffgrid.errors import BadInput, DiffgridError
+from diffgrid.limits import Limits
+from diffgrid.spec.run import RunSpec
 
 SECONDS_BETWEEN_LOOKS = 1.0
 FEW = 16  # trunks; with fewer, intervals are as wide as the chart

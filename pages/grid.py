@@ -6,15 +6,15 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
-from diffgrid.engine import Snapshot
-from diffgrid.share import command, to_query
-from diffgrid.ui.acts import act
-from diffgrid.ui.board import board
-from diffgrid.ui.desk import HEAD_START, SECONDS_TO_ANSWER, Desk, desk
-from diffgrid.ui.experiments import experiments
-from diffgrid.ui.present import present
-from diffgrid.ui.shell import page_file, through_the_entry
-from diffgrid.ui.words import plain, seconds, weight
+from diffgrid.app.components.grid.grid import board
+from diffgrid.app.examples import experiments
+from diffgrid.app.render_state import present
+from diffgrid.app.session.actions import act
+from diffgrid.app.session.desk import HEAD_START, SECONDS_TO_ANSWER, Desk, desk
+from diffgrid.app.shell import page_file, through_the_entry
+from diffgrid.app.text import plain, seconds, weight
+from diffgrid.engine.protocol import Snapshot
+from diffgrid.sharing.address import command, to_query
 
 SECONDS_BETWEEN_LOOKS = 0.5
 WELCOMED = {"welcomed": True}

@@ -4,19 +4,20 @@ from typing import Any
 
 import streamlit as st
 
-from diffgrid.animations import to_gif, to_webp
 from diffgrid.api import Trajectory, finished_trajectory
-from diffgrid.engine import Job, Snapshot
+from diffgrid.app.components.strip.strip import message, show_film, thumbnails
+from diffgrid.app.session.actions import act
+from diffgrid.app.session.change import changeable
+from diffgrid.app.session.desk import Desk, desk, engine, store
+from diffgrid.app.shell import page_file, through_the_entry
+from diffgrid.app.text import plain, progress
+from diffgrid.engine.protocol import Job, Snapshot
 from diffgrid.errors import DiffgridError
 from diffgrid.limits import Limits
-from diffgrid.share import command
-from diffgrid.spec import Grid, Path, file_name, parse_path
-from diffgrid.ui.acts import act
-from diffgrid.ui.change import changeable
-from diffgrid.ui.desk import Desk, desk, engine, store
-from diffgrid.ui.film import message, show_film, thumbnails
-from diffgrid.ui.shell import page_file, through_the_entry
-from diffgrid.ui.words import plain, progress
+from diffgrid.pictures.animations import to_gif, to_webp
+from diffgrid.sharing.address import command
+from diffgrid.spec.grid import Grid
+from diffgrid.spec.path import Path, file_name, parse_path
 
 SECONDS_BETWEEN_LOOKS = 0.5
 

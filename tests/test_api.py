@@ -13,11 +13,13 @@ from PIL import Image
 
 import diffgrid
 from diffgrid import api
-from diffgrid.catalogue import find_model
-from diffgrid.engine import LocalEngine, Snapshot
+from diffgrid.engine.local import LocalEngine
+from diffgrid.engine.protocol import Snapshot
 from diffgrid.errors import BadInput
-from diffgrid.spec import Fork, format_path, key
-from diffgrid.store import TrajectoryStore
+from diffgrid.models.registry import find_model
+from diffgrid.spec.path import Fork, format_path
+from diffgrid.spec.run import key
+from diffgrid.store.runs import TrajectoryStore
 from tests import tiny
 
 STEPS = 5
@@ -167,15 +169,15 @@ def test_the_branch_that_is_in_view_gives_its_slot_to_the_path_it_left(
 def test_the_model_is_loaded_once_for_all_calls(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from diffgrid.torch_side import models
+    from diffgrid.sampling import pipelines
 
-    load, loads = models.load, []
+    load, loads = pipelines.load, []
 
     def counted(*args: Any) -> object:
         loads.append(args)
         return load(*args)
 
-    monkeypatch.setattr(models, "load", counted)
+    monkeypatch.setattr(pipelines, "load", counted)
     api.default_engine.cache_clear()  # this test's cache directory, not an earlier one's
     try:
         for seed in (1, 2):

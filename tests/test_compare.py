@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from diffgrid.compare import FARTHEST, MOST_LEVELS, differing, distance, levels_of, thinned
-from diffgrid.spec import RunSpec, parse_path
-from diffgrid.trajectories import Trajectory
+from diffgrid.records.trajectories import Trajectory
+from diffgrid.spec.path import parse_path
+from diffgrid.spec.run import RunSpec
 
 SPEC = RunSpec(
     model="monsters",

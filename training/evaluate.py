@@ -23,7 +23,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from PIL import Image
 
-from diffgrid.torch_side import probes
+from diffgrid.sampling import classifiers
 from training.render import FACTORS, Monster, batch, caption, random_monster
 from training.train import DEVICE, psnr
 
@@ -105,7 +105,7 @@ def shares(
         ]
         found[factor] = {
             "right": sum(label == want for label, want in pairs) / len(pairs),
-            "unclear": sum(label == probes.UNCLEAR for label, _ in pairs) / len(pairs),
+            "unclear": sum(label == classifiers.UNCLEAR for label, _ in pairs) / len(pairs),
         }
     return found
 
@@ -127,7 +127,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures there")
     parser.add_argument("--pictures", type=Path, help="write the full prompts' pictures there")
     options = parser.parse_args()
-    probe = probes.load(options.probe or options.folder / "probe")
+    probe = classifiers.load(options.probe or options.folder / "probe")
     renders, indices = batch(options.count, FRESH)
     truth = [named(dict(zip(FACTORS, row.tolist(), strict=True))) for row in indices]
     figures: dict[str, object] = {

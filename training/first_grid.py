@@ -10,12 +10,15 @@ import argparse
 import tempfile
 from pathlib import Path as Folder
 
-from diffgrid.catalogue import find_model, specify
-from diffgrid.engine import FRAMES, LocalEngine
-from diffgrid.shipped import FIRST_GRID, LABELS, Shipped, write, write_labels
-from diffgrid.spec import Grid, Path, default_rows, key
-from diffgrid.store import TrajectoryStore
-from diffgrid.study import OnView
+from diffgrid.decisions.study import OnView
+from diffgrid.engine.job import FRAMES
+from diffgrid.engine.local import LocalEngine
+from diffgrid.models.registry import find_model, specify
+from diffgrid.spec.grid import Grid, default_rows
+from diffgrid.spec.path import Path
+from diffgrid.spec.run import key
+from diffgrid.store.bundled import FIRST_GRID, LABELS, Shipped, write, write_labels
+from diffgrid.store.runs import TrajectoryStore
 
 COLUMNS = 4
 

@@ -7,7 +7,7 @@ from diffusers import AutoencoderTiny, DDIMScheduler, StableDiffusionPipeline, U
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
-from diffgrid.torch_side.probes import Probe
+from diffgrid.sampling.classifiers import Probe
 from training.render import FACTORS, WORDS
 
 LATENT_CHANNELS = 8

@@ -8,11 +8,11 @@ it goes on with the next tree. The prompt leaves everything open, so that every 
 
 from tqdm import tqdm
 
-from diffgrid.catalogue import specify
-from diffgrid.engine import LocalEngine
-from diffgrid.results import STUDIES, results
-from diffgrid.store import TrajectoryStore
-from diffgrid.study import Plan
+from diffgrid.decisions.results import STUDIES, results
+from diffgrid.decisions.study import Plan
+from diffgrid.engine.local import LocalEngine
+from diffgrid.models.registry import specify
+from diffgrid.store.runs import TrajectoryStore
 
 TRUNKS = 64
 PROMPT = "a monster"

@@ -1,0 +1,177 @@
+"""The branching grid as one component: what it is sent, and how it is mounted.
+
+`message` is a pure function from what is known now to bytes. All that moves under a pointer
+(replay, scrubbing, comparing two cells) happens in the browser, from pictures that are already
+there. What needs the server comes back as one trigger, `act`, with a value such as
+`{"do": "follow", "path": "5.2"}`:
+
+| do | with | |
+|---|---|---|
+| follow, goto | path | a cell, or a name of the breadcrumb, becomes the trunk |
+| undo, redo, cancel, resample, share | | resample goes on with what was stopped or failed |
+| add_row, drop_row, reroll_row | step | |
+| reroll_cell | step, branch | |
+| add_column, drop_column | | |
+| change | step, prompt, guidance | the trunk goes on from that step under others |
+| rest | path | a pointer rests on this cell: a click may follow; at most once a path |
+| lane | lane | `"x0"`, or `"xt"`: send x_t as well |
+| star, strip | path | strip opens the page of this trajectory |
+| compare | paths | two of them, on the page that compares |
+"""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Literal
+
+import streamlit as st
+
+from diffgrid.app.components.shared.protocol import Album, Ledger, script, style
+from diffgrid.engine.protocol import PathView
+from diffgrid.records.frames import Frames
+from diffgrid.spec.grid import Grid, row_steps
+from diffgrid.spec.path import Path, ancestors, behind, describe, format_path
+
+_component = st.components.v2.component(
+    "diffgrid.board",
+    html='<div class="board"></div>',
+    css=style("dialog") + style("board"),
+    js=script("dom", "player", "dialog", "dialogs", "icons", "skeleton", "board"),
+)
+
+
+def board(
+    *, data: bytes, key: str = "board", on_act: Callable[[], None], on_lack: Callable[[], None]
+) -> Any:
+    """Mount the grid; in `on_act`, `st.session_state[key].act` holds what was done.
+
+    In `on_lack`, `st.session_state[key].lack["names"]` are pictures of the last message that the
+    browser does not have. It is a state and no trigger, which could overtake a touch.
+    """
+    return _component(key=key, data=data, on_act_change=on_act, on_lack_change=on_lack)
+
+
+def message(
+    grid: Grid,
+    views: Mapping[Path, PathView],
+    made: Mapping[Path, Frames],
+    *,
+    recipe: Sequence[str] = (),
+    command: Callable[[Path], str] = format_path,
+    levels: Sequence[tuple[float, float]] | None = None,
+    noisy: Mapping[Path, Sequence[bytes]] | None = None,
+    lane: Literal["x0", "xt"] = "x0",
+    starred: Collection[Path] = (),
+    running: bool = False,
+    stopped: bool = False,
+    status: str = "",
+    fraction: float = 0.0,
+    cost: str = "",
+    can_undo: bool = False,
+    can_redo: bool = False,
+    max_columns: int = 8,
+    change: Mapping[str, Any] | None = None,
+    labels: Mapping[Path, Mapping[str, str]] | None = None,
+    labelling: bool = False,
+    named: Callable[[Path], Collection[str]] = lambda _: (),
+    ledger: Ledger | None = None,
+) -> bytes:
+    """All the component draws.
+
+    Args:
+        grid: what is on view.
+        views: how far each path is, with its newest picture.
+        made: the frames of finished paths. Where trajectories share an evaluation they share its
+            picture, so an unfinished path has those of its relatives.
+        recipe: the run in words, without the path: seed 7, 25 steps, …
+        command: what to copy for a path.
+        levels: (timestep, ᾱ) before each of the T steps; None until a trajectory is finished.
+        noisy: T pictures of x_t for each path that has them.
+        starred: the paths with a star.
+        running: whether a job is under way; `status` and `fraction` (0 … 1) then say how far.
+        stopped: whether it was cancelled or failed, so that going on is offered.
+        cost: the line shown when nothing runs.
+        change: what `changeable` says of the focus.
+        labels: what a probe saw in each final: factor -> value. A row counts its cells and the
+            focus, which left x_k as they did.
+        labelling: whether labels are still to come: the browser asks again.
+        named: the factors of which a path's prompt names a value.
+        ledger: what the browser holds; all pictures are sent where none is given. What the first
+            look can do without, the cells' trajectories, waits until it is asked for.
+    """
+    album, labels = Album(), labels or {}
+    length = grid.spec.length
+    # An evaluation is named by the forks before it, and its step.
+    x0 = {
+        (behind(path, step), step): frame
+        for path, frames in made.items()
+        for step, frame in enumerate(frames.x0)
+    }
+
+    def entry(path: Path, branch: int | None = None) -> dict[str, Any]:
+        view, frames, decoded = views.get(path, PathView()), made.get(path), (noisy or {}).get(path)
+        final = frames.final if frames else None
+        guesses = [x0.get((behind(path, step), step)) for step in range(length)]
+        later = path != grid.path
+        if later and final:  # till then the last guess, a tenth of its size, stands in for it
+            album.put(guesses[-1])
+        return {
+            "path": format_path(path),
+            "name": describe(path),
+            "branch": branch,
+            "step": length if frames else view.step,
+            "done": frames is not None,
+            "starred": path in starred,
+            "recipe": command(path),
+            "x0": album.put_all(guesses, later=later),
+            "noisy": album.put_all(decoded, later=later) if decoded else None,
+            "final": album.put(final, later=later),
+            "newest": album.put(final or view.frame, later=later and final is not None),
+        }
+
+    rows = [
+        {
+            "step": step,
+            "cells": [entry(*cell) for cell in zip(paths, branches, strict=True)],
+            "seen": _seen([labels[p] for p in (*paths, grid.path) if p in labels], named(paths[0])),
+        }
+        for step, paths, branches in zip(grid.rows, grid.cells, grid.branches, strict=True)
+    ]
+    every_fork = {fork for path in grid.paths for fork in path}
+    header: dict[str, Any] = {
+        "length": length,
+        "path": format_path(grid.path),
+        "crumbs": [format_path(path) for path in (*ancestors(grid.path), grid.path)],
+        # How a fork is read, where that is not as it is written.
+        "words": {format_path((f,)): describe((f,)) for f in every_fork if f.changes},
+        "back": grid.back,
+        "row_steps": list(row_steps(grid.spec.loop, grid.back)),
+        "labelling": labelling,
+        "change": change,
+        "prompt": grid.spec.prompt,
+        "recipe": list(recipe),
+        "levels": [{"timestep": t, "alpha_bar": level} for t, level in levels] if levels else None,
+        "lane": lane,
+        "running": running,
+        "stopped": stopped,
+        "status": status,
+        "fraction": fraction,
+        "cost": cost,
+        "can_undo": can_undo,
+        "can_redo": can_redo,
+        "max_columns": max_columns,
+        "focus": entry(grid.path),
+        "rows": rows,
+    }
+    return album.pack(header, ledger)
+
+
+def _seen(row: Sequence[Mapping[str, str]], named: Collection[str]) -> list[dict[str, Any]]:
+    """How many of a row's finals show which values, the most frequent first."""
+    return [
+        {
+            "factor": factor,
+            "fixed": factor in named,
+            "values": Counter(labels[factor] for labels in row).most_common(),
+        }
+        for factor in (row[0] if row else ())
+    ]

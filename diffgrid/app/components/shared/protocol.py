@@ -1,0 +1,91 @@
+"""What a component is sent: a header, and pictures as bytes, without base64.
+
+One message is a length (4 bytes, little endian), that many bytes of JSON, and the pictures end to
+end. The header names a picture by its index; `packet.js` takes the message apart again.
+
+A message is small where most of its pictures were sent before (`Ledger`), or can follow it: the
+browser keeps what it got, draws what it has, and asks for what it lacks.
+"""
+
+import json
+import struct
+from collections.abc import Collection, Iterable, Mapping
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parents[1]
+MOST_REMEMBERED = 20_000  # names of pictures, 0.1 KB each
+
+
+class Ledger:
+    """What one browser holds: all it was sent, but for what it says it lacks."""
+
+    def __init__(self) -> None:
+        self._sent: set[str] = set()
+        self._asked: set[str] = set()
+
+    def lacks(self, names: Iterable[str]) -> None:
+        """The browser has no such pictures, whatever it was sent; the next message brings them."""
+        self._asked = set(names)
+        self._sent -= self._asked
+
+    def choose(self, names: Collection[str], first: Collection[str]) -> set[str]:
+        """Of these pictures, those to send now: what cannot wait, and what was asked for."""
+        chosen = self._asked.union(first).intersection(names) - self._sent
+        if len(self._sent) > MOST_REMEMBERED:
+            self._sent.clear()
+        self._sent |= chosen
+        self._asked.clear()
+        return chosen
+
+
+class Album:
+    """Pictures by index: each is sent once, however many trajectories share it."""
+
+    def __init__(self) -> None:
+        self._indices: dict[bytes, int] = {}
+        self._first: set[int] = set()
+
+    def put(self, picture: bytes | None, *, later: bool = False) -> int | None:
+        """The picture's index; None where there is none yet. `later` says that it can wait."""
+        if picture is None:
+            return None
+        index = self._indices.setdefault(picture, len(self._indices))
+        if not later:
+            self._first.add(index)
+        return index
+
+    def put_all(self, pictures: Iterable[bytes | None], *, later: bool = False) -> list[int | None]:
+        return [self.put(picture, later=later) for picture in pictures]
+
+    def pack(self, header: Mapping[str, Any], ledger: Ledger | None = None) -> bytes:
+        """The message: the header, and of each picture its length and a name by its content.
+
+        With a ledger, pictures that are not sent now have a length of 0.
+        """
+        names = [blake2b(picture, digest_size=9).hexdigest() for picture in self._indices]
+        now = set(names)
+        if ledger:
+            now = ledger.choose(names, {names[index] for index in self._first})
+        sent = [
+            picture if name in now else b""
+            for name, picture in zip(names, self._indices, strict=True)
+        ]
+        whole = {**header, "lengths": [len(picture) for picture in sent], "names": names}
+        text = json.dumps(whole, allow_nan=False).encode("utf-8")
+        return b"".join((struct.pack("<I", len(text)), text, *sent))
+
+
+def script(*names: str) -> str:
+    """A component's JavaScript: its own files, in this order, after what all components share."""
+    return "".join(_file(f"{name}.js") for name in ("packet", *names))
+
+
+def style(name: str) -> str:
+    """A component's CSS."""
+    return _file(f"{name}.css")
+
+
+def _file(name: str) -> str:
+    return next(FOLDER.glob(f"*/{name}")).read_text("utf-8")

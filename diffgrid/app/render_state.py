@@ -1,0 +1,54 @@
+"""What the grid's component is sent: the desk, put into one message."""
+
+from functools import partial
+
+from diffgrid.api import recipe
+from diffgrid.app.components.grid.grid import message
+from diffgrid.app.session import prompt_words
+from diffgrid.app.session.change import changeable
+from diffgrid.app.session.desk import Desk
+from diffgrid.app.text import cost, progress
+from diffgrid.limits import Limits
+from diffgrid.models.folder import Model
+from diffgrid.models.registry import find_model
+from diffgrid.sharing.address import command
+from diffgrid.spec.path import Path
+from diffgrid.spec.run import RunSpec, conditions
+
+
+def present(mine: Desk) -> bytes:
+    """The view as far as it is made; blanks where it was not asked for yet."""
+    grid = mine.grid or mine.view.grid()
+    snapshot = mine.job.snapshot() if mine.job else None
+    labelling = mine.labelling  # asked before the labels: they may come in between
+    noisy = {path: pictures for path in grid.paths if (pictures := mine.noisy(path))}
+    return message(
+        grid,
+        snapshot.paths if snapshot else {},
+        mine.made(),
+        recipe=recipe(grid.spec, grid.path)[1:],
+        command=lambda path: command(mine.view, path),
+        levels=mine.levels,
+        noisy=noisy,
+        lane="xt" if mine.lane == "xt" else "x0",
+        starred=mine.starred(),
+        running=mine.running,
+        stopped=snapshot.state in ("failed", "cancelled") if snapshot else not mine.offer,
+        status=progress(snapshot, grid.spec.model) if snapshot else "",
+        fraction=snapshot.sampled / max(1, snapshot.to_sample) if snapshot else 0.0,
+        cost=cost(snapshot) if snapshot else "",
+        can_undo=mine.can_undo,
+        can_redo=mine.can_redo,
+        max_columns=Limits.from_environment().max_columns,
+        change=changeable(mine.view, grid.path),
+        labels=mine.labels(),
+        labelling=labelling,
+        named=partial(_named, find_model(grid.spec.model), grid.spec),
+        ledger=mine.ledger,
+    )
+
+
+def _named(model: Model, spec: RunSpec, path: Path) -> prompt_words.Picked:
+    """The factors of which the prompt of a path names a value, and which."""
+    readable = model.factors and "sentence" in model.settings
+    return prompt_words.read(model, conditions(spec, path).prompt) if readable else {}

@@ -1,0 +1,66 @@
+"""What a touch of the grid does (`board.py` lists what may come)."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from diffgrid.app.session.desk import Desk
+from diffgrid.errors import DiffgridError
+from diffgrid.sharing.address import to_query
+from diffgrid.sharing.view import View
+from diffgrid.spec.path import Path, parse_path
+from diffgrid.spec.run import key as key_of
+
+# The view that each of these leads to.
+_VIEWS: dict[str, Callable[[View, Mapping[str, Any]], View]] = {
+    "follow": lambda view, what: view.follow(parse_path(what["path"])),
+    "goto": lambda view, what: view.follow(parse_path(what["path"])),
+    "reroll_row": lambda view, what: view.reroll_row(what["step"]),
+    "reroll_cell": lambda view, what: view.reroll_cell(what["step"], what["branch"]),
+    "add_row": lambda view, what: view.add_row(what["step"]),
+    "drop_row": lambda view, what: view.drop_row(what["step"]),
+    "add_column": lambda view, what: view.add_column(),
+    "drop_column": lambda view, what: view.drop_column(),
+    "change": lambda view, what: view.change(what["step"], what["prompt"], what["guidance"]),
+}
+_RESHAPES = {"add_row", "drop_row", "add_column", "drop_column"}  # which the form shows too
+
+
+def act(mine: Desk, what: Mapping[str, Any] | None, path: Path | None = None) -> None:
+    """Do it, to the trunk in view or another path; what cannot be done is told on the page."""
+    try:
+        _act(mine, what or {}, mine.view if path is None else mine.view.follow(path))
+    except (DiffgridError, KeyError, TypeError, AttributeError) as error:
+        # A browser may send anything.
+        told = isinstance(error, DiffgridError)
+        mine.error = str(error) if told else "that touch was not understood: reload the page."
+
+
+def _act(mine: Desk, what: Mapping[str, Any], view: View) -> None:
+    match what.get("do"):
+        case name if name in _VIEWS:
+            stale = mine.stale
+            mine.go(_VIEWS[name](view, what))
+            mine.generation += stale or name in _RESHAPES
+        case "undo":
+            mine.undo()
+        case "redo":
+            mine.redo()
+        case "cancel":
+            mine.clear()
+        case "resample":
+            mine.again()
+        case "rest":
+            mine.rest(parse_path(what["path"]))
+        case "lane":
+            mine.show_lane(what["lane"])
+        case "star":
+            mine.star(parse_path(what["path"]))
+        case "strip":
+            path = parse_path(what["path"])
+            mine.look_at(path)
+            mine.next = "strip", to_query(mine.view.follow(path))
+        case "compare":
+            keys = [key_of(mine.view.spec, parse_path(path))[:8] for path in what["paths"]]
+            mine.next = "compare", {"runs": ",".join(keys)}
+        case "share":
+            mine.sharing = True

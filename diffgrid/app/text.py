@@ -1,0 +1,51 @@
+"""A job in words, for the line above the grid."""
+
+import re
+
+from diffgrid.engine.protocol import Snapshot
+from diffgrid.errors import BadInput
+from diffgrid.models.registry import find_model
+
+
+def progress(snapshot: Snapshot, model: str) -> str:
+    """How far a job of this model is: "96 of 281 evaluations, 12 reused, 3 s left"."""
+    if snapshot.state == "queued":
+        return "Waiting for its turn"
+    if snapshot.state == "loading":
+        return f"Loading {model}, {weight(model)} …"
+    words = [f"{snapshot.sampled} of {snapshot.to_sample} evaluations"]
+    if snapshot.reused:
+        words.append(f"{snapshot.reused} reused")
+    if snapshot.seconds_left is not None:
+        words.append(f"{seconds(snapshot.seconds_left)} left")
+    return ", ".join(words)
+
+
+def cost(snapshot: Snapshot) -> str:
+    """What a finished job cost, and what sharing saved."""
+    count = f"{snapshot.minimum} evaluations"
+    if snapshot.reused:
+        count += f", {'all' if not snapshot.to_sample else snapshot.reused} reused"
+    saved = f"{snapshot.naive - snapshot.minimum} saved by shared beginnings"
+    return f"{count} · {saved} · {snapshot.seconds:.1f} s"
+
+
+def weight(model: str) -> str:
+    """The size of a model's files: "4.3 GB"."""
+    try:
+        size = find_model(model).size
+    except (BadInput, OSError):  # gone since
+        return "of a size not known"
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{max(1, round(size / 1e6))} MB"
+
+
+def seconds(count: float) -> str:
+    """A duration as people say it."""
+    if count < 100:
+        return f"{count:.0f} s"
+    return f"{count / 60:.0f} min" if count < 5400 else f"{count / 3600:.1f} h"
+
+
+def plain(text: str) -> str:
+    """Text that Streamlit's Markdown shows just as it is: an error may quote anything."""
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(text.split()))

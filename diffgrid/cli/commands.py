@@ -1,0 +1,451 @@
+"""The command line: python -m diffgrid COMMAND.
+
+Every command exits with 0, with 1 when `verify` finds damage, or with 2 and one plain line when
+something it was given is not allowed.
+"""
+
+import argparse
+import json
+import logging
+import os
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NoReturn
+
+from tqdm import tqdm
+
+from diffgrid import api
+from diffgrid.decisions.study import StudySnapshot
+from diffgrid.engine.local import LocalEngine
+from diffgrid.engine.protocol import Snapshot
+from diffgrid.errors import BadInput, DiffgridError, StoreError
+from diffgrid.models import hub
+from diffgrid.models.folder import BUNDLED
+from diffgrid.models.hub_list import find_hub_model
+from diffgrid.models.listing import TO_FETCH, Entry, entries
+from diffgrid.models.memory import BYTES
+from diffgrid.models.registry import SEED, find_model, models, own_models, scheduler_name, to_fetch
+from diffgrid.spec.path import format_path
+from diffgrid.spec.schedulers import SCHEDULERS
+from diffgrid.store.runs import RunInfo, TrajectoryStore
+
+_NO_TRACEBACKS = logging.NullHandler()  # what the engine logs; people get its one line
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line, without the usage that argparse prints before it."""
+        line = " ".join(message.splitlines())
+        self.exit(2, f"diffgrid: {line} (see {self.prog} --help)\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; its exit code."""
+    logging.getLogger("diffgrid").addHandler(_NO_TRACEBACKS)
+    options = _parser().parse_args(arguments)
+    try:
+        code: int = options.run(options)
+        sys.stdout.flush()
+        return code
+    except DiffgridError as error:
+        print(f"diffgrid: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("diffgrid: stopped; what was computed is kept", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="diffgrid", description="The paths a diffusion model did not take.")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(name: str, run: Callable[[Any], int], summary: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=summary, description=summary)
+        added.set_defaults(run=run)
+        return added
+
+    grid = command("grid", _grid, "branch one trajectory at several steps")
+    _run_options(grid)
+    grid.add_argument("--rows", type=_steps, metavar="1,5,10", help="steps to fork at")
+    grid.add_argument("--columns", type=_whole, default=4, help="branches a row (default: 4)")
+    grid.add_argument(
+        "--fork",
+        default="fresh",
+        metavar="fresh|renoise:M",
+        help="fresh noise from the fork on, or M steps back to more noise first (default: fresh)",
+    )
+    grid.add_argument("--json", type=Path, metavar="FILE", help="write costs and cells there")
+
+    study = command("study", _study, "measure when what is decided, over many trunks")
+    _settings(study)
+    study.add_argument(
+        "--trunks", type=_whole, default=16, metavar="N", help="seeds 0 to N-1 (default: 16)"
+    )
+    study.add_argument("--rows", type=_steps, metavar="1,5,10", help="steps to fork at")
+    study.add_argument("--columns", type=_whole, default=4, help="branches a row (default: 4)")
+    study.add_argument(
+        "--json", type=Path, required=True, metavar="FILE", help="write it all there"
+    )
+    study.add_argument("--csv", type=Path, required=True, metavar="FILE", help="write the curves")
+
+    strip = command("strip", _strip, "show one trajectory, timestep by timestep")
+    _run_options(strip)
+
+    runs = command("runs", _runs, "list, show, save or remove what is in the cache")
+    runs.add_argument(
+        "action", nargs="?", choices=("list", "show", "save", "remove"), default="list"
+    )
+    runs.add_argument(
+        "key", nargs="?", metavar="KEY", help="a run's key; its first 8 digits will do"
+    )
+    runs.add_argument("--name", help="the name to save it under")
+    runs.add_argument("--json", action="store_true", help="print JSON")
+
+    verify = command("verify", _verify, "check all that is stored, and remove what is damaged")
+    verify.add_argument(
+        "--recompute", action="store_true", help="sample every run again and compare"
+    )
+
+    listed = command("models", _models, "list the models that can be used, or fetch one")
+    listed.add_argument("--fetch", metavar="ID", help="bring a listed model to this machine")
+    listed.add_argument("--json", action="store_true", help="print JSON")
+
+    cache = command("cache", _cache, "show how large the cache is, or empty it")
+    cache.add_argument("--clear", action="store_true", help="remove all runs that were not saved")
+    return parser
+
+
+def _run_options(parser: argparse.ArgumentParser) -> None:
+    _settings(parser)
+    add = parser.add_argument
+    add("--seed", type=_whole, default=SEED, help=f"of the trunk's noise (default: {SEED})")
+    add("--path", default="trunk", metavar="8.2/14.0", help="the trajectory in view")
+    add("--out", type=Path, required=True, metavar="FILE", help="the picture to write, a PNG")
+
+
+def _settings(parser: argparse.ArgumentParser) -> None:
+    names = ", ".join(scheduler.name for scheduler in SCHEDULERS)
+    add = parser.add_argument
+    add("--prompt", help="what to draw (default: one that shows the model off)")
+    add("--negative-prompt", default="", help="what to keep away from")
+    add("--model", default=BUNDLED[0], help="a name from `models`, or a diffusers folder")
+    add("--scheduler", help=f"{names}, or a class name (default: the model's own)")
+    add("--steps", type=_whole, help="denoising steps, 1 to 1000")
+    add("--guidance", type=_number, help="classifier-free guidance scale; 1 is none")
+    add("--eta", type=_number, help="of ddim: 0 is deterministic, 1 as random as ddpm")
+    add("--height", type=_whole, help="pixels")
+    add("--width", type=_whole, help="pixels")
+    add(
+        "--dtype",
+        help="float32, bfloat16 or float16 (default: DIFFGRID_DTYPE, or else float32; half the "
+        "precision for a large model where a GPU is)",
+    )
+    add("--device", help="cpu, cuda or mps (default: DIFFGRID_DEVICE, or the fastest here)")
+
+
+def _whole(text: str) -> int:
+    if not re.fullmatch(r"[+-]?[0-9]{1,300}", text):  # int() takes 1_000 and other scripts' digits
+        raise argparse.ArgumentTypeError(f"{text[:60]!r} is not allowed: give a whole number")
+    return int(text)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text[:60]!r} is not allowed: give a number") from None
+
+
+def _steps(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(_whole(part.strip()) for part in text.split(","))
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(
+            f"{text[:60]!r} is not allowed: give steps with commas between them, such as 1,5,10"
+        ) from None
+
+
+def _grid(options: argparse.Namespace) -> int:
+    _check_writable(out=options.out, json=options.json)
+    with _Progress() as progress:
+        made = api.grid(
+            rows=options.rows,
+            columns=options.columns,
+            fork=options.fork,
+            path=options.path,
+            engine=_engine(options),
+            watch=progress.show,
+            **_given(options),
+        )
+    outputs = [("out", options.out, made.picture())]
+    if options.json:
+        outputs.append(("json", options.json, (_json(made.report()) + "\n").encode()))
+    api.write(*outputs)
+    costs = made.evaluations
+    _say(
+        f"{options.out}: {len(made.request.paths)} trajectories, {costs['sampled']} evaluations "
+        f"sampled, {costs['reused']} reused, {made.snapshot.seconds:.1f} s"
+    )
+    return 0
+
+
+def _study(options: argparse.Namespace) -> int:
+    _check_writable(json=options.json, csv=options.csv)
+    with _Progress() as progress:
+        made = api.study(
+            trunks=options.trunks,
+            rows=options.rows,
+            columns=options.columns,
+            engine=_engine(options),
+            watch=progress.show,
+            **_given(options),
+        )
+    table = made.results.to_csv().encode()
+    report = (_json(made.report()) + "\n").encode()
+    api.write(("csv", options.csv, table), ("json", options.json, report))
+    for factor in made.results.decisions.factors:
+        print(factor.sentence())
+    costs = made.evaluations
+    _say(
+        f"{options.csv}: {made.results.trees} trunks, {costs['sampled']} evaluations sampled, "
+        f"{costs['reused']} reused, {made.snapshot.seconds:.1f} s"
+    )
+    return 0
+
+
+def _strip(options: argparse.Namespace) -> int:
+    _check_writable(out=options.out)
+    with _Progress() as progress:
+        made = api.trajectory(
+            path=options.path, engine=_engine(options), watch=progress.show, **_given(options)
+        )
+    made.save(options.out)
+    _say(f"{options.out}: {format_path(made.path)}, {made.steps} steps, key {made.key[:8]}")
+    return 0
+
+
+def _engine(options: argparse.Namespace) -> LocalEngine:
+    return LocalEngine(TrajectoryStore.default(), options.device)
+
+
+def _given(options: argparse.Namespace) -> dict[str, Any]:
+    given = {name: getattr(options, name) for name in api.OPTIONS if name in options}
+    if options.device and not options.device.startswith("cuda") and given["dtype"] is None:
+        given["dtype"] = os.environ.get("DIFFGRID_DTYPE") or "float32"  # whatever GPU there is
+    return given
+
+
+def _runs(options: argparse.Namespace) -> int:
+    store = TrajectoryStore.default()
+    if options.action == "list":
+        return _list(store.runs(), options.json)
+    if not options.key:
+        raise BadInput(f"runs {options.action} needs a KEY: `python -m diffgrid runs` lists them.")
+    key = store.find(options.key)
+    if options.action == "show":
+        shown = [info for info in store.runs() if info.key == key]
+        if not shown:
+            raise StoreError(f"run {key[:8]} was damaged and is now removed: compute it again.")
+        print(_json(_as_dict(shown[0])))
+    elif options.action == "save":
+        store.save(key, key[:8] if options.name is None else options.name)
+        _say(f"saved {key[:8]}")
+    else:
+        store.remove(key)
+        _say(f"removed {key[:8]}")
+    return 0
+
+
+def _list(runs: list[RunInfo], as_json: bool) -> int:
+    if as_json:
+        print(_json([_as_dict(info) for info in runs]))
+        return 0
+    for info in runs:
+        spec = info.spec
+        words = [info.key[:8], time.strftime("%Y-%m-%d %H:%M", time.localtime(info.created))]
+        words += [f"{format_path(info.path):12}", f"seed {spec.seed}", f"{spec.length} steps"]
+        words += [scheduler_name(spec), f"guidance {spec.guidance_scale:g}", repr(spec.prompt)]
+        words += [f"saved as {info.saved!r}"] if info.saved else []
+        print("  ".join(words))
+    if not runs:
+        _say("no runs yet: `python -m diffgrid grid --out grid.png` makes some")
+    return 0
+
+
+def _as_dict(info: RunInfo) -> dict[str, Any]:
+    spec = info.spec.to_dict()
+    spec["scheduler_config"] = json.loads(info.spec.scheduler_config)
+    spec["scheduler_config"].pop("trained_betas", None)  # a thousand numbers that nobody reads
+    return {
+        "key": info.key,
+        "path": format_path(info.path),
+        "created": info.created,
+        "size": info.size,
+        "saved": info.saved,
+        "specification": spec,
+    }
+
+
+def _verify(options: argparse.Namespace) -> int:
+    store = TrajectoryStore.default()
+    damages = store.verify()
+    for damage in damages:
+        print(f"{damage.cache} {damage.row}: {damage.reason}; removed")
+    runs = store.runs()
+    differing = _recompute(store, runs) if options.recompute else 0
+    _say(f"{len(runs)} runs are whole, {len(damages)} rows were damaged, {differing} runs differ")
+    return 1 if damages or differing else 0
+
+
+def _recompute(store: TrajectoryStore, runs: list[RunInfo]) -> int:
+    """Sample every run in a cache of its own; how many differ by more than rounding."""
+    differing = 0
+    with tempfile.TemporaryDirectory() as folder:
+        engine = LocalEngine(TrajectoryStore(Path(folder)))
+        for info in tqdm(runs, disable=not sys.stderr.isatty(), leave=False):
+            name = f"{info.key[:8]} {format_path(info.path)}"
+            stored = store.get(info.key)
+            if stored is None:
+                continue  # evicted meanwhile
+            if info.spec.dtype != "float32":
+                print(f"{name}: not compared; {info.spec.dtype} rounds as the batch falls")
+                continue
+            try:
+                job = engine.submit(info.spec, [info.path])
+                job.wait()
+                again, _ = job.result(info.path)
+            except DiffgridError as error:
+                print(f"{name}: not compared; {error}")
+                continue
+            error_of = float(abs(again.latents[-1] - stored.latents[-1]).max())
+            if not error_of <= TOLERANCE:
+                differing += 1
+                print(f"{name}: differs by {error_of:.2g}")
+    return differing
+
+
+TOLERANCE = 1e-4  # between machines and batch sizes; a wrong weight or noise is off by 0.1 and more
+
+
+def _models(options: argparse.Namespace) -> int:
+    if options.fetch:
+        return _fetch(options.fetch)
+    found = list(entries())
+    if options.json:
+        print(_json([asdict(entry) | {"memory": _memory(entry)} for entry in found]))
+        return 0
+    broad = max(len(entry.name) for entry in found)
+    for entry in found:
+        print(f"{entry.name:{broad}}  {entry.trouble or _described(entry)}")
+    if (own := own_models()) and not own.is_dir():
+        _say(f"DIFFGRID_MODELS is {str(own)!r}, which is no folder: nothing is listed from there")
+    if any(entry.place == TO_FETCH for entry in found):
+        _say("python -m diffgrid models --fetch NAME brings what is to be fetched")
+    _say("--model also takes the path of a diffusers folder")
+    return 0
+
+
+def _described(entry: Entry) -> str:
+    side = f"{entry.side} px" if entry.side else "any size"
+    whole, half = (f"{_size(entry.memory(dtype)):>7}" for dtype in ("float32", "float16"))
+    words = [f"{entry.pipeline:30}", f"{side:>8}", f"{_size(entry.size):>7}"]
+    words += [f"needs {whole} of memory, {half} in float16", f"{entry.licence:23}", entry.place]
+    return "  ".join(words)
+
+
+def _memory(entry: Entry) -> dict[str, int]:
+    return {dtype: entry.memory(dtype) for dtype in BYTES}
+
+
+def _size(size: float) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
+
+
+def _fetch(name: str) -> int:
+    wanted = find_hub_model(name)
+    if wanted is None or wanted not in to_fetch():
+        known = ", ".join(each.id for each in to_fetch()) or "none, on a public server"
+        raise BadInput(f"model {name[:60]!r} cannot be fetched; these can: {known}.")
+    if name in (model.name for model in models()):
+        _say(f"{name}: already on this machine")
+        return 0
+    page = f"https://huggingface.co/{name}"
+    _say(f"{name}: {_size(wanted.size)}, {wanted.licence} licence ({page})")
+    hub.fetch(wanted, show=sys.stderr.isatty())
+    _say(f"{name}: checking")
+    _ = find_model(name).digest  # noted down, so that the first run need not wait for it
+    _say(f"{name}: ready")
+    return 0
+
+
+def _cache(options: argparse.Namespace) -> int:
+    store = TrajectoryStore.default()
+    if options.clear:
+        store.clear()
+    used, allowed = store.size() / 1e6, store.limit / 1e6
+    print(f"{store.directory}: {used:.1f} MB of {allowed:.0f} MB, {len(store.runs())} runs")
+    return 0
+
+
+class _Progress:
+    """A bar on stderr when that is a terminal; warnings always."""
+
+    def __init__(self) -> None:
+        self._bar = tqdm(disable=not sys.stderr.isatty(), unit="evaluation", leave=False)
+        self._warned: str | None = None
+
+    def __enter__(self) -> "_Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def show(self, snapshot: Snapshot | StudySnapshot) -> None:
+        self._bar.total = snapshot.to_sample
+        self._bar.set_description(snapshot.state, refresh=False)
+        self._bar.update(snapshot.sampled - self._bar.n)
+        if snapshot.warning and snapshot.warning != self._warned:
+            self._warned = snapshot.warning
+            tqdm.write(f"diffgrid: {snapshot.warning}", file=sys.stderr)
+
+
+def _check_writable(**outputs: Path | None) -> None:
+    """Before anything is sampled: nobody should wait for a picture that cannot be written."""
+    files = {option: file for option, file in outputs.items() if file is not None}
+    for option, file in files.items():
+        if not _is_writable(file):
+            raise BadInput(
+                f"{option} {str(file)!r} cannot be written: choose a file in a folder you own."
+            )
+    if len({file.resolve() for file in files.values()}) < len(files):
+        raise BadInput(
+            f"json {str(files['json'])!r} is to hold something else too: choose another."
+        )
+
+
+def _is_writable(file: Path) -> bool:
+    try:
+        folder = file.absolute().parent
+        return (
+            folder.is_dir()
+            and not file.is_dir()
+            and os.access(file if file.exists() else folder, os.W_OK)
+        )
+    except OSError:  # the name is too long, say
+        return False
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=2)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)

@@ -1,0 +1,644 @@
+"""When is what decided? Agreement of clones, decision steps, divergence; pure arithmetic.
+
+The experiment is that of Biroli et al. (arXiv 2402.18491, section on cloned trajectories; also
+Sclocchi et al., 2402.16991, and Li & Chen, 2403.01633): denoise down to step k, clone, go on with
+different noise, ask how often the clones agree. A *tree* is one trunk with rows of branches, forked
+at steps k. Trees are independent of each other, the cells of a row are exchangeable given where
+they fork, and nothing else is assumed: every interval takes the tree as its unit.
+
+Labels come as a table, a line a cell: `seed` (the tree), `step`, `branch` (-1: the trunk's own
+continuation, only where the kernel that made the branches made it too), and a column of words for
+each factor. A cell labelled "unclear" is in no pair: a figure over pairs speaks of pairs whose both
+labels are known, and `unclear_share` tells how many are not. As a class of its own, "unclear" would
+call two wrecks an agreement.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from statistics import NormalDist
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from diffgrid.compare import FARTHEST
+from diffgrid.errors import BadInput
+from diffgrid.records.trajectories import Trajectory
+
+UNCLEAR = "unclear"
+KEYS = ("seed", "step", "branch")
+COLUMNS = (
+    "factor", "step", "timestep", "alpha_bar", "phi", "low", "high", "n", "chance", "ceiling",
+)  # fmt: skip
+LEVEL = 0.95  # of every interval
+FIXED = 0.95  # a chance above it: the prompt left the factor no choice
+BLIND = 0.05  # a ceiling less than this above chance: the labels tell nothing
+START, HALF, END = 0.1, 0.5, 0.9  # of the range between chance and ceiling
+RESAMPLES = 1000
+
+Floats = NDArray[np.float64]
+Scope = Literal["this trunk", "pooled"]
+State = Literal["measured", "fixed", "blind", "few trunks"]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure in 0..1 with its 95 % interval, and what it is made of."""
+
+    value: float
+    low: float
+    high: float
+    trees: int
+    n: int  # pairs, or cells where it is a share of cells
+
+
+@dataclass(frozen=True)
+class Level:
+    """A place on the way from noise to a picture; ±inf before the first and after the last row."""
+
+    log_snr: float
+    step: float
+    timestep: float
+    alpha_bar: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON, which knows no infinity: what is beyond the rows is None, `side` says where."""
+        if math.isinf(self.log_snr):
+            side = "before the first row" if self.log_snr < 0 else "after the last row"
+            return dict.fromkeys(asdict(self)) | {"side": side}
+        return asdict(self) | {"side": "within the rows"}
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """Where a curve reaches a share of its range, and the 95 % interval of that place."""
+
+    at: Level
+    low: Level
+    high: Level
+
+    def to_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name).to_dict() for name in ("at", "low", "high")}
+
+
+@dataclass(frozen=True)
+class Decision:
+    """All about one factor; where it is decided is None unless `state` is "measured"."""
+
+    factor: str
+    scope: Scope
+    state: State
+    agreement: Mapping[int, Estimate]  # by fork step
+    unclear: Mapping[int, Estimate]  # by fork step
+    chance: Estimate | None  # None: fewer than three trees
+    ceiling: Estimate | None  # None: nothing was labelled again, and 1 is taken
+    half: Crossing | None  # the decision step: half of the range between chance and ceiling
+    window: tuple[Crossing, Crossing] | None  # the critical window: from 10 % to 90 % of it
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        figures = {"agreement": self.agreement, "unclear": self.unclear}
+        return {
+            "factor": self.factor,
+            "scope": self.scope,
+            "state": self.state,
+            "sentence": self.sentence(),
+            **{name: _by_step(estimates) for name, estimates in figures.items()},
+            "chance": self.chance and asdict(self.chance),
+            "ceiling": self.ceiling and asdict(self.ceiling),
+            "decision": self.half and self.half.to_dict(),
+            "window": self.window and [crossing.to_dict() for crossing in self.window],
+        }
+
+    def sentence(self) -> str:
+        """What was found, in plain words: "body colour is settled between t ≈ 900 and t ≈ 700"."""
+        name = self.factor.replace("_", " ")
+        many = name.endswith("s")  # eyes
+        verb, begin = ("are", "begin") if many else ("is", "begins")
+        match self.state:
+            case "fixed":
+                return f"{name} {verb} fixed by the prompt"
+            case "blind":
+                return f"{name} cannot be told: labels agree no more than by chance"
+            case "few trunks":
+                return f"{name}: fewer than three trunks do not tell what chance would do"
+        assert self.window  # as it is measured
+        start, end = (crossing.at for crossing in self.window)
+        if end.log_snr == -math.inf:
+            return f"{name} {verb} already settled before the first row"
+        if start.log_snr == math.inf:
+            return f"{name} {verb} still open at the last row"
+        if math.isfinite(start.log_snr) and math.isfinite(end.log_snr):
+            between = f"t ≈ {start.timestep:.0f} and t ≈ {end.timestep:.0f}"
+            return f"{name} {verb} settled between {between}"
+        begun = "before the first row"
+        if math.isfinite(start.log_snr):
+            begun = f"at t ≈ {start.timestep:.0f}"
+        done = "still open at the last row"
+        if math.isfinite(end.log_snr):
+            done = f"settled by t ≈ {end.timestep:.0f}"
+        return f"{name} {begin} to settle {begun} and {verb} {done}"
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """Every factor of a study."""
+
+    factors: tuple[Decision, ...]
+    levels: pd.DataFrame  # by step: timestep, alpha_bar
+
+    def table(self) -> pd.DataFrame:
+        """A line a factor and fork step, with `COLUMNS`; n counts pairs.
+
+        `phi` and its interval are empty where the prompt fixed the factor: there is no curve.
+        """
+        lines = [
+            {
+                "factor": factor.factor,
+                "step": step,
+                "timestep": self.levels.timestep[step],
+                "alpha_bar": self.levels.alpha_bar[step],
+                "phi": None if factor.state == "fixed" else phi.value,
+                "low": None if factor.state == "fixed" else phi.low,
+                "high": None if factor.state == "fixed" else phi.high,
+                "n": phi.n,
+                "chance": factor.chance and factor.chance.value,
+                "ceiling": factor.ceiling and factor.ceiling.value,
+            }
+            for factor in self.factors
+            for step, phi in factor.agreement.items()
+        ]
+        floats = dict.fromkeys(("phi", "low", "high", "chance", "ceiling"), float)  # None: NaN
+        return pd.DataFrame(lines, columns=list(COLUMNS)).astype(floats)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON: every factor, and the order in which they are decided."""
+        return {
+            "factors": [factor.to_dict() for factor in self.factors],
+            "order": [list(tier) for tier in tiers(self.factors)],
+            "before": [list(pair) for pair in ranked(self.factors)],
+        }
+
+
+def decisions(
+    cells: pd.DataFrame,
+    levels: pd.DataFrame,
+    again: pd.DataFrame | None = None,
+    *,
+    resamples: int = RESAMPLES,
+) -> Decisions:
+    """What the labels of `cells` say about every factor.
+
+    Args:
+        cells: a line a cell: `KEYS`, then a column of labels for each factor.
+        levels: a line a step: `step`, `timestep`, `alpha_bar`; at least the steps of `cells`, best
+            all of the run's, for places between the rows are read from it.
+        again: cells labelled once more after a harmless change of the picture (`ceiling`).
+        resamples: how often the trees are drawn again for the crossings' intervals.
+
+    Raises:
+        BadInput: a column is missing, a step has no level, or there is no row of two cells.
+    """
+    factors = _factors(cells)
+    levels = _levels(levels, cells)
+    return Decisions(
+        tuple(_decide(cells, levels, again, factor, resamples) for factor in factors), levels
+    )
+
+
+def agreement(cells: pd.DataFrame, factor: str) -> dict[int, Estimate]:
+    """φ(k) = P[c(a) = c(b)], a and b two different cells of the row forked at step k.
+
+    Biroli et al. (arXiv 2402.18491): the probability that two clones end in the same class. By the
+    pairs of a row it is estimated without bias, Σ_c n_c(n_c-1) / n(n-1) for n_c clear cells of
+    class c (Σp_c² from frequencies p_c is too high); then averaged over the trees that have a
+    pair.
+    """
+    return _estimates(_row_agreement(cells, factor))
+
+
+def unclear_share(cells: pd.DataFrame, factor: str) -> dict[int, Estimate]:
+    """The share of the cells of each fork step that are "unclear", averaged over trees."""
+    unclear = (cells[factor] == UNCLEAR).groupby([cells.step, cells.seed])
+    rows = pd.DataFrame({"value": unclear.mean(), "n": unclear.size()}).reset_index()
+    return {int(str(step)): _estimate(row) for step, row in rows.groupby("step")}
+
+
+def chance(cells: pd.DataFrame, factor: str) -> Estimate | None:
+    """Σp² = P[c(a) = c(b)] for cells of two different trees; None with fewer than three trees.
+
+    The U-statistic (Hoeffding 1948) Σ_{i≠j} p_i·p_j / n(n-1), p_i the frequencies of classes in
+    tree i over all its clear cells: without bias, which a sum over squared pooled frequencies is
+    not, for the cells of a tree are related. Its interval is that of its jackknife pseudo-values.
+    """
+    frequencies = _frequencies(cells, factor).to_numpy()
+    trees = len(frequencies)
+    if trees < 3:
+        return None
+    overlap = frequencies @ frequencies.T
+    own = (overlap.sum(1) - overlap.diagonal()) / (trees - 1)
+    value = own.mean()
+    pseudo_values = value + 2 * (trees - 1) / (trees - 2) * (own - value)
+    low, high = _interval(pseudo_values, ratio=2.0)
+    clear = int((cells[factor] != UNCLEAR).sum())
+    return Estimate(float(value), low, high, trees, clear)
+
+
+def ceiling(cells: pd.DataFrame, again: pd.DataFrame, factor: str) -> Estimate | None:
+    """P[c(a) = c(a')], a' the same cell labelled once more; None where no cell is clear twice.
+
+    If the probe's slips are independent, two cells that are decided for good agree as often as one
+    cell with itself: higher no φ can go. Slips that a picture provokes every time are not seen.
+    """
+    repeats = _repeats(cells, again, factor)
+    if repeats.empty:
+        return None
+    return _estimate(repeats)
+
+
+def isotonic(values: Floats, weights: Floats) -> Floats:
+    """The closest rising curve by weighted least squares, (..., K) from two (..., K).
+
+    What pooling adjacent violators finds, by the min-max formula (Robertson, Wright & Dykstra,
+    Order Restricted Statistical Inference, 1988, theorem 1.4.4): max_{i≤k} min_{j≥k} of the mean
+    over i..j. It takes every resample at once.
+    """
+    zero = np.zeros((*values.shape[:-1], 1))
+    sums = np.concatenate([zero, np.cumsum(values * weights, -1)], -1)
+    totals = np.concatenate([zero, np.cumsum(weights, -1)], -1)
+    upper = np.triu(np.ones((values.shape[-1],) * 2, bool))  # i ≤ j
+    with np.errstate(divide="ignore", invalid="ignore"):
+        means = sums[..., None, 1:] - sums[..., :-1, None]
+        means /= totals[..., None, 1:] - totals[..., :-1, None]
+    lowest = np.minimum.accumulate(np.where(upper, means, np.inf)[..., ::-1], -1)[..., ::-1]
+    rising: Floats = np.where(upper, lowest, -np.inf).max(-2)
+    return rising
+
+
+def crossings(curves: Floats, targets: Floats, places: Floats) -> Floats:
+    """Where rising curves (N, K) over places (K,) reach their targets (N,), linearly between; (N,).
+
+    -inf for a curve that begins above its target, inf for one that ends below.
+    """
+    reached = curves >= targets[:, None]
+    after = reached.argmax(1)
+    before = np.maximum(after - 1, 0)
+    every = np.arange(len(curves))
+    low, high = curves[every, before], curves[every, after]
+    share = (targets - low) / np.where(high > low, high - low, 1.0)
+    found = places[before] + share * (places[after] - places[before])
+    found = np.where(after > 0, found, np.where(low > targets, -np.inf, places[0]))
+    return np.where(reached.any(1), found, np.inf)
+
+
+def ranked(factors: Sequence[Decision]) -> list[tuple[str, str]]:
+    """Pairs of factors of which the first is decided before the second.
+
+    Only where the intervals of their decision steps do not touch: any other pair is not ranked.
+    """
+    places = _measured(factors)
+    return [
+        (one, other)
+        for one, first in places
+        for other, second in places
+        if first.high.log_snr < second.low.log_snr
+    ]
+
+
+def tiers(factors: Sequence[Decision]) -> list[tuple[str, ...]]:
+    """The measured factors in order of decision; those of one tier are not all ranked.
+
+    A tier ends where every interval so far lies before every later one. Within a tier `ranked` may
+    still know pairs.
+    """
+    found: list[list[str]] = []
+    reach = -math.inf
+    for name, half in sorted(_measured(factors), key=lambda place: place[1].low.log_snr):
+        if not found or half.low.log_snr > reach:
+            found.append([])
+        found[-1].append(name)
+        reach = max(reach, half.high.log_snr)
+    return [tuple(tier) for tier in found]
+
+
+def _by_step(estimates: Mapping[int, Estimate]) -> list[dict[str, Any]]:
+    return [{"step": step, **asdict(estimate)} for step, estimate in estimates.items()]
+
+
+def _measured(factors: Sequence[Decision]) -> list[tuple[str, Crossing]]:
+    return [(factor.factor, factor.half) for factor in factors if factor.half]
+
+
+# Divergence of pictures
+
+# By radius, as a share of the Nyquist radius (half a cycle a pixel). In a picture of 64 px that is
+# up to 2 cycles a side, 2 to 8, and more.
+BANDS = {"layout": (0.0, 1 / 16), "shape": (1 / 16, 1 / 4), "detail": (1 / 4, math.inf)}
+
+
+def band_energies(difference: NDArray[np.floating[Any]]) -> dict[str, float]:
+    """‖F_b(a-b)‖² for each of `BANDS`, of one difference a-b, (H, W) or (H, W, C).
+
+    Scaled by Parseval's theorem: the bands sum to the mean square of the difference. A radius on a
+    band's lower edge belongs to it.
+    """
+    height, width = difference.shape[:2]
+    spectrum = np.abs(np.fft.fft2(difference, axes=(0, 1), norm="forward")) ** 2
+    power = spectrum.reshape(height, width, -1).mean(-1)
+    radius = 2 * np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width))
+    return {
+        name: float(power[(radius >= low) & (radius < high)].sum())
+        for name, (low, high) in BANDS.items()
+    }
+
+
+def divergence(related: pd.DataFrame, unrelated: pd.DataFrame) -> pd.DataFrame:
+    """Mean ‖F_b(a-b)‖² over the pairs of a row, over that of unrelated finals, for each band.
+
+    0: the band is settled; 1: the cells share no more of it than strangers do. After the U-turn
+    experiments of Sclocchi et al. (arXiv 2402.16991), by frequency. The interval is Student's for
+    the logarithm of the ratio, from each tree's influence on it (delta method).
+
+    Args:
+        related: a line a pair of cells of one row: `seed`, `step` and what `band_energies` gave.
+        unrelated: a line a pair of finals of two trees, of every pair or of some: `seed`, `other`
+            and what `band_energies` gave.
+
+    Returns:
+        a line a step and band: `step`, `band`, `ratio`, `low`, `high`, `trees`, `n` (pairs). The
+        interval is empty for one tree.
+    """
+    bands = list(BANDS)
+    swapped = unrelated.rename(columns={"seed": "other", "other": "seed"})
+    by_tree = pd.concat([unrelated, swapped]).groupby("seed")[bands].mean()
+    strangers = unrelated[bands].mean()
+    lines: list[dict[str, Any]] = []
+    for step, row in related.groupby("step"):
+        mine = row.groupby("seed")[bands].mean()
+        trees = len(mine)
+        ratio = mine.mean() / strangers
+        of_strangers = 2 * (by_tree.reindex(mine.index) / strangers - 1).fillna(0.0)
+        influence = (mine / mine.mean() - 1).fillna(0.0) - of_strangers
+        error = influence.std() / math.sqrt(trees)
+        factor = np.exp(_student(trees - 1) * error) if trees > 1 else error
+        lines.extend(
+            {"step": step, "band": band, "ratio": ratio[band], "low": ratio[band] / factor[band],
+             "high": ratio[band] * factor[band], "trees": trees, "n": len(row)}
+            for band in bands
+        )  # fmt: skip
+    return pd.DataFrame(lines)
+
+
+def disagreement(finals: NDArray[np.floating[Any]]) -> Floats:
+    """The mean over pairs of |a-b|, pixel by pixel: (H, W) in 0..1, of (N, H, W, C) in 0..1.
+
+    Channels are averaged. Sorted, the i-th of N values is added i times and taken off N-1-i times.
+    """
+    count = len(finals)
+    if count < 2:
+        raise BadInput(f"finals holds {count} picture; disagreement is between two or more.")
+    ranks = 2 * np.arange(count) - count + 1
+    total = np.tensordot(ranks, np.sort(finals.astype(np.float64), axis=0), 1)
+    mean: Floats = total.mean(-1) / (count * (count - 1) / 2)
+    return mean
+
+
+def distance_to_final(trajectory: Trajectory) -> Floats:
+    """‖x̂0(t) - x_0‖ before each step, (T,): the RMS, in units of the latents."""
+    return _rms(trajectory.pred_original_sample - trajectory.latents[-1])
+
+
+def change(trajectory: Trajectory) -> Floats:
+    """‖x̂0(t) - x̂0(t-1)‖ from each step to the next, (T-1,): the RMS, in units of the latents."""
+    return _rms(np.diff(trajectory.pred_original_sample, axis=0))
+
+
+def _rms(differences: NDArray[np.float32]) -> Floats:
+    means: Floats = np.mean(differences.astype(np.float64) ** 2, axis=(1, 2, 3))
+    return np.sqrt(means)
+
+
+# Labels, tree by tree
+
+
+def _factors(cells: pd.DataFrame) -> list[str]:
+    missing = [name for name in KEYS if name not in cells]
+    factors = [str(name) for name in cells.columns if name not in KEYS]
+    if missing or not factors:
+        raise BadInput(
+            f"cells has the columns {list(cells.columns)}; it needs {', '.join(KEYS)} and a factor."
+        )
+    if cells.duplicated(list(KEYS)).any():
+        raise BadInput("cells has two lines for one seed, step and branch; give each cell one.")
+    if (cells.groupby(["seed", "step"]).size() < 2).all():
+        raise BadInput("cells has no row of two cells; agreement is between two or more.")
+    return factors
+
+
+def _levels(levels: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
+    """By step, with log_snr; steps that go back in noise level are taken as standing still."""
+    levels = levels.drop_duplicates("step").set_index("step").sort_index()
+    missing = sorted(set(cells.step) - set(levels.index))
+    if missing:
+        raise BadInput(f"levels has no line for the steps {missing}; give one for each of cells.")
+    with np.errstate(divide="ignore"):
+        log_snr = np.log(levels.alpha_bar) - np.log1p(-levels.alpha_bar)
+    return levels.assign(log_snr=log_snr.clip(-FARTHEST, FARTHEST).cummax())
+
+
+def _row_agreement(cells: pd.DataFrame, factor: str) -> pd.DataFrame:
+    """A line a tree and fork step that has a clear pair: seed, step, value, pairs."""
+    clear = cells[cells[factor] != UNCLEAR]
+    counts = clear.groupby(["seed", "step", factor]).size()
+    same = (counts * (counts - 1)).groupby(["seed", "step"]).sum()
+    sizes = counts.groupby(["seed", "step"]).sum()
+    pairs = sizes * (sizes - 1)
+    rows = pd.DataFrame({"value": same / pairs.where(pairs > 0), "n": sizes, "pairs": pairs // 2})
+    return rows.dropna().reset_index()
+
+
+def _estimates(rows: pd.DataFrame) -> dict[int, Estimate]:
+    found = {}
+    for step, row in rows.groupby("step"):
+        values, sizes, pairs = row.value.to_numpy(), row.n.to_numpy(), int(row.pairs.sum())
+        if len(values) == 1:
+            low, high = _wilson(values[0], sizes[0] // 2)  # as many pairs share no cell
+        else:
+            # Of two cells, φ is a coin; of more, one tree that disagrees does so by half.
+            low, high = _interval(values, ratio=1.0 if np.median(sizes) == 2 else 0.5)
+        found[int(str(step))] = Estimate(float(values.mean()), low, high, len(values), pairs)
+    return found
+
+
+def _frequencies(cells: pd.DataFrame, factor: str) -> pd.DataFrame:
+    """The frequencies of classes over a tree's clear cells: a line a tree, a column a class."""
+    clear = cells[cells[factor] != UNCLEAR]
+    return pd.crosstab(clear.seed, clear[factor], normalize="index")
+
+
+def _repeats(cells: pd.DataFrame, again: pd.DataFrame, factor: str) -> pd.DataFrame:
+    """By tree: the share (`value`) of its cells (`n`) that were labelled the same twice."""
+    both = cells[[*KEYS, factor]].merge(again[[*KEYS, factor]], on=list(KEYS), suffixes=("", "_"))
+    both = both[(both[factor] != UNCLEAR) & (both[f"{factor}_"] != UNCLEAR)]
+    same = (both[factor] == both[f"{factor}_"]).groupby(both.seed)
+    return pd.DataFrame({"value": same.mean(), "n": same.size()})
+
+
+# Intervals
+
+
+def _estimate(shares: pd.DataFrame) -> Estimate:
+    """The mean over trees of shares (`value`) of their cells (`n`)."""
+    values, size = shares.value.to_numpy(), float(shares.n.median())
+    if len(values) == 1:
+        low, high = _wilson(values[0], size)
+    else:
+        low, high = _interval(values, ratio=min(1.0, 2 / size))
+    return Estimate(float(values.mean()), low, high, len(values), int(shares.n.sum()))
+
+
+def _interval(values: Floats, ratio: float) -> tuple[float, float]:
+    """95 % for the mean of one value a tree, within 0..1: Wilson's, by an effective sample size.
+
+    A share of n coins varies by m(1-m)/n; the mean over n trees by D m(1-m)/n, so it is worth n/D
+    coins (Korn & Graubard, Survey Methodology 24, 1998, with Wilson's interval for theirs and
+    Student's quantile for n-1). D is estimated from the trees, with `ratio` as its value in half a
+    coin's worth of former knowledge: where all trees agree they say nothing of it. Bootstrap and
+    Student intervals have no width there. benchmarks/coverage.py counts how often ours are right.
+    """
+    trees, mean = len(values), float(np.mean(values))
+    scatter = float(np.sum((values - mean) ** 2))
+    d = (scatter + 0.5 * ratio) / ((trees - 1) * mean * (1 - mean) + 0.5)
+    return _wilson(mean, trees / d, _student(trees - 1))
+
+
+def _wilson(mean: float, n: float, quantile: float = 1.959964) -> tuple[float, float]:
+    """Wilson's score interval (JASA 22, 1927) of a share of n."""
+    squared = quantile**2 / n
+    centre = (mean + squared / 2) / (1 + squared)
+    half = math.sqrt(squared * mean * (1 - mean) + squared**2 / 4) / (1 + squared)
+    # Rounding must not part an interval from its own 0 or 1.
+    return max(0.0, min(centre - half, mean)), min(1.0, max(centre + half, mean))
+
+
+@cache
+def _student(degrees: int, level: float = LEVEL) -> float:
+    """The two-sided quantile of Student's t: tan θ √ν, where the density of θ is cos^(ν-1)."""
+    theta = np.linspace(0, math.pi / 2, 20_001)
+    density = np.cos(theta) ** (degrees - 1)
+    mass = np.append(0, np.cumsum(density[1:] + density[:-1]))
+    return math.sqrt(degrees) * math.tan(np.interp(level * mass[-1], mass, theta))
+
+
+# Decision steps
+
+
+def _decide(
+    cells: pd.DataFrame,
+    levels: pd.DataFrame,
+    again: pd.DataFrame | None,
+    factor: str,
+    resamples: int,
+) -> Decision:
+    rows = _row_agreement(cells, factor)
+    by_chance = chance(cells, factor)
+    repeated = None if again is None else ceiling(cells, again, factor)
+    highest = repeated.value if repeated else 1.0
+    state: State = "measured"
+    if by_chance is None or rows.empty:
+        state = "few trunks"
+    elif by_chance.value > FIXED:
+        state = "fixed"
+    elif highest - by_chance.value < BLIND:
+        state = "blind"
+    start = half = end = None
+    if state == "measured":
+        start, half, end = _places(cells, levels, again, factor, rows, resamples)
+    return Decision(
+        factor=factor,
+        scope="this trunk" if cells.seed.nunique() == 1 else "pooled",
+        state=state,
+        agreement=_estimates(rows),
+        unclear=unclear_share(cells, factor),
+        chance=by_chance,
+        ceiling=repeated,
+        half=half,
+        window=(start, end) if start and end else None,
+    )
+
+
+def _places(
+    cells: pd.DataFrame,
+    levels: pd.DataFrame,
+    again: pd.DataFrame | None,
+    factor: str,
+    rows: pd.DataFrame,
+    resamples: int,
+) -> list[Crossing]:
+    """Where isotonic φ is at `START`, `HALF` and `END` of its range from chance to ceiling.
+
+    In log-SNR, linearly between the rows. Each interval is that of the percentiles over resampled
+    trees, all of a tree together: φ, chance and ceiling are drawn anew. The percentiles are widened
+    for few trees as by Hesterberg (The American Statistician 69, 2015, on expanded percentiles).
+    """
+    seeds = pd.Index(sorted(cells.seed.unique()))
+    trees = len(seeds)
+    rng = np.random.default_rng(0)
+    drawn = rng.multinomial(trees, np.full(trees, 1 / trees), resamples)
+    draws = np.concatenate([np.ones((1, trees)), drawn])  # the first is the estimate itself
+
+    by_step = rows.pivot(index="seed", columns="step", values="value").reindex(seeds)
+    phi, counts = _means(draws, by_step.to_numpy())
+    lowest = _chances(draws, _frequencies(cells, factor).reindex(seeds).fillna(0.0).to_numpy())
+    highest = np.ones(len(draws))
+    if again is not None and len(repeats := _repeats(cells, again, factor)):
+        highest = _means(draws, repeats.value.reindex(seeds).to_numpy()[:, None])[0][:, 0]
+
+    # Where nearly all trees agree, resampling them shows hardly any doubt: so each row of a
+    # resample moves up or down by half a tree.
+    phi[1:] += rng.choice([-0.5, 0.5], (resamples, phi.shape[1])) / trees
+    curves = isotonic(phi, counts)
+    log_snr = levels.log_snr[by_step.columns].to_numpy()
+    tail = NormalDist().cdf(-math.sqrt(trees / (trees - 1)) * _student(trees - 1))
+    found = []
+    for share in (START, HALF, END):
+        places = crossings(curves, lowest + share * (highest - lowest), log_snr)
+        low = np.quantile(places[1:], tail, method="lower")
+        high = np.quantile(places[1:], 1 - tail, method="higher")
+        found.append(Crossing(*(_level(place, levels) for place in (places[0], low, high))))
+    return found
+
+
+def _means(draws: Floats, values: Floats) -> tuple[Floats, Floats]:
+    """Means (B, K) over drawn trees (B, n) of values (n, K), NaN where unknown; and of how many."""
+    known = ~np.isnan(values)
+    counts = draws @ known
+    plain = np.nanmean(values, axis=0)
+    sums = draws @ np.where(known, values, 0.0)
+    # Where a resample has no tree at all, the plain mean stands in, at hardly any weight.
+    return np.where(counts > 0, sums / np.maximum(counts, 1), plain), np.maximum(counts, 1e-6)
+
+
+def _chances(draws: Floats, frequencies: Floats) -> Floats:
+    """Σp² over pairs of different trees among those drawn, (B,): a tree twice is no pair."""
+    own = (frequencies**2).sum(1)
+    trees = (own > 0).astype(np.float64)
+    pairs = (draws @ trees) ** 2 - draws**2 @ trees
+    sums = ((draws @ frequencies) ** 2).sum(1) - draws**2 @ own
+    chances: Floats = np.where(pairs > 0, sums / np.maximum(pairs, 1), sums[0] / pairs[0])
+    return chances
+
+
+def _level(log_snr: float, levels: pd.DataFrame) -> Level:
+    """A noise level in every scale, read from the run's own levels."""
+    log_snr = float(log_snr)
+    if math.isinf(log_snr):
+        return Level(log_snr, log_snr, -log_snr, 0.0 if log_snr < 0 else 1.0)
+    step, timestep = (
+        float(np.interp(log_snr, levels.log_snr, values))
+        for values in (levels.index, levels.timestep)
+    )
+    return Level(log_snr, step, timestep, 1 / (1 + math.exp(-log_snr)))

@@ -1,0 +1,112 @@
+"""What an engine promises: jobs, their snapshots, and who computes them."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from diffgrid.errors import DiffgridError
+from diffgrid.limits import Limits
+from diffgrid.records.frames import Frames
+from diffgrid.records.trajectories import Trajectory
+from diffgrid.spec.path import Path
+from diffgrid.spec.run import RunSpec
+
+if TYPE_CHECKING:
+    from diffgrid.decisions.study import OneTree, Plan, Study
+
+State = Literal["queued", "loading", "sampling", "done", "failed", "cancelled"]
+
+
+@dataclass(frozen=True)
+class PathView:
+    """How far one path is, and its newest frame."""
+
+    frame: bytes | None = None  # an encoded picture
+    step: int = 0  # known steps of T
+    done: bool = False
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A job at one moment. `sampled` evaluations so far of `to_sample`; the store had `reused`."""
+
+    state: State = "queued"
+    paths: Mapping[Path, PathView] = field(default_factory=dict)
+    sampled: int = 0
+    to_sample: int = 0
+    reused: int = 0
+    minimum: int = 0
+    naive: int = 0
+    seconds: float = 0.0  # since the worker took the job up
+    seconds_left: float | None = None
+    warning: str | None = None
+    error: DiffgridError | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the job is over, one way or another."""
+        return self.state in ("done", "failed", "cancelled")
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a request would cost: evaluations still to make, and seconds where one was timed."""
+
+    evaluations: int
+    seconds: float | None
+
+
+class Job(Protocol):
+    """What `submit` gives."""
+
+    def snapshot(self) -> Snapshot:
+        """The job now; immutable."""
+
+    def cancel(self) -> None:
+        """Stop after the current evaluation; what was computed is kept as a checkpoint."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the job has ended, at most `timeout` seconds; whether it has."""
+
+    def result(self, path: Path) -> tuple[Trajectory, Frames]:
+        """A finished path's trajectory and frames; raises the job's error where there is none."""
+
+    def frames(self, path: Path) -> Frames:
+        """A finished path's frames, from memory; raises where there are none."""
+
+    def noisy(self, path: Path) -> tuple[bytes, ...]:
+        """x_t decoded before each step, T WebP pictures; raises where they are not made (yet)."""
+
+
+class Engine(Protocol):
+    """Where trajectories are computed."""
+
+    def submit(
+        self,
+        spec: RunSpec,
+        paths: Iterable[Path],
+        *,
+        session: str = "",
+        noisy: bool = False,
+        trust: bool = False,
+        limits: Limits | None = None,
+    ) -> Job:
+        """Start a job for these paths, the focus first."""
+
+    def ahead(self, spec: RunSpec, paths: Iterable[Path], session: str) -> None:
+        """Sample this once nobody waits; the session's newest wish replaces its last."""
+
+    def warm(self, spec: RunSpec) -> None:
+        """Load the model once nobody waits, so that the first job is quick."""
+
+    def estimate(self, spec: RunSpec, paths: Iterable[Path]) -> Estimate:
+        """What a job for these paths would cost, without starting it."""
+
+    def study(
+        self,
+        plan: "Plan | OneTree",
+        *,
+        limits: Limits | None = None,
+        begin: bool = True,
+    ) -> "Study":
+        """Carry a study out, while nobody waits for a job."""

@@ -1,0 +1,11 @@
+"""Stable Diffusion 3 and 3.5: a transformer, trained for flow matching."""
+
+from diffgrid.models.families.family import Family
+
+
+class StableDiffusion3(Family):
+    pipeline = "StableDiffusion3Pipeline"
+    denoiser = "transformer"
+    guidance = 7.0
+    steps = 28
+    flow = True

@@ -1,0 +1,246 @@
+"""A diffusers folder: what its files say of the model in it."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from diffgrid.errors import BadInput
+from diffgrid.models.families import FAMILIES, Family
+from diffgrid.models.hub_list import HubModel, fetching
+from diffgrid.models.memory import BYTES
+from diffgrid.models.weights import (
+    PICKLES,
+    WEIGHTS,
+    count_numbers,
+    file_digest,
+    files_in,
+    variant_of,
+)
+
+BUNDLED = ("monsters",)
+LIBRARIES = ("diffusers", "transformers")  # whose classes a model may be made of
+# Named by an index, but no run is decided by them: runs name their scheduler themselves, and
+# pictures are decoded without asking the others.
+LEFT_OUT = ("scheduler", "safety_checker", "feature_extractor")
+LARGE = 1e9  # bytes; where a GPU is, models above it run in half the precision
+PLAIN_PROBE = "colours-1"  # labels by mean colour: for models that bring no probe
+SETTINGS = "diffgrid.json"  # in a model's folder: the prompt and settings that show it off
+Place = Literal["in the box", "in DIFFGRID_MODELS", "on this machine", "at this path"]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A diffusers folder."""
+
+    name: str  # what people call it
+    folder: Path
+    place: Place = "at this path"
+    hub: HubModel | None = None  # what it was fetched as
+
+    @cached_property
+    def index(self) -> dict[str, Any]:
+        """model_index.json: the pipeline's class and its parts."""
+        return read_json(self.folder / "model_index.json")
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """The defaults that the model's makers chose: prompt, steps, guidance, eta, licence."""
+        file = self.folder / SETTINGS
+        own = self.hub.settings if self.hub else {}
+        return own | read_json(file) if file.exists() else own
+
+    @cached_property
+    def scheduler_config(self) -> dict[str, Any]:
+        return read_json(self.part("scheduler") / "scheduler_config.json")
+
+    def part(self, name: str) -> Path:
+        """The folder of one of its parts; its own where a model with a single one lies flat."""
+        folder = self.folder / name
+        flat = not folder.is_dir() and (self.folder / "config.json").is_file()
+        return self.folder if flat else folder
+
+    @cached_property
+    def parts(self) -> tuple[str, ...]:
+        """The names of the parts that decide its numbers."""
+        listed = {name: each for name, each in self.index.items() if isinstance(each, list)}
+        used = (name for name, each in listed.items() if each[:1] not in ([], [None]))
+        return tuple(sorted(name for name in used if name[0] != "_" and name not in LEFT_OUT))
+
+    @cached_property
+    def words(self) -> frozenset[str] | None:
+        """The words its tokenizer knows, in lower case; None where it spells out any word."""
+        tokenizer = self.folder / "tokenizer" / "tokenizer.json"
+        model = read_json(tokenizer).get("model", {}) if tokenizer.exists() else {}
+        if model.get("type") != "WordLevel":
+            return None
+        return frozenset(word for word in model["vocab"] if word.isalpha())
+
+    @cached_property
+    def factors(self) -> dict[str, list[str]]:
+        """What its pictures vary in, and the words for it; empty where nobody said."""
+        probe = self.folder / "probe" / "config.json"
+        return dict(read_json(probe)["factors"]) if probe.exists() else {}
+
+    @cached_property
+    def probe(self) -> str:
+        """The digest of what labels its pictures: its own probe's, or the name of the plain one."""
+        files = [self.folder / "probe" / name for name in ("config.json", "model.safetensors")]
+        if not all(file.is_file() for file in files):
+            return PLAIN_PROBE
+        whole = b"".join(file.read_bytes() for file in files)
+        return f"probe-1-{hashlib.sha256(whole).hexdigest()[:32]}"
+
+    @property
+    def family(self) -> Family:
+        """What is special about its pipeline."""
+        return FAMILIES[self.index["_class_name"]]
+
+    @cached_property
+    def side(self) -> int:
+        """The height and width it was trained for, in pixels."""
+        side = self.family.side(lambda part: read_json(self.part(part) / "config.json"))
+        if side is None:
+            raise BadInput(f"model {self.name!r} does not say its size: give height and width.")
+        return side
+
+    @cached_property
+    def variant(self) -> str | None:
+        """fp16 where its weights are read from `*.fp16.safetensors`; None for the plain ones."""
+        if self.hub:
+            return self.hub.variant
+        kinds = [self._variants(part) for part in self.parts]
+        return "fp16" if {"fp16"} in kinds else None
+
+    @cached_property
+    def files(self) -> tuple[Path, ...]:
+        """The files that decide its numbers; a run names its scheduler's configuration itself."""
+        found = {self.folder / "model_index.json"}
+        for part in self.parts:
+            wanted = self.variant if self.variant in self._variants(part) else None
+            found |= {file for file in self._files(part) if variant_of(file) in (wanted, "")}
+        return tuple(sorted(found))
+
+    def _files(self, part: str) -> list[Path]:
+        found = [file for file in files_in(self.part(part)) if file.suffix in WEIGHTS]
+        return [file for file in found if file.name not in (SETTINGS, "scheduler_config.json")]
+
+    def _variants(self, part: str) -> set[str | None]:
+        return {variant_of(file) for file in self._files(part) if file.suffix == ".safetensors"}
+
+    def check(self) -> None:
+        """See that it can be used.
+
+        Raises:
+            BadInput: its name is taken, its pipeline is not supported, or a part is missing, a
+                pickle, or code of its own.
+        """
+        if self.place == "in DIFFGRID_MODELS" and self.name in BUNDLED:
+            raise BadInput(
+                f"model {self.name!r} in DIFFGRID_MODELS has the bundled model's name: rename its "
+                "folder."
+            )
+        family = self.index.get("_class_name")
+        if not isinstance(family, str) or family not in FAMILIES:
+            raise BadInput(
+                f"model {self.name[:60]!r} is a {str(family)[:60]!r}, which is not supported: use "
+                f"a {' or a '.join(FAMILIES)}."
+            )
+        for part in self.parts:
+            if self.index[part][0] not in LIBRARIES:
+                raise BadInput(
+                    f"model {self.name[:60]!r} brings code of its own for its {part}, which is "
+                    "never run: use a model made of diffusers' and transformers' classes alone."
+                )
+            self._check_part(part)
+
+    def _check_part(self, part: str) -> None:
+        folder = self.part(part)
+        if not folder.is_dir():
+            raise BadInput(f"model {self.name[:60]!r} lacks its {part}: give a whole folder.")
+        if not (folder / "config.json").is_file():
+            return  # a tokenizer
+        listed = files_in(folder)
+        chosen = [file for file in listed if file in self.files]
+        tensors = {file.name for file in chosen if file.suffix == ".safetensors"}
+        if not tensors and any(file.suffix in PICKLES for file in listed):
+            raise BadInput(
+                f"model {self.name[:60]!r} has its {part} as a pickle, which can run code: save it "
+                "as safetensors (its pipeline's save_pretrained does that)."
+            )
+        for index in (file for file in chosen if ".safetensors.index." in file.name):
+            tensors |= set(read_json(index).get("weight_map", {}).values())
+        if not tensors or not all((folder / name).is_file() for name in tensors):
+            again = f"fetch it again ({fetching(self.hub)})" if self.hub else "give a whole folder"
+            raise BadInput(f"model {self.name[:60]!r} lacks weights of its {part}: {again}.")
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk."""
+        return sum(file.stat().st_size for file in self.files)
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 over names and contents of its files: two copies of a model are one model."""
+        total = hashlib.sha256()
+        for file in self.files:
+            name = file.relative_to(self.folder).as_posix()
+            try:
+                status = file.stat()
+                digest = file_digest(file, status.st_size, status.st_mtime_ns)
+            except OSError as error:
+                raise BadInput(
+                    f"model file {file} cannot be read ({error.strerror}): make it readable."
+                ) from error
+            total.update(f"{name} {digest}\n".encode("utf-8", "surrogateescape"))
+        return total.hexdigest()
+
+    @cached_property
+    def numbers(self) -> Counter[str]:
+        """How many numbers its weights have of each kind, such as F16."""
+        tensors = (file for file in self.files if file.suffix == ".safetensors")
+        return sum(map(count_numbers, tensors), Counter())
+
+    def weights(self, dtype: str) -> int:
+        """Bytes that its weights take in memory."""
+        return self.numbers.total() * BYTES[dtype]
+
+    @property
+    def dtype(self) -> str:
+        """What it runs in where nobody chose.
+
+        DIFFGRID_DTYPE goes before all but the bundled model's float32, which its shipped grid
+        was made in. A large model runs in half the precision where there is a GPU of NVIDIA's:
+        that is seen by its driver, since torch takes seconds to ask.
+        """
+        if self.name in BUNDLED:
+            return "float32"
+        if told := os.environ.get("DIFFGRID_DTYPE"):
+            return told
+        if self.size <= LARGE or not has_cuda():
+            return "float32"
+        return "bfloat16" if self.numbers["BF16"] else "float16"
+
+
+def has_cuda() -> bool:
+    """Whether a driver of NVIDIA's is installed, and runs were not sent elsewhere."""
+    if not (os.environ.get("DIFFGRID_DEVICE") or "cuda").startswith("cuda"):
+        return False
+    return Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadInput(
+            f"model file {file} cannot be read ({error}): give a whole diffusers folder."
+        ) from error
+    if not isinstance(content, dict):
+        raise BadInput(f"model file {file} is no JSON object: give a whole diffusers folder.")
+    return content

@@ -1,0 +1,218 @@
+"""Which models and schedulers there are, and how a run's options become a full specification.
+
+Reads json and hashes files; never imports torch, so a page or a command can name a run at once.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from diffgrid.errors import BadInput
+from diffgrid.limits import Limits
+from diffgrid.models.families import Family
+from diffgrid.models.folder import BUNDLED, Model
+from diffgrid.models.hub_list import HUB_MODELS, HubModel, fetching, find_hub_model
+from diffgrid.spec.run import RunSpec
+from diffgrid.spec.schedulers import SCHEDULERS, Loop, Scheduler, find_scheduler, loop, name_of
+
+ASSETS = Path(__file__).parents[1] / "assets"
+SEED = 7  # where nobody chose one: the same picture for everyone who tries it first
+
+
+def models() -> list[Model]:
+    """Every model that can be named and used here, by name alone."""
+    return [model for model in named() if trouble(model) is None]
+
+
+def named() -> Iterator[Model]:
+    """Every model that has a name here, whole or not: the bundled, one's own, and the fetched.
+
+    On a public server there are no fetched ones. Where two share a name, the first counts.
+    """
+    yield from map(_in_the_box, BUNDLED)
+    names = set()
+    if own := own_models():
+        for index in sorted([*own.glob("*/model_index.json"), *own.glob("*/*/model_index.json")]):
+            name = index.parent.relative_to(own).as_posix()
+            if not name.startswith("."):
+                names.add(name)
+                yield Model(name, index.parent, "in DIFFGRID_MODELS")
+    for hub in to_fetch():
+        if hub.id not in names and (hub.folder / "model_index.json").is_file():
+            yield Model(hub.id, hub.folder, "on this machine", hub)
+
+
+def to_fetch() -> tuple[HubModel, ...]:
+    """What may be fetched from the hub, or was; nothing on a public server."""
+    return () if os.environ.get("DIFFGRID_PUBLIC") == "1" else HUB_MODELS
+
+
+def own_models() -> Path | None:
+    """The folder that DIFFGRID_MODELS names: models lie in it, one or two levels deep."""
+    named = os.environ.get("DIFFGRID_MODELS")
+    return Path(named).expanduser().absolute() if named else None
+
+
+def trouble(model: Model) -> str | None:
+    """Why a model cannot be used, in one sentence; None where it can."""
+    try:
+        model.check()
+    except BadInput as error:
+        return str(error)
+    return None
+
+
+def find_model(name: str) -> Model:
+    """The model of this catalogue name, or the diffusers folder at this path.
+
+    Raises:
+        BadInput: neither is there, it is not whole, or its pipeline is not supported.
+    """
+    if name in BUNDLED:
+        return _bundled(name)
+    model = next((model for model in named() if model.name == name), None)
+    if model is None and (folder := _diffusers_folder(name)):
+        model = Model(name, folder)
+    if model is None:
+        hub = find_hub_model(name)
+        if hub in to_fetch():
+            raise BadInput(f"model {name!r} is not on this machine: {fetching(hub)}.")
+        known = ", ".join(model.name for model in models())
+        raise BadInput(
+            f"model {name[:60]!r} is not known: use {known}, or the path of a diffusers folder "
+            "(one that holds model_index.json)."
+        )
+    model.check()
+    return model
+
+
+@cache
+def _bundled(name: str) -> Model:
+    """A model in the box does not change: a look at its files for each grid drawn is too many."""
+    model = _in_the_box(name)
+    model.check()
+    return model
+
+
+def _in_the_box(name: str) -> Model:
+    return Model(name, ASSETS / name, "in the box")
+
+
+def specify(
+    *,
+    model: str = BUNDLED[0],
+    prompt: str | None = None,
+    negative_prompt: str = "",
+    seed: int = SEED,
+    scheduler: str | None = None,
+    steps: int | None = None,
+    guidance: float | None = None,
+    eta: float | None = None,
+    height: int | None = None,
+    width: int | None = None,
+    dtype: str | None = None,
+) -> RunSpec:
+    """A full specification from the options people give; None is the model's own choice.
+
+    Raises:
+        BadInput: an option is unknown or out of range, or does not go with the others.
+    """
+    chosen = find_model(model)
+    family, settings = chosen.family, chosen.settings
+    kind, config = _scheduler(chosen, scheduler)
+    if scheduler is not None:
+        _check_goes_with(kind, family)
+    if eta is not None and not kind.takes_eta:
+        takers = " or ".join(other.name for other in SCHEDULERS if other.takes_eta)
+        raise BadInput(
+            f"eta {eta} is not allowed with {kind.name}: leave it out, or choose {takers}."
+        )
+    if eta is None and kind.takes_eta:
+        eta = settings.get("eta", 0.0)
+    steps = settings.get("steps", family.steps) if steps is None else steps
+    most = config.get(*kind.most_steps) if kind.most_steps else None
+    if isinstance(most, int) and isinstance(steps, int) and steps > most:
+        raise BadInput(f"steps {steps} is not allowed with {kind.name}: use 1 to {most}.")
+    _check_words(family, prompt, negative_prompt, guidance)
+    if family.guided and guidance is None:
+        guidance = settings.get("guidance", family.guidance)
+    return RunSpec(
+        model=chosen.name,
+        digest=chosen.digest,
+        prompt=(settings.get("prompt", "") if prompt is None else prompt) * family.prompted,
+        negative_prompt=negative_prompt,
+        guidance_scale=family.guidance if guidance is None else guidance,
+        scheduler=kind.class_name,
+        scheduler_config=json.dumps(config),
+        num_inference_steps=steps,
+        eta=eta,
+        seed=seed,
+        height=chosen.side if height is None else height,
+        width=chosen.side if width is None else width,
+        dtype=chosen.dtype if dtype is None else dtype,
+    )
+
+
+def loop_of(model: str, scheduler: str | None, steps: int) -> Loop:
+    """The loop that so many steps make; None is the model's own scheduler.
+
+    Raises:
+        BadInput: the model or the scheduler is not known.
+    """
+    kind, config = _scheduler(find_model(model), scheduler)
+    # Views may ask for more than is allowed, and are refused later: until then it stays small.
+    steps = max(0, min(steps, Limits().max_steps))
+    return loop(kind.class_name, json.dumps(config, sort_keys=True), steps)
+
+
+def _scheduler(model: Model, name: str | None) -> tuple[Scheduler, dict[str, Any]]:
+    """No name means the folder's own just as it is; a name means from_config of that one."""
+    config = {k: v for k, v in model.scheduler_config.items() if not k.startswith("_")}
+    if name is None:
+        return find_scheduler(model.scheduler_config.get("_class_name", "")), config
+    kind = find_scheduler(name)
+    return kind, {**config, **kind.adds}
+
+
+def _check_goes_with(kind: Scheduler, family: Family) -> None:
+    """Whether a pipeline's loop makes sense with a scheduler of this name."""
+    allowed = [s.name for s in SCHEDULERS if s.flow == family.flow]
+    if family.schedulers is not None:
+        allowed = [name for name in allowed if name in family.schedulers]
+    if kind.name not in allowed:
+        raise BadInput(
+            f"scheduler {kind.name!r} does not go with a {family.pipeline}: use "
+            f"{', '.join(allowed)}, or leave it out."
+        )
+
+
+def _check_words(
+    family: Family, prompt: str | None, negative_prompt: str, guidance: float | None
+) -> None:
+    """Refuse what the pipeline would not heed."""
+    given = {
+        "prompt": (prompt, family.prompted),
+        "negative prompt": (negative_prompt, family.negative),
+        "guidance": (guidance not in (None, family.guidance) and guidance, family.guided),
+    }
+    for name, (value, heeded) in given.items():
+        if value and not heeded:
+            raise BadInput(
+                f"{name} {str(value)[:60]!r} is not heeded by a {family.pipeline}: leave it out."
+            )
+
+
+def scheduler_name(spec: RunSpec) -> str:
+    """The short name of a specification's scheduler, for captions and lists."""
+    return name_of(spec.scheduler, json.loads(spec.scheduler_config))
+
+
+def _diffusers_folder(name: str) -> Path | None:
+    try:
+        folder = Path(name).expanduser().resolve()
+        return folder if name and (folder / "model_index.json").is_file() else None
+    except (OSError, RuntimeError, ValueError):  # too long, no such user, a NUL in it
+        return None

@@ -1,0 +1,266 @@
+"""Every pipeline as one contract: let the library prepare, then take over at its first model call.
+
+The pipeline encodes the prompts, sets the timesteps and draws the initial latents in its own way.
+A hook on the denoiser stops it at the first call and keeps what it was about to be given.
+"""
+
+import copy
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from diffusers import DiffusionPipeline, SchedulerMixin
+from torch import Tensor
+
+from diffgrid.errors import BadInput, ModelError
+from diffgrid.models.families import FAMILIES, Family
+from diffgrid.records.trajectories import SIGMA_DATA, PredictionType
+from diffgrid.sampling import cpu_parallel, noise
+from diffgrid.spec.run import RunSpec
+
+Denoise = Callable[[Tensor, Tensor], Tensor]  # scaled latents (n, C, H, W), t -> guided output
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A specification ready to be sampled."""
+
+    latents: Tensor  # (1, C, H, W), x_0 of the trunk: pure noise, scaled as the scheduler wants it
+    scheduler: SchedulerMixin  # timesteps set, no step taken
+    generator: torch.Generator  # the trunk's, where the library left it after the initial latents
+    denoise: Denoise
+    step_kwargs: dict[str, Any]  # what the scheduler's step takes besides
+    alphas: list[float]  # T+1
+    sigmas: list[float]  # T+1
+    prediction_type: PredictionType
+    scales_input: bool = True  # whether the pipeline lets the scheduler scale what it denoises
+
+    @property
+    def timesteps(self) -> Tensor:
+        """(T,)"""
+        timesteps: Tensor = self.scheduler.timesteps
+        return timesteps
+
+
+class _FirstCall(Exception):
+    """Raised in place of the denoiser's first evaluation."""
+
+
+def prepare(pipe: DiffusionPipeline, spec: RunSpec, scheduler: SchedulerMixin) -> Prepared:
+    """Let the pipeline prepare this specification with this scheduler.
+
+    Raises:
+        BadInput: the scheduler or the model does not take these settings.
+        ModelError: the pipeline does more than this loop does.
+    """
+    family = _family(pipe)
+    generator = torch.Generator("cpu").manual_seed(spec.seed)
+    pipe.scheduler = scheduler
+    first = _first_call(pipe, family, _arguments(pipe, family, spec, generator))
+    if len(scheduler.timesteps) != spec.length:
+        raise BadInput(
+            f"steps {spec.num_inference_steps} is not allowed with {spec.scheduler}: it makes "
+            f"{len(scheduler.timesteps)} steps of them; choose another number or another scheduler."
+        )
+    latents = family.unpack(first.latents, spec.height, spec.width, pipe)
+    scale = getattr(pipe, "vae_scale_factor", 1)
+    if (made := [scale * side for side in latents.shape[-2:]]) != [spec.height, spec.width]:
+        raise BadInput(
+            f"height {spec.height} and width {spec.width} are not allowed with this model, which "
+            f"would make {made[0]} and {made[1]} of them: give those."
+        )
+    fresh = copy.deepcopy(scheduler)
+    if hasattr(fresh, "_step_index"):
+        fresh._step_index = None
+    alphas, sigmas = noise.noise_levels(fresh)
+    return Prepared(
+        latents=latents.clone(),
+        scheduler=fresh,
+        generator=generator,
+        denoise=_Denoiser(getattr(pipe, family.denoiser), family, first, spec.guidance_scale),
+        step_kwargs={} if spec.eta is None else {"eta": spec.eta},
+        alphas=alphas,
+        sigmas=sigmas,
+        prediction_type=_prediction_type(fresh),
+        scales_input=first.scaled,
+    )
+
+
+def denoiser(pipe: DiffusionPipeline, spec: RunSpec) -> Denoise:
+    """The denoiser of the specification that was prepared last, under another prompt or guidance.
+
+    Raises:
+        BadInput: the model does not take them.
+    """
+    return prepare(pipe, spec, copy.deepcopy(pipe.scheduler)).denoise
+
+
+def _family(pipe: DiffusionPipeline) -> Family:
+    name = type(pipe).__name__
+    if name not in FAMILIES:
+        raise ModelError(f"{name} is not supported: use one of {', '.join(FAMILIES)}.")
+    return FAMILIES[name]
+
+
+def _prediction_type(scheduler: SchedulerMixin) -> PredictionType:
+    if hasattr(scheduler, "scale_noise"):
+        return "flow_prediction"
+    kind: PredictionType = scheduler.config.prediction_type
+    if not noise.preconditions(scheduler):
+        return kind
+    if scheduler.config.sigma_data != SIGMA_DATA or kind not in ("epsilon", "v_prediction"):
+        raise BadInput(
+            f"scheduler {type(scheduler).__name__} has sigma_data {scheduler.config.sigma_data} "
+            f"and prediction type {kind}, which is not supported: it must be {SIGMA_DATA}, with "
+            "epsilon or v_prediction."
+        )
+    return "edm_epsilon" if kind == "epsilon" else "edm_v_prediction"
+
+
+def _arguments(
+    pipe: DiffusionPipeline, family: Family, spec: RunSpec, generator: torch.Generator
+) -> dict[str, Any]:
+    """What the pipeline is called with: of all a specification says, what it has a word for."""
+    every = {
+        "prompt": spec.prompt,
+        "negative_prompt": spec.negative_prompt or None,
+        "guidance_scale": spec.guidance_scale,
+        "num_inference_steps": spec.num_inference_steps,
+        "eta": 0.0 if spec.eta is None else spec.eta,
+        "height": spec.height,
+        "width": spec.width,
+        "generator": generator,
+        "output_type": "latent",
+        **family.call,
+    }
+    taken = inspect.signature(pipe.__call__).parameters
+    return {name: value for name, value in every.items() if name in taken and value is not None}
+
+
+@dataclass(frozen=True)
+class _Call:
+    """The denoiser's first call, as it was about to be made."""
+
+    given: dict[str, Any]  # its conditions: all but the latents and the timestep
+    latents: Tensor  # one sample's, before the scheduler scaled them
+    scaled: bool  # whether the scheduler was asked to
+    pair: bool  # whether an unconditional half goes first
+    timestep: Tensor
+
+
+def _first_call(pipe: DiffusionPipeline, family: Family, call: dict[str, Any]) -> _Call:
+    network = getattr(pipe, family.denoiser)
+    names = list(inspect.signature(network.forward).parameters)
+    given: dict[str, Any] = {}
+    unscaled: list[Tensor] = []
+
+    def stop(_: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        given.update(zip(names, args, strict=False), **kwargs)
+        raise _FirstCall
+
+    scale_model_input = getattr(pipe.scheduler, "scale_model_input", None)
+
+    def record(sample: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        unscaled.append(sample)
+        scaled: Tensor = scale_model_input(sample, *args, **kwargs)  # type: ignore[misc]
+        return scaled
+
+    hook = network.register_forward_pre_hook(stop, with_kwargs=True)
+    if scale_model_input:
+        pipe.scheduler.scale_model_input = record
+    try:
+        with torch.inference_mode():
+            pipe(**call)
+    except _FirstCall:
+        pass
+    except ValueError as refused:  # the scheduler's own word on timesteps, say
+        raise BadInput(
+            f"the model does not take these settings: {_first_line(refused)}"
+        ) from refused
+    else:
+        raise ModelError(f"{type(pipe).__name__} never called its denoiser: choose another model.")
+    finally:
+        hook.remove()
+        if scale_model_input:
+            del pipe.scheduler.scale_model_input  # the recorder; the class's own shows again
+    denoised = given.pop("sample" if "sample" in given else "hidden_states")
+    if len(denoised) > 2:
+        raise ModelError(
+            f"{type(pipe).__name__} evaluates {len(denoised)} rows a sample, which is more than "
+            "classifier-free guidance does: turn its other guidance off."
+        )
+    _refuse_other_guidance(pipe)
+    latents = unscaled[-1] if unscaled else denoised
+    return _Call(
+        given,
+        latents[:1],
+        bool(unscaled),
+        len(denoised) == 2,
+        torch.as_tensor(given.pop("timestep")),
+    )
+
+
+def _refuse_other_guidance(pipe: DiffusionPipeline) -> None:
+    for name in ("guidance_rescale", "pag_scale", "true_cfg_scale"):
+        value = getattr(pipe, name, None) or getattr(pipe, f"_{name}", None)
+        if value:
+            raise ModelError(
+                f"{type(pipe).__name__} has {name} {value}, which is not supported: set it to 0."
+            )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0].rstrip(".") + "."
+
+
+class _Denoiser:
+    """Guided model outputs for any number of rows (Ho & Salimans, arXiv 2207.12598, eq. 6)."""
+
+    def __init__(
+        self, network: torch.nn.Module, family: Family, first: _Call, guidance_scale: float
+    ) -> None:
+        self.network, self.family, self.conditions = network, family, first.given
+        self.guidance_scale = guidance_scale if first.pair else None
+        self.names = ("sample" if _takes(network, "sample") else "hidden_states", "timestep")
+        self.expands = first.timestep.ndim > 0  # a timestep a row, of the dtype it was given in
+        self.timestep_dtype = first.timestep.dtype
+
+    def __call__(self, latents: Tensor, timestep: Tensor) -> Tensor:
+        return cpu_parallel.run(self.network, partial(self._guided, timestep), latents)
+
+    def _guided(self, timestep: Tensor, latents: Tensor) -> Tensor:
+        if self.guidance_scale is None:
+            return self._evaluate(latents, latents, timestep)
+        pair = self._evaluate(torch.cat([latents, latents]), latents, timestep)
+        unconditional, conditional = pair.chunk(2)
+        guided: Tensor = unconditional + self.guidance_scale * (conditional - unconditional)
+        return guided
+
+    def _evaluate(self, inputs: Tensor, latents: Tensor, timestep: Tensor) -> Tensor:
+        conditions = {
+            name: value if name in self.family.shared else _rows(value, len(latents))
+            for name, value in self.conditions.items()
+        }
+        if self.expands:
+            timestep = timestep.expand(len(inputs)).to(inputs.device, self.timestep_dtype)
+        names = dict(
+            zip(self.names, (self.family.pack(inputs), self.family.timestep(timestep)), strict=True)
+        )
+        output = self.network(**names, **conditions)[0]
+        result: Tensor = self.family.output(output, latents)
+        return result
+
+
+def _takes(network: torch.nn.Module, name: str) -> bool:
+    return name in inspect.signature(network.forward).parameters
+
+
+def _rows(condition: Any, n: int) -> Any:
+    """A condition captured for one sample, for n: each half of the guided pair keeps its own."""
+    if isinstance(condition, dict):
+        return {name: _rows(value, n) for name, value in condition.items()}
+    whole = not torch.is_tensor(condition) or condition.ndim == 0
+    return condition if whole else condition.repeat_interleave(n, 0)

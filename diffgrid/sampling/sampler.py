@@ -1,0 +1,256 @@
+"""The sampler: a trunk and its branches, as a generator of waves of batched evaluations.
+
+    for wave in sample(prepared, spec, lengths, history, focus=path):
+        for step in wave: ...
+
+The focus comes first and alone, so that the first picture is there at once; then everything else
+that is alive at a step is evaluated together. A fork is born *after* its parent's evaluation: it
+takes over x_k, the scheduler and the model's output, and redraws only the transition k → k+1.
+Re-noise and change forks are born before it: they take over x_k alone.
+
+What is known already (`history`) is replayed through the scheduler instead of evaluated. That is
+the whole of resuming, and of forking what an earlier process stored: there is no second way
+through.
+"""
+
+import copy
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from diffgrid.records.trajectories import Trajectory, pred_original_sample
+from diffgrid.sampling import noise
+from diffgrid.sampling.preparation import Denoise, Prepared
+from diffgrid.spec.path import Path, ancestors
+from diffgrid.spec.run import RunSpec, conditions
+
+ROWS = 16  # samples in one forward; on CPUs more are no cheaper a sample, and take memory
+
+
+@dataclass(frozen=True)
+class Step:
+    """One transition of one trajectory, step → step+1. All tensors (1, C, H, W)."""
+
+    path: Path
+    step: int
+    latents: Tensor  # x_step
+    model_output: Tensor  # guided; for a newborn fresh fork its parent's
+    next_latents: Tensor
+    evaluated: bool  # the denoiser ran for it
+    kicked: bool = False  # the η-kernel took part: the scheduler draws no noise of its own
+
+
+@dataclass
+class _Node:
+    """A trajectory under way. Each has a scheduler of its own: rows never share state."""
+
+    path: Path
+    latents: Tensor
+    scheduler: Any
+    denoise: Denoise
+    generator: torch.Generator | None  # the trunk's one stream; None draws keyed noise
+    step: int = 0
+    kicks: bool = False  # the step under way is deterministic, and to be kicked at its end
+
+
+def sample(
+    prepared: Prepared,
+    spec: RunSpec,
+    lengths: Mapping[Path, int],
+    history: Mapping[Path, Trajectory],
+    *,
+    focus: Path = (),
+    changed: Callable[[RunSpec], Denoise] | None = None,
+    rows: int = ROWS,
+) -> Iterator[list[Step]]:
+    """Sample every path of `lengths` up to its length (the number of steps wanted, at most T).
+
+    `lengths` must hold every ancestor of each path, as far as the fork. The focus and its ancestors
+    come first. Steps in `history` are replayed: yielded too, with `evaluated` false. `changed`
+    makes the denoiser of a specification with another prompt or guidance.
+    """
+    tree = _Tree(prepared, spec, lengths, history, changed, rows)
+    for phase in ({focus, *ancestors(focus)}, lengths.keys()):
+        while alive := tree.hindmost(phase):
+            yield tree.advance(alive)
+
+
+class _Tree:
+    """All trajectories under way, and how they are born."""
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        spec: RunSpec,
+        lengths: Mapping[Path, int],
+        history: Mapping[Path, Trajectory],
+        changed: Callable[[RunSpec], Denoise] | None,
+        rows: int,
+    ) -> None:
+        self.prepared, self.spec, self.rows = prepared, spec, rows
+        self.lengths, self.history, self.changed = lengths, history, changed
+        self.forks: dict[
+            tuple[Path, int], list[Path]
+        ] = {}  # (parent, step) -> the paths born there
+        for path in filter(None, lengths):
+            self.forks.setdefault((path[:-1], path[-1].step), []).append(path)
+        self.denoisers: dict[RunSpec, Denoise] = {spec: prepared.denoise}
+        self.nodes: dict[Path, _Node] = {}
+        scheduler, generator = copy.deepcopy(prepared.scheduler), _copy(prepared.generator)
+        self._admit(_Node((), prepared.latents, scheduler, prepared.denoise, generator))
+
+    def hindmost(self, phase: Collection[Path]) -> list[_Node]:
+        """Of the nodes that have steps to go, those that are least far."""
+        alive = [
+            node
+            for node in self.nodes.values()
+            if node.path in phase and node.step < self.lengths[node.path]
+        ]
+        first = min((node.step for node in alive), default=None)
+        return [node for node in alive if node.step == first]
+
+    @torch.inference_mode()
+    def advance(self, nodes: Sequence[_Node]) -> list[Step]:
+        """One wave: these nodes, all at one step, and the fresh forks that are born there."""
+        outputs, steps = self._outputs(nodes), []
+        for node in nodes:
+            output, evaluated = outputs[node.path]
+            born = [self._fresh(node, path) for path in self._born(node) if _is_fresh(path)]
+            steps.append(self._advance(node, output, evaluated))
+            steps += [self._advance(child, output, False) for child in born]
+        return steps
+
+    def _born(self, node: _Node) -> list[Path]:
+        return self.forks.get((node.path, node.step), [])
+
+    def _admit(self, node: _Node) -> None:
+        """Take a node in that has come to a step, and those that leave it before its evaluation."""
+        self.nodes[node.path] = node
+        for path in self._born(node):
+            if path[-1].changes:
+                self._admit(self._changed(node, path))
+            elif path[-1].back:
+                self._admit(self._renoised(node, path))
+
+    def _fresh(self, parent: _Node, path: Path) -> _Node:
+        scheduler = copy.deepcopy(parent.scheduler)
+        return _Node(path, parent.latents, scheduler, parent.denoise, None, parent.step)
+
+    def _changed(self, parent: _Node, path: Path) -> _Node:
+        wanted = conditions(self.spec, path)
+        if wanted not in self.denoisers:
+            if self.changed is None:
+                raise ValueError("a path that changes the prompt or guidance needs `changed`")
+            self.denoisers[wanted] = self.changed(wanted)
+        return _Node(
+            path,
+            parent.latents,
+            copy.deepcopy(parent.scheduler),
+            self.denoisers[wanted],
+            _copy(parent.generator),
+            parent.step,
+        )
+
+    def _renoised(self, parent: _Node, path: Path) -> _Node:
+        step, target = parent.step, path[-1].redrawn
+        generator = noise.keyed_generator(self.spec.seed, path, step, "back")
+        xi = noise.noise_like(parent.latents, generator)
+        latents = noise.renoise(parent.latents, xi, self._level(step), self._level(target))
+        scheduler = noise.started_at(self.prepared.scheduler, target)
+        return _Node(
+            path, latents.to(parent.latents.dtype), scheduler, parent.denoise, None, target
+        )
+
+    def _level(self, step: int) -> tuple[float, float]:
+        return self.prepared.alphas[step], self.prepared.sigmas[step]
+
+    def _outputs(self, nodes: Sequence[_Node]) -> dict[Path, tuple[Tensor, bool]]:
+        """The guided model output of each node, and whether it had to be evaluated."""
+        outputs: dict[Path, tuple[Tensor, bool]] = {}
+        batches: dict[Denoise, dict[Path, Tensor]] = {}
+        timestep = self.prepared.timesteps[nodes[0].step]
+        for node in nodes:
+            # Called for its effect too: Euler-type schedulers find their step index here.
+            scaled = self._scaled(node, timestep)
+            known = self.history.get(node.path)
+            if known is not None and node.step < known.steps:
+                output = _tensor(known.model_outputs[node.step], node.latents)
+                outputs[node.path] = output, False
+            else:
+                batches.setdefault(node.denoise, {})[node.path] = scaled
+        for denoise, inputs in batches.items():
+            paths = list(inputs)
+            for start in range(0, len(paths), self.rows):
+                batch = paths[start : start + self.rows]
+                guided = denoise(torch.cat([inputs[path] for path in batch]), timestep).split(1)
+                outputs |= {path: (out, True) for path, out in zip(batch, guided, strict=True)}
+        return outputs
+
+    def _scaled(self, node: _Node, timestep: Tensor) -> Tensor:
+        if not self.prepared.scales_input:
+            return node.latents
+        scaled: Tensor = node.scheduler.scale_model_input(node.latents, timestep)
+        return scaled
+
+    def _advance(self, node: _Node, output: Tensor, evaluated: bool) -> Step:
+        """Take the node's transition step → step+1 with its own noise."""
+        step, latents = node.step, node.latents
+        next_latents, kicked = self._transition(node, output)
+        known = self.history.get(node.path)
+        if known is not None and step < known.steps:
+            next_latents = _tensor(known.latents[step + 1], latents)
+        node.latents, node.step = next_latents, step + 1
+        self._admit(node)
+        return Step(node.path, step, latents, output, next_latents, evaluated, kicked)
+
+    def _transition(self, node: _Node, output: Tensor) -> tuple[Tensor, bool]:
+        """x after the step, and whether it was kicked."""
+        prepared, step, latents = self.prepared, node.step, node.latents
+        kwargs, timesteps = prepared.step_kwargs, prepared.timesteps
+        last = (step + 1) % self.spec.stages == 0  # of the stages that make one step
+        if _is_fresh(node.path) and node.path[-1].step == step:
+            stages = timesteps[step : step + self.spec.stages]
+            node.kicks = not noise.draws_noise(node.scheduler, output, stages, latents, kwargs)
+        following = noise.take_step(
+            node.scheduler,
+            output,
+            timesteps[step],
+            latents,
+            kwargs,
+            node.generator or self._keyed(node),
+            trunk=node.generator is not None,
+        )
+        if not (node.kicks and last):
+            return following, False
+        node.kicks = False
+        x0 = pred_original_sample(latents, output, *self._level(step), prepared.prediction_type)
+        x0 = noise.clipped(x0, node.scheduler)
+        xi = noise.noise_like(latents, self._keyed(node))
+        level, next_level = self._level(node.path[-1].step), self._level(step + 1)
+        noise.forget_sample(node.scheduler)
+        kicked = noise.eta_kernel(following, x0, xi, level, next_level)
+        return kicked.to(latents.dtype), True
+
+    def _keyed(self, node: _Node) -> torch.Generator:
+        return noise.keyed_generator(self.spec.seed, node.path, node.step)
+
+
+def _is_fresh(path: Path) -> bool:
+    return bool(path) and not (path[-1].changes or path[-1].back)
+
+
+def _copy(generator: torch.Generator | None) -> torch.Generator | None:
+    if generator is None:
+        return None
+    copied = torch.Generator(generator.device)
+    copied.set_state(generator.get_state())
+    return copied
+
+
+def _tensor(stored: NDArray[np.float32], like: Tensor) -> Tensor:
+    return torch.tensor(stored, dtype=like.dtype, device=like.device).unsqueeze(0)

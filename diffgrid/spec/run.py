@@ -1,0 +1,174 @@
+"""What decides a run: the specification of a trunk, and the key of a trajectory."""
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from functools import lru_cache
+from typing import Any, Self
+
+from diffgrid.errors import BadInput
+from diffgrid.limits import Limits
+from diffgrid.spec.checks import (
+    HARD,
+    check_real,
+    check_text,
+    check_whole,
+    set_field,
+    shown,
+)
+from diffgrid.spec.path import (
+    Path,
+)
+from diffgrid.spec.schedulers import Loop, loop, stages_of
+
+# Which version of the sampler made the numbers of a scheduler; raise it when they change: what is
+# stored is then missed.
+SAMPLER_VERSIONS = {"DPMSolverMultistepScheduler": 2, "UniPCMultistepScheduler": 2}
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True, slots=True)
+class RunSpec:
+    """All that decides a trunk. Equal specifications give equal trajectories.
+
+    Raises:
+        BadInput: a field is outside its range (`Limits()` has the upper ends).
+    """
+
+    model: str  # what people call it: a catalogue name or a folder; not part of the key
+    digest: str  # sha256 of the weights, 64 hexadecimal digits
+    prompt: str
+    negative_prompt: str
+    guidance_scale: float  # w of classifier-free guidance, 0 and up; 1 is none
+    scheduler: str  # a diffusers class name
+    scheduler_config: str  # JSON of the full configuration it is built with; made canonical here
+    num_inference_steps: int
+    eta: float | None  # of DDIM, 0 … 1; None for schedulers that have none
+    seed: int
+    height: int  # pixels
+    width: int  # pixels
+    dtype: str = "float32"  # the model runs in it; arrays are stored in float32 all the same
+
+    def __post_init__(self) -> None:
+        set_field(self, "guidance_scale", check_real("guidance", self.guidance_scale, 0, math.inf))
+        if self.eta is not None:
+            set_field(self, "eta", check_real("eta", self.eta, 0, 1))
+        check_text("model", self.model, HARD.max_prompt)
+        if not re.fullmatch(r"[0-9a-f]{64}", check_text("digest", self.digest, 64)):
+            raise BadInput(
+                f"digest {shown(self.digest)} is not allowed: give 64 hexadecimal digits."
+            )
+        if not check_text("scheduler", self.scheduler, 100).isidentifier():
+            raise BadInput(
+                f"scheduler {shown(self.scheduler)} is not allowed: give a diffusers class name."
+            )
+        set_field(self, "scheduler_config", _canonical_config(self.scheduler_config))
+        if self.dtype not in DTYPES:
+            raise BadInput(
+                f"dtype {shown(self.dtype)} is not allowed: choose one of {', '.join(DTYPES)}."
+            )
+        self.check(HARD)
+
+    def check(self, limits: Limits) -> None:
+        """Check the fields that limits bound; construction has done it for `Limits()`.
+
+        Raises:
+            BadInput: a field is above its limit.
+        """
+        check_text("prompt", self.prompt, limits.max_prompt)
+        check_text("negative prompt", self.negative_prompt, limits.max_prompt)
+        check_whole("steps", self.num_inference_steps, 1, limits.max_steps)
+        check_whole("seed", self.seed, 0, limits.max_seed)
+        for side, pixels in (("height", self.height), ("width", self.width)):
+            check_whole(side, pixels, 8, limits.max_side)
+            if pixels % 8:
+                raise BadInput(f"{side} {pixels} is not allowed: use a multiple of 8 pixels.")
+
+    @property
+    def loop(self) -> Loop:
+        """The steps that its scheduler makes."""
+        return loop(self.scheduler, self.scheduler_config, self.num_inference_steps)
+
+    @property
+    def length(self) -> int:
+        """T, the steps of the loop: not `num_inference_steps` where one takes two evaluations."""
+        return self.loop.length
+
+    @property
+    def fork_steps(self) -> range:
+        """The steps at which a trajectory can be forked."""
+        return self.loop.fork_steps
+
+    @property
+    def stages(self) -> int:
+        """How many steps of the loop belong together."""
+        return stages_of(self.scheduler, self.scheduler_config)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields by name, ready for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Take back what `to_dict` gave.
+
+        Raises:
+            BadInput: a field is missing, unknown, of another type or outside its range.
+        """
+        names = {field.name for field in fields(cls)}
+        if wrong := names ^ values.keys():
+            raise BadInput(
+                f"a run specification lacks or does not know {shown(', '.join(map(str, wrong)))}: "
+                f"give exactly {', '.join(sorted(names))}."
+            )
+        return cls(**values)
+
+
+def key(spec: RunSpec, path: Path) -> str:
+    """The name a trajectory is stored under: sha256 over all that decides its numbers, 64 digits.
+
+    The model counts by the digest of its weights: its name may differ from machine to machine.
+    """
+    specification = spec.to_dict()
+    del specification["model"]
+    forks = [fork.words for fork in path]
+    version = SAMPLER_VERSIONS.get(spec.scheduler, 1)
+    text = _canonical({"specification": specification, "path": forks, "sampler": version})
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def conditions(spec: RunSpec, path: Path) -> RunSpec:
+    """The specification whose prompt and guidance a path ends under: its changes applied."""
+    for fork in path:
+        spec = replace(
+            spec,
+            prompt=spec.prompt if fork.prompt is None else fork.prompt,
+            guidance_scale=(
+                spec.guidance_scale if fork.guidance_scale is None else fork.guidance_scale
+            ),
+        )
+    return spec
+
+
+def _canonical(value: object) -> str:
+    # Not allow_nan=False: DPM-Solver's own default is lambda_min_clipped = -Infinity.
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def _canonical_config(text: object) -> str:
+    config = _canonical_object(text) if isinstance(text, str) else None
+    if config is None:
+        raise BadInput(f"scheduler configuration {shown(text)} is not allowed: give a JSON object.")
+    return config
+
+
+@lru_cache(maxsize=256)  # often a thousand betas, asked for with each link on a page
+def _canonical_object(text: str) -> str | None:
+    try:
+        config = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return _canonical(config) if isinstance(config, dict) else None

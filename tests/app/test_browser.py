@@ -1,0 +1,354 @@
+"""The app as a visitor meets it: a server of its own, and Debian's Chromium."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    Locator,
+    Page,
+    expect,
+    sync_playwright,
+)
+
+pytestmark = pytest.mark.browser
+
+ROOT = Path(__file__).parents[2]
+PATIENCE = 90_000  # ms; machines that run tests are often busy
+
+
+expect.set_options(timeout=PATIENCE)
+
+
+@contextmanager
+def server(folder: Path) -> Iterator[str]:
+    """A fresh server with an empty cache; nobody has visited it yet."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = ["--server.address=127.0.0.1", f"--server.port={port}", "--server.headless=true"]
+    command = [sys.executable, "-m", "streamlit", "run", "streamlit_app.py", *options]
+    log = folder / "server.log"
+    environment = {**os.environ, "DIFFGRID_CACHE": str(folder / "cache")}
+    with log.open("wb") as output:
+        running = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
+    try:
+        for _ in range(300):
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=5).close()
+                break
+            except OSError:
+                assert running.poll() is None, log.read_text()
+                time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        running.kill()  # the store takes no harm, and a busy machine is slow to end politely
+        running.wait()
+    assert "Traceback" not in log.read_text()
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with server(tmp_path_factory.mktemp("server")) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"),
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(chromium: Browser) -> Iterator[Callable[..., Page]]:
+    """Opens tabs of visitors who do not know each other; no tab may fail or ask strangers."""
+    faults: list[str] = []
+    contexts: list[BrowserContext] = []
+
+    def visit(address: str, width: int = 1280, height: int = 900) -> Page:
+        contexts.append(chromium.new_context(viewport={"width": width, "height": height}))
+        page = contexts[-1].new_page()
+        page.set_default_timeout(PATIENCE)
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("request", lambda request: faults.extend(stranger(request.url)))
+        page.goto(address)
+        return page
+
+    yield visit
+    for context in contexts:
+        context.close()
+    assert not faults
+
+
+def stranger(url: str) -> list[str]:
+    return [] if urlsplit(url).hostname in ("127.0.0.1", None) else [url]
+
+
+def painted(page: Page, path: str, cells: int = 16) -> None:
+    """Wait until this path is the trunk, so many cells are drawn, and all pictures are there."""
+    page.locator(f".board[data-painted='{path} {cells}']:not([data-lacking])").wait_for()
+
+
+def cell(page: Page, path: str) -> Locator:
+    return page.get_by_role("gridcell", name=f"branch {path} ")
+
+
+def pixels(canvas: Locator) -> str:
+    taken: str = canvas.evaluate("canvas => canvas.toDataURL()")
+    return taken
+
+
+def test_the_journey(address: str, visit: Callable[..., Page]) -> None:
+    page = visit(address)
+    heading = page.get_by_role("heading", level=1)
+
+    # The grid that ships: whole at once, and no model was loaded for it.
+    grid = page.get_by_role("grid", name="Branching grid")
+    painted(page, "trunk")
+    expect(heading).to_have_text("Branching grid")
+    expect(grid.get_by_role("gridcell")).to_have_count(16)
+    cost = page.locator(".board .cost")
+    expect(cost).to_contain_text("281 evaluations, all reused")
+    seen = page.locator(".seen .factor").first
+    expect(seen).to_be_visible()
+
+    # A cell that is hovered plays, in its own place and in the trunk's.
+    portrait = page.locator(".portrait canvas:not(.heat)")
+    before = pixels(portrait)
+    cell(page, "1.1").hover()
+    page.locator(".board[data-playing='1.1']").wait_for()
+    shown = {pixels(cell(page, "1.1").locator("canvas")) for _ in range(20)}
+    assert len(shown) > 1
+    assert pixels(portrait) != before
+    page.mouse.move(5, 5)
+    page.locator(".board:not([data-playing])").wait_for()
+    assert pixels(portrait) == before
+
+    # A click makes it the trunk; what ships holds that grid too.
+    final = pixels(cell(page, "5.2").locator("canvas"))
+    cell(page, "5.2").click()
+    painted(page, "5.2")
+    assert pixels(portrait) == final
+    expect(cost).to_contain_text("all reused")
+    expect(page).to_have_url(re.compile(r"[?&]path=5\.2"))
+    page.get_by_role("button", name="Undo").click()
+    painted(page, "trunk")
+    expect(page).to_have_url(f"{address}/")
+    page.go_back()
+    painted(page, "5.2")
+    page.go_forward()
+    painted(page, "trunk")
+
+    # Another prompt is sampled at once; it can be stopped, and goes on where it was.
+    prompt = page.get_by_label("Prompt", exact=True)
+    expect(prompt).to_have_count(1)  # that of the view before goes when the script has ended
+    prompt.fill("a green monster")
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name="Go on").click()
+    painted(page, "trunk")
+    expect(page.locator(".board .prompt")).to_have_text("“a green monster”")
+    expect(seen).to_be_visible()  # a probe looks when all are finished
+
+    # Only what is missing is evaluated: four cells of the last row, eight steps each.
+    cell(page, "10.1").click()
+    painted(page, "10.1")
+    expect(cost).to_contain_text("281 evaluations, 249 reused")
+
+    # A reload is a new session, and shows the same.
+    here, picture = page.url, pixels(portrait)
+    page.reload()
+    painted(page, "10.1")
+    assert page.url == here
+    assert pixels(portrait) == picture
+    expect(cost).to_contain_text("all reused")
+
+    # One of its cells by itself, step by step; the grid stays where it was.
+    cell(page, "5.2").focus()
+    page.keyboard.press("t")
+    expect(heading).to_have_text("Trajectory strip")
+    expect(page.get_by_role("slider", name="Step", exact=True)).to_be_visible()
+    expect(page).to_have_url(re.compile(r"/strip\?.*path=5\.2"))
+    page.get_by_role("link", name="Branching grid").click()
+    painted(page, "10.1")
+
+    # Two cells, compared in place and then on the page that compares; one is kept.
+    for path in ("1.0", "1.1"):
+        cell(page, path).focus()
+        page.keyboard.press("c")
+    page.get_by_role("dialog").get_by_role("button", name="Open in compare").click()
+    expect(heading).to_have_text("Compare runs")
+    expect(page.get_by_role("slider", name="Noise level", exact=True)).to_be_visible()
+    page.get_by_role("button", name="Save", exact=True).first.click()
+    page.get_by_label("Name", exact=True).fill("the first of two")
+    page.get_by_role("dialog").get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_text("the first of two: 1.0, seed 7")).to_be_visible()
+
+
+def test_a_browser_that_lost_its_pictures_gets_them_again(
+    address: str, visit: Callable[..., Page]
+) -> None:
+    page = visit(address)
+    painted(page, "trunk")
+    last = cell(page, "16.3").locator("canvas")
+    before = pixels(last)
+    page.locator(".board").evaluate("board => board.owner.known.clear()")
+    cell(page, "1.1").click()
+    painted(page, "1.1")
+    page.locator(".board").evaluate("board => board.owner.known.clear()")
+    page.get_by_role("button", name="Undo").click()
+    painted(page, "trunk")
+    assert pixels(last) == before
+    cell(page, "16.3").hover()
+    page.locator(".board[data-playing='16.3']").wait_for()
+
+
+def test_the_keyboard_alone_can_go_the_way(address: str, visit: Callable[..., Page]) -> None:
+    page = visit(address)
+    painted(page, "trunk")
+    cell(page, "1.0").focus()
+    for key in ("ArrowDown", "ArrowRight", "ArrowRight"):
+        page.keyboard.press(key)
+    expect(cell(page, "5.2")).to_be_focused()
+    page.keyboard.press("Enter")
+    painted(page, "5.2")
+    page.get_by_role("button", name="Undo").focus()
+    page.keyboard.press("Enter")
+    painted(page, "trunk")
+    cell(page, "1.3").focus()
+    page.keyboard.press("e")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+def test_a_trunk_is_changed_on_the_way_and_cells_are_re_noised(
+    address: str, visit: Callable[..., Page]
+) -> None:
+    address += "/?steps=12"
+    page = visit(address)
+    painted(page, "trunk")
+    page.get_by_role("button", name="the trunk in view").focus()
+    page.keyboard.press("p")
+    dialog = page.get_by_role("dialog", name="Change from here")
+    dialog.get_by_label("Prompt").fill("a red monster")
+    page.keyboard.press("Enter")
+    painted(page, "4:prompt=a+red+monster")
+    crumb = page.locator(".crumbs b")
+    expect(crumb).to_have_text("from step 4: “a red monster”")
+    here = page.url
+    page.reload()
+    painted(page, "4:prompt=a+red+monster")
+    assert page.url == here
+    page.goto(address)
+    painted(page, "trunk")
+    page.get_by_text("Lab", exact=True).click()
+    page.get_by_text("Re-noise", exact=True).click()
+    painted(page, "trunk", 12)
+    expect(page).to_have_url(re.compile(r"[?&]fork=renoise%3A2"))
+    cell(page, "5.1-2").click()
+    painted(page, "5.1-2", 12)
+    page.get_by_role("button", name="Undo").click()
+    painted(page, "trunk", 12)
+
+
+def test_the_form_can_be_used_after_the_grid_was(address: str, visit: Callable[..., Page]) -> None:
+    page = visit(address)
+    painted(page, "trunk")
+    page.get_by_role("button", name="One column less").click()
+    painted(page, "trunk", 12)
+    expect(page.get_by_label("Columns", exact=True)).to_have_value("3")
+    cell(page, "5.2").click()
+    painted(page, "5.2", 12)
+    page.get_by_role("button", name="Undo").click()
+    painted(page, "trunk", 12)
+    columns = page.get_by_label("Columns", exact=True)
+    expect(columns).to_have_count(1)
+    columns.fill("2")
+    page.keyboard.press("Enter")
+    painted(page, "trunk", 8)
+    cell(page, "5.1").click()
+    painted(page, "5.1", 8)
+    page.get_by_role("link", name="Trajectory strip").click()
+    expect(page).to_have_url(re.compile(r"/strip\?.*columns=2.*path=5\.1"))
+    page.get_by_role("link", name="Branching grid").click()
+    painted(page, "5.1", 8)
+    page.get_by_role("gridcell", name="trunk ").focus()  # in the slot of what was followed
+    page.keyboard.press("t")
+    expect(page).to_have_url(re.compile(r"/strip\?(?!.*path)"))
+
+
+def test_two_visitors_see_their_own(address: str, visit: Callable[..., Page]) -> None:
+    one, other = visit(address), visit(f"{address}/?path=1.2")
+    painted(one, "trunk")
+    painted(other, "1.2")
+    cell(one, "5.0").click()
+    painted(one, "5.0")
+    expect(other.locator(".crumbs b")).to_have_text("1.2")
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_is_wider_than_the_window(
+    address: str, visit: Callable[..., Page], width: int
+) -> None:
+    page = visit(address, width, 844)
+    painted(page, "trunk")
+    main = page.get_by_test_id("stMain")
+    assert main.evaluate("element => element.scrollWidth - element.clientWidth") == 0
+    assert page.locator(".board").evaluate("e => e.getBoundingClientRect().right") <= width
+
+
+def test_a_tap_plays_and_a_second_tap_follows(address: str, chromium: Browser) -> None:
+    phone = chromium.new_context(
+        viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True
+    )
+    page = phone.new_page()
+    page.set_default_timeout(PATIENCE)
+    page.goto(address)
+    painted(page, "trunk")
+    cell(page, "5.2").tap()
+    page.locator(".board[data-playing='5.2']").wait_for()
+    cell(page, "5.2").tap()
+    painted(page, "5.2")
+    phone.close()
+
+
+@pytest.mark.parametrize(
+    ("page_name", "title"), [("strip", "Trajectory strip"), ("compare", "Compare runs")]
+)
+def test_a_cold_servers_first_visit_may_be_to_any_page(
+    tmp_path: Path, visit: Callable[..., Page], page_name: str, title: str
+) -> None:
+    with server(tmp_path) as address:
+        page = visit(f"{address}/{page_name}")
+        expect(page.get_by_role("heading", level=1)).to_have_text(title)
+        links = page.get_by_test_id("stSidebar").get_by_role("link")
+        expect(links).to_have_text(
+            ["Branching grid", "Trajectory strip", "Compare runs", "When is it decided?"]
+        )
+        expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+def test_a_hostile_address_is_one_sentence(address: str, visit: Callable[..., Page]) -> None:
+    page = visit(f"{address}/?rows=<script>alert(1)</script>&path=../../etc")
+    painted(page, "trunk")
+    expect(page.get_by_test_id("stAlert")).to_contain_text("are not allowed")

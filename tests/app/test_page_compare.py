@@ -1,0 +1,352 @@
+"""The compare page: what it shows of stored runs, keeps and deletes."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path as File
+from typing import Any
+from urllib.request import urlopen
+
+import numpy as np
+import pytest
+import streamlit as st
+from playwright.sync_api import expect, sync_playwright
+from streamlit.testing.v1 import AppTest
+
+from diffgrid.app.components.comparison import comparison
+from diffgrid.engine.job import FRAMES
+from diffgrid.models.registry import specify
+from diffgrid.records.frames import Frames, encode_frames
+from diffgrid.records.trajectories import Trajectory
+from diffgrid.spec.path import parse_path
+from diffgrid.spec.run import RunSpec
+from diffgrid.store.runs import TrajectoryStore
+
+PATIENCE = 120_000  # ms; machines that run tests are often busy
+ROOT = File(__file__).parents[2]
+DDIM, EULER = specify(steps=6, seed=7), specify(steps=4, seed=8, scheduler="euler")
+
+
+@pytest.fixture(autouse=True)
+def _fresh_session() -> Iterator[None]:
+    """All of AppTest's sessions go by one name, and the store is this test's own."""
+    yield
+    st.cache_resource.clear()
+
+
+@pytest.fixture
+def nothing_ships(cache_directory: File, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page's store holds what a test put there, and no more."""
+    monkeypatch.setattr(TrajectoryStore, "default", lambda: TrajectoryStore(cache_directory))
+
+
+@pytest.fixture
+def store(cache_directory: File, nothing_ships: None) -> Iterator[TrajectoryStore]:
+    """Three runs, the oldest first: 1.0 and 1.1 of one specification, and another's trunk."""
+    opened = TrajectoryStore(cache_directory)
+    for spec, path in ((DDIM, "1.0"), (EULER, "trunk"), (DDIM, "1.1")):
+        put(opened, spec, path)
+    yield opened
+    opened.close()
+
+
+def put(store: TrajectoryStore, spec: RunSpec, path: str) -> str:
+    """A made-up run in the store: its key."""
+    steps = spec.length
+    alpha_bar = np.append(np.linspace(0.01, 0.9, steps), 1.0)
+    run = Trajectory(
+        spec=spec,
+        path=parse_path(path),
+        latents=np.full((steps + 1, 2, 4, 4), spec.seed, np.float32),
+        model_outputs=np.zeros((steps, 2, 4, 4), np.float32),
+        timesteps=np.linspace(999, 0, steps),
+        alphas=np.sqrt(alpha_bar),
+        sigmas=np.sqrt(1 - alpha_bar),
+        prediction_type="epsilon",
+    )
+    store.add(run)
+    store.add_frames(run.key, FRAMES, *pictures(spec).to_payload())
+    return run.key
+
+
+def pictures(spec: RunSpec) -> Frames:
+    """As many greys as there are steps, of the seed's own."""
+    greys = np.linspace(0, 200, spec.length + 1).astype(np.uint8) + np.uint8(spec.seed)
+    frames = np.broadcast_to(greys[:, None, None, None], (spec.length + 1, 16, 16, 3))
+    return encode_frames(frames[:-1], frames[-1])
+
+
+def page(runs: str | None = None) -> AppTest:
+    # Switching leaves the entry point out, so this says that it ran.
+    page = AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=30)
+    page.switch_page("pages/compare.py").session_state["_shell"] = True
+    if runs is not None:
+        page.query_params["runs"] = runs
+    return whole(page.run())
+
+
+def whole(page: AppTest) -> AppTest:
+    assert not page.exception, page.exception[0].message
+    return page
+
+
+def press(page: AppTest, label: str, which: int = 0) -> AppTest:
+    return whole([b for b in page.button if b.label == label][which].click().run())
+
+
+def confirm(page: AppTest, opener: str, label: str) -> AppTest:
+    """Press the last button of this name in an open dialog; AppTest would close it, so `opener` is
+    pressed once more."""
+    next(b for b in page.button if b.label == opener).click()
+    return press(page, label, which=-1)
+
+
+def viewer(page: AppTest) -> dict[str, Any]:
+    """What the viewer was sent."""
+    (shown,) = page.get("bidi_component")
+    message = shown.proto.bytes
+    (size,) = struct.unpack("<I", message[:4])
+    header: dict[str, Any] = json.loads(message[4 : 4 + size])
+    return header
+
+
+def shown(page: AppTest) -> list[str]:
+    return [run["path"] for run in viewer(page)["runs"]]
+
+
+def warnings(page: AppTest) -> str:
+    return " ".join(each.value for each in page.warning)
+
+
+def key8(store: TrajectoryStore, path: str) -> str:
+    return next(i.key[:8] for i in store.runs() if i.path == parse_path(path))
+
+
+def test_it_opens_on_the_newest_run_and_one_that_begins_otherwise(store: TrajectoryStore) -> None:
+    opened = page()
+    assert [title.value for title in opened.title] == ["Compare runs"]
+    assert shown(opened) == ["1.1", "trunk"]
+    assert opened.query_params["runs"] == f"{key8(store, '1.1')},{key8(store, 'trunk')}"
+    (table,) = opened.dataframe
+    assert list(table.value["path"]) == ["1.1", "trunk", "1.0"]
+    assert all(table.value["picture"].str.startswith("data:image/webp;base64,"))
+
+
+def test_the_address_says_what_is_compared_and_in_which_order(store: TrajectoryStore) -> None:
+    opened = page(f"{key8(store, '1.0')},{key8(store, '1.1')}")
+    assert shown(opened) == ["1.0", "1.1"]
+    assert viewer(opened)["table"] == [["path", ["1.0", "1.1"]]]
+    assert list(opened.dataframe[0].value["path"]) == ["1.1", "1.0", "trunk"]
+
+
+def test_the_viewer_gets_levels_frames_and_distances(store: TrajectoryStore) -> None:
+    told = viewer(page())
+    first, second = told["runs"]
+    assert (len(first["levels"]), len(second["levels"])) == (6, 4)
+    assert len(first["frames"]) == 6
+    assert len(told["lengths"]) == 7 + 5
+    (curve,) = told["curves"]
+    assert curve["final"] == 1.0  # 7 everywhere, and 8 everywhere
+    assert curve["levels"] == sorted(curve["levels"])
+    assert {name for name, _ in told["table"]} == {"path", "seed", "scheduler", "steps", "eta"}
+
+
+@pytest.mark.parametrize("runs", ["deadbeef", "<b>*", "trunk,", "x" * 5000, "0" * 64 + "/meta"])
+def test_an_unknown_key_is_told_and_a_pair_is_shown(store: TrajectoryStore, runs: str) -> None:
+    opened = page(runs)
+    assert "No stored run has the key" in warnings(opened)
+    assert len(warnings(opened)) < 300
+    assert shown(opened) == ["1.1", "trunk"]
+
+
+def test_a_run_removed_while_on_view_leaves_the_other(store: TrajectoryStore) -> None:
+    opened = page()
+    store.remove(store.find(key8(store, "1.1")))
+    whole(opened.run())
+    assert "it was removed" in warnings(opened)
+    assert shown(opened) == ["trunk"]
+
+
+def test_a_damaged_run_is_told_and_the_other_is_shown(store: TrajectoryStore) -> None:
+    opened = page()
+    store._runs.set(store.find(key8(store, "1.1")), b"diffgrid, or not")
+    whole(opened.run())
+    assert "arrays are no longer stored whole" in warnings(opened)
+    assert shown(opened) == ["trunk"]
+
+
+def test_a_run_without_its_pictures_is_told(store: TrajectoryStore) -> None:
+    key = store.find(key8(store, "1.1"))
+    store._runs.set(f"{key}/frames/{FRAMES}", b"nothing")
+    opened = page()
+    assert "pictures are no longer stored whole" in warnings(opened)
+    assert opened.dataframe[0].value["picture"].isna().sum() == 1
+
+
+def test_the_filter_finds_runs_by_all_its_words(store: TrajectoryStore) -> None:
+    opened = page()
+    opened.text_input[0].set_value("SEED euler 8")
+    assert list(whole(opened.run()).dataframe[0].value["path"]) == ["trunk"]
+    assert shown(opened) == ["1.1", "trunk"]
+    opened.text_input[0].set_value("nothing has this")
+    whole(opened.run())
+    assert not opened.dataframe
+    assert "try fewer" in opened.info[0].value
+    assert shown(opened) == ["1.1", "trunk"]
+
+
+def test_runs_are_sorted_before_the_list_is_cut(
+    store: TrajectoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparison, "MOST_LISTED", 2)
+    opened = page()
+    assert "The first 2 of 3 runs" in opened.caption[1].value
+    infos = store.runs()
+    assert [i.spec.seed for i in comparison.listing(infos, "", "Seed")] == [7, 7, 8]
+    assert [i.spec.length for i in comparison.listing(infos, "", "Steps")] == [4, 6, 6]
+    store.save(infos[-1].key, "mine")
+    assert comparison.listing(store.runs(), "", "Saved first")[0].saved == "mine"
+
+
+def test_a_run_is_saved_with_a_name_and_a_note(store: TrajectoryStore) -> None:
+    opened = press(page(), "Save")
+    next(t for t in opened.text_input if t.label == "Name").set_value("the *green* one")
+    opened.text_area[0].set_value("horns come late")
+    confirm(opened, "Save", "Save")
+    (saved,) = [info for info in store.runs() if info.saved]
+    assert (saved.saved, saved.note) == ("the *green* one", "horns come late")
+    assert saved.path == parse_path("1.1")
+
+
+def test_a_name_is_needed(store: TrajectoryStore) -> None:
+    opened = press(page(), "Save")
+    next(t for t in opened.text_input if t.label == "Name").set_value("  ")
+    confirm(opened, "Save", "Save")
+    assert "use 1 to 200 characters" in opened.error[0].value.replace("\\", "")
+    assert not any(info.saved for info in store.runs())
+
+
+def test_a_run_is_removed_only_when_confirmed(store: TrajectoryStore) -> None:
+    opened = press(page(), "Remove")
+    assert len(store.runs()) == 3
+    confirm(opened, "Remove", "Remove")
+    assert [info.path for info in store.runs()] == [(), parse_path("1.0")]
+    whole(opened.run())
+    assert shown(opened) == ["trunk"]
+    assert not opened.warning
+
+
+def test_clearing_keeps_what_was_saved(store: TrajectoryStore) -> None:
+    store.save(store.find(key8(store, "1.0")), "mine")
+    opened = press(page(), "Clear the cache")
+    assert len(store.runs()) == 3
+    confirm(opened, "Clear the cache", "Clear")
+    assert [info.saved for info in store.runs()] == ["mine"]
+    assert shown(whole(opened.run())) == ["1.0"]
+
+
+def test_strangers_can_neither_keep_nor_delete_runs(
+    store: TrajectoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DIFFGRID_PUBLIC", "1")
+    labels = {button.label for button in page().button}
+    assert not labels & {"Save", "Rename", "Remove", "Clear the cache"}
+
+
+def test_before_anything_was_sampled_it_opens_on_what_ships() -> None:
+    opened = page()
+    shown = [run["label"] for run in viewer(opened)["runs"]]
+    assert shown == ["trunk, seed 7, 25 steps, ddim", "1.0, seed 7, 25 steps, ddim"]
+    assert not any(button.label == "Remove" for button in opened.button)
+    assert any(caption.value.startswith("0 runs, 0 of them saved") for caption in opened.caption)
+
+
+@pytest.mark.usefixtures("nothing_ships")
+def test_an_empty_cache_leads_to_the_grid() -> None:
+    opened = page("deadbeef")
+    assert "Nothing to compare yet" in opened.subheader[0].value
+    (link,) = opened.get("page_link")
+    assert link.proto.label == "Sample a grid"
+
+
+def test_siblings_are_compared_where_there_is_nothing_else(store: TrajectoryStore) -> None:
+    siblings = [info for info in store.runs() if info.spec == DDIM]
+    assert comparison.first_pair(siblings) == siblings
+    assert comparison.first_pair(siblings[:1]) == siblings[:1]
+
+
+def test_long_runs_are_thinned(store: TrajectoryStore) -> None:
+    put(store, replace(DDIM, num_inference_steps=150), "trunk")
+    longest = viewer(page())["runs"][0]
+    assert longest["length"] == 150
+    assert (len(longest["frames"]), longest["steps"][-1]) == (64, 149)
+
+
+@pytest.fixture
+def address(store: TrajectoryStore, tmp_path: File) -> Iterator[str]:
+    """The page on a server of its own."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = ["--server.address=127.0.0.1", f"--server.port={port}", "--server.headless=true"]
+    command = [sys.executable, "-m", "streamlit", "run", "streamlit_app.py", *options]
+    with (tmp_path / "log").open("wb") as log:
+        server = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+    try:
+        while True:
+            try:
+                urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=5).close()
+                break
+            except OSError:
+                assert server.poll() is None, (tmp_path / "log").read_text()
+                time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.kill()
+        server.wait()
+
+
+@pytest.mark.browser
+def test_two_runs_move_together_by_noise_level(address: str, store: TrajectoryStore) -> None:
+    faults: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
+        )
+        tab = browser.new_page(viewport={"width": 1280, "height": 900})
+        tab.set_default_timeout(PATIENCE)
+        tab.on("pageerror", lambda error: faults.append(str(error)))
+        tab.goto(f"{address}/compare?runs={key8(store, '1.1')},{key8(store, 'trunk')}")
+
+        level = tab.get_by_role("slider", name="Noise level")
+        expect(level).to_have_attribute("aria-valuetext", "finished", timeout=PATIENCE)
+        level.press("Home")
+        expect(tab.get_by_role("img", name="step 0 of 6, t = 999")).to_be_visible()
+        expect(tab.get_by_role("img", name="step 0 of 4, t = 999")).to_be_visible()
+        level.press("ArrowRight")  # ᾱ .19: the other's next step is at .31, its last at .01
+        expect(tab.get_by_role("img", name="step 1 of 6, t = 799.2")).to_be_visible()
+        expect(tab.get_by_role("img", name="step 1 of 4, t = 666")).to_be_visible()
+
+        tab.get_by_role("radio", name="Flip").focus()
+        tab.keyboard.press("Space")
+        tab.get_by_role("button", name="A is shown: flip to B").press("Enter")
+        expect(tab.get_by_role("button", name="B is shown: flip to A")).to_be_visible()
+        expect(level).to_have_attribute("aria-valuetext", re.compile("log-SNR −1.5"))
+        tab.get_by_role("radio", name="Difference").focus()
+        tab.keyboard.press("Space")
+        expect(tab.get_by_role("img", name=re.compile("step . of"))).to_have_count(1)
+
+        tab.set_viewport_size({"width": 390, "height": 844})
+        main = tab.get_by_test_id("stMain")
+        assert main.evaluate("element => element.scrollWidth - element.clientWidth") == 0
+        browser.close()
+    assert not faults

@@ -1,0 +1,282 @@
+"""The strip page: what its component is sent, and what the page does with paths and troubles."""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+from collections.abc import Iterator
+from pathlib import Path as File
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import streamlit as st
+from PIL import Image
+from streamlit.testing.v1 import AppTest
+
+from diffgrid.api import Trajectory
+from diffgrid.app.components.strip import strip
+from diffgrid.engine.builder import pack
+from diffgrid.engine.job import FRAMES, NOISY
+from diffgrid.models.registry import specify
+from diffgrid.records.frames import Frames, encode_frames
+from diffgrid.records.trajectories import Trajectory as Arrays
+from diffgrid.sharing.address import from_query
+from diffgrid.spec.grid import Grid
+from diffgrid.spec.path import format_path, parse_path
+from diffgrid.spec.run import RunSpec, key
+from diffgrid.store.runs import TrajectoryStore
+
+ROOT = File(__file__).parents[2]
+STEPS = 6
+ADDRESS = {"steps": str(STEPS), "seed": "7", "rows": "1,3", "columns": "2"}
+
+
+def made(spec: RunSpec, path: str = "trunk", scale: float = 1.0) -> Trajectory:
+    """A made-up trajectory; `scale` is that of its x_t."""
+    steps = spec.length
+    alpha_bar = np.append(np.linspace(0.01, 0.9, steps), 1.0)
+    noise = np.random.default_rng(steps).standard_normal((2, steps + 1, 3, 4, 5))
+    return Trajectory(
+        spec=spec,
+        path=parse_path(path),
+        latents=(scale * noise[0]).astype(np.float32),
+        model_outputs=noise[1, 1:].astype(np.float32),
+        timesteps=np.linspace(999, 0, steps),
+        alphas=scale * np.sqrt(alpha_bar),
+        sigmas=scale * np.sqrt(1 - alpha_bar),
+        prediction_type="sample",
+        frames=pictures(steps),
+    )
+
+
+def pictures(steps: int) -> Frames:
+    """As many greys as there are steps."""
+    greys = np.linspace(0, 250, steps + 1).astype(np.uint8)
+    frames = np.broadcast_to(greys[:, None, None, None], (steps + 1, 16, 16, 3))
+    return encode_frames(frames[:-1], frames[-1])
+
+
+def header(message: bytes) -> dict[str, Any]:
+    (size,) = struct.unpack("<I", message[:4])
+    told: dict[str, Any] = json.loads(message[4 : 4 + size])
+    return told
+
+
+def weights(png: bytes) -> np.ndarray[Any, Any]:
+    """The colours' strength in a map, 0 … 255."""
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGBA"))[..., 3]
+
+
+@pytest.fixture
+def run() -> Trajectory:
+    return made(specify(steps=STEPS), "1.0/3.2")
+
+
+# --- what the component is sent -------------------------------------------------------------------
+
+
+def test_every_lane_has_a_picture_for_each_state(run: Trajectory) -> None:
+    told = header(strip.message(run, pictures(STEPS).x0))
+    assert {lane: len(cells) for lane, cells in told["lanes"].items()} == dict.fromkeys(
+        ("latents", "noisy", "x0", "change"), STEPS + 1
+    )
+    assert [lane for lane, cells in told["lanes"].items() if None in cells] == ["change"]
+    assert told["lanes"]["noisy"][-1] == told["lanes"]["x0"][-1]
+    assert len(told["timesteps"]) == STEPS
+    assert len(told["distance"]) == len(told["moved"]) == len(told["logSnr"]) == STEPS + 1
+
+
+def test_the_noisy_lane_waits_until_it_is_there(run: Trajectory) -> None:
+    told = header(strip.message(run, None, waiting=True))
+    assert told["lanes"]["noisy"][:-1] == [None] * STEPS
+    assert told["waiting"]
+    assert not header(strip.message(run, pictures(STEPS).x0, waiting=True))["waiting"]
+
+
+def test_the_parents_part_is_told_from_its_own() -> None:
+    assert strip.parts(parse_path("1.0/3.2"), STEPS) == [
+        {"owner": "trunk", "first": 0, "last": 1, "own": False},
+        {"owner": "1.0", "first": 2, "last": 3, "own": False},
+        {"owner": "1.0/3.2", "first": 4, "last": 6, "own": True},
+    ]
+    assert strip.parts((), STEPS) == [{"owner": "trunk", "first": 0, "last": 6, "own": True}]
+
+
+def test_a_change_has_an_x0_of_its_own_at_its_step_and_re_noise_before_it() -> None:
+    changed = strip.parts(parse_path("2:guidance=3/4.0-1"), STEPS)
+    assert [(part["owner"], part["first"], part["last"]) for part in changed] == [
+        ("trunk", 0, 1),
+        ("2: …", 2, 2),
+        ("2: …/4.0-1", 3, 6),
+    ]
+
+
+def test_distance_and_moves_are_rms_per_element() -> None:
+    x0 = np.stack([np.full((2, 3, 3), value, np.float32) for value in (4, 1, 2)])
+    final = np.full((2, 3, 3), 2, np.float32)
+    assert strip.distances(x0, final).tolist() == [2, 1, 0]
+    assert strip.moves(x0, final) == [None, 3, 1, 0]
+
+
+def test_heat_shows_where_it_changed_and_nothing_before_the_first_step() -> None:
+    x0 = np.zeros((3, 2, 8, 8), np.float32)
+    x0[1:, :, 2, 5] = 1
+    before, changed, same, _ = strip.heat_maps(x0, x0[-1])
+    assert before is None
+    assert changed is not None
+    assert same is not None
+    assert np.argwhere(weights(changed)).tolist() == [[2, 5]]
+    assert not weights(same).any()
+
+
+def test_latent_maps_have_one_scale_whatever_coordinates_the_scheduler_keeps(
+    run: Trajectory,
+) -> None:
+    maps = strip.latent_maps(run)
+    assert maps == strip.latent_maps(made(run.spec, scale=8.0))
+    # 3 channels of 4 x 5 in a square of 2 x 2, a gap of 1 between them; the fourth place is empty.
+    first = weights(maps[0])
+    assert first.shape == (9, 11)
+    assert not first[5:, 6:].any()
+    assert not first[4].any()
+
+
+def test_large_latents_are_averaged_down() -> None:
+    x0 = np.random.default_rng(0).standard_normal((2, 1, 300, 200)).astype(np.float32)
+    heat = strip.heat_maps(x0, x0[-1])[1]
+    assert heat is not None
+    assert max(weights(heat).shape) <= strip.LARGEST_MAP
+
+
+def test_infinite_noise_levels_are_left_open(run: Trajectory) -> None:
+    assert header(strip.message(run, None))["logSnr"][-1] is None
+
+
+def test_what_is_not_stored_has_no_thumbnail(grid: Grid, cache_directory: File) -> None:
+    store = TrajectoryStore(cache_directory)
+    store.remove(key(grid.spec, parse_path("3.0")))
+    groups = strip.thumbnails(store, grid)
+    assert [len(group) for group in groups] == [1, 2, 2]
+    lacking = [path for group in groups for path, picture in group.items() if picture is None]
+    assert lacking == [parse_path("3.0")]
+    store.close()
+
+
+# --- the page -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def _fresh_session() -> Iterator[None]:
+    """All of AppTest's sessions go by one name, and the store is this test's own."""
+    yield
+    st.cache_resource.clear()
+
+
+@pytest.fixture
+def grid(cache_directory: File) -> Iterator[Grid]:
+    """A grid that is stored whole, x_t's pictures too: no model is needed."""
+    grid = from_query(ADDRESS).grid()
+    store = TrajectoryStore(cache_directory)
+    for path in (*grid.paths, *from_query({**ADDRESS, "path": "1.0"}).grid().paths):
+        run = made(grid.spec, format_path(path))
+        store.add(Arrays(**{name: getattr(run, name) for name in Arrays.__dataclass_fields__}))
+        store.add_frames(run.key, FRAMES, *run.frames.to_payload())
+        store.add_frames(run.key, NOISY, *pack(run.frames.x0))
+    yield grid
+    store.close()
+
+
+@pytest.fixture(autouse=True)
+def _through_the_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """AppTest passes the entry point by where there is a `pages` folder; a browser does not."""
+    runner = "streamlit.runtime.scriptrunner.script_runner.PagesManager"
+    monkeypatch.setattr(runner, SimpleNamespace(uses_pages_directory=False))
+
+
+def page(**address: str) -> AppTest:
+    page = AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=30)
+    page.switch_page("pages/strip.py")
+    for name, value in {**ADDRESS, **address}.items():
+        page.query_params[name] = value
+    return whole(page.run())
+
+
+def whole(page: AppTest) -> AppTest:
+    assert not page.exception, page.exception[0].message
+    return page
+
+
+def shown(page: AppTest) -> dict[str, Any]:
+    """What the component was sent."""
+    (component,) = page.get("bidi_component")
+    return header(component.proto.bytes)
+
+
+def test_a_stored_run_is_shown_at_once_and_whole(grid: Grid) -> None:
+    opened = page()
+    assert [title.value for title in opened.title] == ["Trajectory strip"]
+    told = shown(opened)
+    assert told["path"] == "trunk"
+    assert None not in told["lanes"]["noisy"]
+    assert not told["waiting"]
+    assert told["rows"] == [1, 3]
+    assert [button.proto.label for button in opened.get("download_button")] == [
+        "Strip",
+        "GIF",
+        "WebP",
+    ]
+
+
+def test_the_address_names_the_path(grid: Grid) -> None:
+    opened = page(path="1.0")
+    assert shown(opened)["path"] == "1.0"
+    assert opened.query_params["path"] == "1.0"
+
+
+def test_the_grids_other_trajectories_can_be_picked(
+    grid: Grid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = page()
+    thumbnails = {each["path"]: each["picture"] for each in shown(opened)["thumbnails"]}
+    assert [*thumbnails] == ["trunk", "1.0", "1.1", "3.0", "3.1"]
+    assert None not in thumbnails.values()
+    picks = iter([{"do": "pick", "path": "1.0"}])
+    with monkeypatch.context() as patch:
+        patch.setattr(strip, "show_film", lambda data: next(picks, None))
+        opened.run()
+    whole(opened.run())
+    assert shown(opened)["path"] == "1.0"
+    assert [each["path"] for each in shown(opened)["thumbnails"]] == [*thumbnails]  # the same grid
+    assert opened.query_params["path"] == "1.0"
+
+
+def test_a_trajectory_goes_on_under_another_prompt(
+    grid: Grid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = page(path="1.0")
+    assert shown(opened)["change"]["prompt"] == grid.spec.prompt
+    acts = iter([{"do": "change", "step": 9, "prompt": "a hat", "guidance": 3.0}])
+    with monkeypatch.context() as patch:
+        patch.setattr(strip, "show_film", lambda data: next(acts, None))
+        opened.run()
+    whole(opened.run())
+    assert "too late" in opened.error[0].value
+    assert shown(opened)["path"] == "1.0"
+
+
+def test_what_cannot_be_is_one_sentence_and_the_last_view_stays(grid: Grid) -> None:
+    opened = page(path="5.0")
+    assert "too late" in opened.error[0].value
+    assert shown(opened)["path"] == "trunk"
+
+
+def test_a_damaged_cache_is_one_sentence_and_a_way_on(
+    grid: Grid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DIFFGRID_CACHE", "/dev/null/nowhere")
+    opened = page()
+    assert opened.error
+    assert not opened.get("bidi_component")

@@ -1,0 +1,187 @@
+"""Studies: what they cost, what they keep, and how they make way.
+
+Run as a script, this file is a study that is killed: it prints how many trees it has made.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path as Folder
+
+import pytest
+
+from diffgrid.decisions.study import Plan, Study
+from diffgrid.engine.local import LocalEngine
+from diffgrid.errors import BadInput, Cancelled
+from diffgrid.limits import Limits
+from diffgrid.models.registry import specify
+from diffgrid.spec.grid import Grid
+from diffgrid.spec.path import minimum
+from diffgrid.store.runs import TrajectoryStore
+from tests import tiny
+
+ROOT = Folder(__file__).parents[2]
+SECONDS = 120  # far more than any study here takes
+STEPS = 6
+TREE = 6 + 2 * 5 + 2 * 3  # evaluations of two branches at steps 0 and 2
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    return tiny.save(tmp_path_factory.mktemp("tiny") / "model")
+
+
+@pytest.fixture
+def engine(cache_directory: Folder) -> LocalEngine:
+    return LocalEngine(TrajectoryStore(cache_directory), "cpu")
+
+
+def plan(folder: Folder, trunks: int = 3, columns: int = 2, **options: object) -> Plan:
+    values: dict[str, object] = {"prompt": "a red cat", "steps": STEPS} | options
+    spec = specify(model=str(folder), **values)  # type: ignore[arg-type]
+    return Plan(spec, trunks, (0, 2), columns)
+
+
+def carried_out(engine: LocalEngine, plan: Plan) -> Study:
+    study = engine.study(plan)
+    assert study.wait(SECONDS)
+    assert study.snapshot.error is None
+    return study
+
+
+def test_a_study_costs_what_it_must_and_nothing_when_asked_again(
+    engine: LocalEngine, folder: Folder
+) -> None:
+    first = carried_out(engine, plan(folder))
+    assert first.snapshot.sampled == first.snapshot.minimum == 3 * TREE
+    assert first.snapshot.trees == 3
+    again = engine.study(plan(folder))
+    assert again.snapshot.state == "done"
+    assert again.snapshot.sampled == again.snapshot.to_sample == 0
+    assert list(again.findings(3)) == list(first.findings(3))
+
+
+def test_more_trunks_and_more_columns_take_only_what_is_new(
+    engine: LocalEngine, folder: Folder
+) -> None:
+    carried_out(engine, plan(folder))
+    assert carried_out(engine, plan(folder, trunks=4)).snapshot.sampled == TREE
+    # A trunk is not kept, but its labels: it is sampled again as far as the last row.
+    assert carried_out(engine, plan(folder, columns=3)).snapshot.sampled == 3 * (3 + 5 + 3)
+
+
+def test_what_the_cache_holds_of_a_tree_is_used(engine: LocalEngine, folder: Folder) -> None:
+    wanted = plan(folder, trunks=1)
+    job = engine.submit(wanted.trees[0], Grid.with_columns(wanted.trees[0], (), (2,), 2).paths)
+    assert job.wait(SECONDS)
+    study = carried_out(engine, wanted)
+    assert study.snapshot.sampled == 2 * 5
+    finals = {path: finding.picture for _, path, finding in study.findings(1)}
+    assert finals[()] == job.frames(()).final
+
+
+def test_its_pictures_are_the_grids_own(engine: LocalEngine, folder: Folder) -> None:
+    wanted = plan(folder, trunks=1)
+    study = carried_out(engine, wanted)
+    other = TrajectoryStore(Folder(engine.store.directory) / "other")
+    job = LocalEngine(other, "cpu").submit(wanted.trees[0], wanted.paths)
+    assert job.wait(SECONDS)
+    for _, path, finding in study.findings(1):
+        assert finding.picture == job.frames(path).final
+        assert finding.labels.keys() == {"colour", "middle"} == finding.again.keys()
+
+
+def test_looks_are_doublings() -> None:
+    spec = specify(steps=STEPS)
+    assert Plan(spec, 64, (2,), 2).looks == [4, 8, 16, 32, 64]
+    assert Plan(spec, 20, (2,), 2).looks == [4, 8, 16, 20]
+    assert Plan(spec, 2, (2,), 2).looks == [2]
+    assert Plan(spec, 3, (1, 2), 2).minimum == 3 * minimum(Plan(spec, 1, (1, 2), 2).paths, STEPS)
+
+
+@pytest.mark.parametrize(
+    ("trunks", "rows", "columns", "why"),
+    [
+        (0, (2,), 2, "trunks 0 is not allowed: use a whole number from 1 to 1024"),
+        (2000, (2,), 2, "trunks 2000"),
+        (2, (), 2, "rows are missing"),
+        (2, (5,), 2, "row 5 is not allowed"),
+        (2, (2,), 1, "columns 1 is not allowed in a study"),
+    ],
+)
+def test_what_cannot_be_studied_is_told(
+    trunks: int, rows: tuple[int, ...], columns: int, why: str
+) -> None:
+    with pytest.raises(BadInput, match=why):
+        Plan(specify(steps=STEPS), trunks, rows, columns)
+
+
+def test_a_public_server_studies_little(
+    engine: LocalEngine, folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DIFFGRID_PUBLIC", "1")
+    with pytest.raises(BadInput, match="trunks 17 is not allowed: use a whole number from 1 to 16"):
+        engine.study(plan(folder, trunks=17), limits=Limits.from_environment())
+
+
+def test_the_specifications_own_seed_does_not_count(folder: Folder) -> None:
+    assert plan(folder, seed=5) == plan(folder, seed=9)
+
+
+def test_a_study_makes_way_for_a_job_and_goes_on(engine: LocalEngine, folder: Folder) -> None:
+    wanted = plan(folder, trunks=2)
+    study = Study(engine.store, wanted, "colours-1", engine._pipeline, engine._labels)
+    study.advance(interrupted=lambda: True)
+    assert (study.snapshot.trees, study.snapshot.sampled) == (0, 0)
+    assert not study.snapshot.ended
+    study.advance(interrupted=lambda: False)
+    study.advance(interrupted=lambda: False)
+    assert (study.snapshot.state, study.snapshot.sampled) == ("done", 2 * TREE)
+
+
+def test_a_cancelled_study_keeps_its_whole_trees(engine: LocalEngine, folder: Folder) -> None:
+    wanted = plan(folder, trunks=2)
+    study = Study(engine.store, wanted, "colours-1", engine._pipeline, engine._labels)
+    study.advance(interrupted=lambda: False)
+    study.cancel()
+    assert isinstance(study.snapshot.error, Cancelled)
+    assert carried_out(engine, wanted).snapshot.sampled == TREE
+
+
+def test_a_model_that_cannot_be_loaded_fails_the_study(
+    engine: LocalEngine, tmp_path: Folder
+) -> None:
+    model = tiny.save(tmp_path / "model")
+    wanted = plan(model)
+    (model / "unet" / "config.json").write_text("{}")
+    study = engine.study(wanted)
+    assert study.wait(SECONDS)
+    assert study.snapshot.state == "failed"
+
+
+def test_a_study_survives_being_killed(folder: Folder, cache_directory: Folder) -> None:
+    with subprocess.Popen(
+        [sys.executable, __file__, str(folder), str(cache_directory)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as killed:
+        assert killed.stdout
+        trees = next(count for line in killed.stdout if (count := int(line)))
+        killed.send_signal(signal.SIGKILL)
+    study = carried_out(LocalEngine(TrajectoryStore(cache_directory), "cpu"), plan(folder, 40))
+    assert study.snapshot.trees == 40
+    assert 0 < study.snapshot.sampled <= (40 - trees) * TREE
+
+
+def _be_killed(folder: Folder, cache: Folder) -> Iterator[int]:
+    study = LocalEngine(TrajectoryStore(cache), "cpu").study(plan(folder, 40))
+    while not study.wait(0.01):
+        yield study.snapshot.trees
+
+
+if __name__ == "__main__":
+    for count in _be_killed(*map(Folder, sys.argv[1:])):
+        print(count, flush=True)

@@ -1,0 +1,333 @@
+"""Family x scheduler: every pair against plain diffusers and against itself.
+
+    OMP_NUM_THREADS=1 python -m tests.matrix > table.md
+
+Of each pair: the trunk is what the pipeline's own call makes; its branches are the same batched,
+alone, and begun here and finished in another process; and each differs from its parent.
+"""
+
+import inspect
+import json
+import multiprocessing
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path as Folder
+from typing import Any
+
+import diffusers
+import numpy as np
+import torch
+from diffusers import DiffusionPipeline, FluxPipeline
+from numpy.typing import NDArray
+
+from diffgrid.errors import DiffgridError
+from diffgrid.models.registry import specify
+from diffgrid.records.trajectories import Trajectory, from_bytes, to_bytes
+from diffgrid.sampling import pipelines, preparation
+from diffgrid.sampling.preparation import Prepared
+from diffgrid.spec.path import Path, ancestors, parse_path
+from diffgrid.spec.run import RunSpec
+from diffgrid.spec.schedulers import SCHEDULERS, Scheduler
+from tests import tiny
+from tests.sampling import gaussian
+from tests.sampling.recorded import final, record
+
+STEPS, SEED = 8, 3
+ETA = 0.5  # of schedulers that take one
+NAMES = tuple(scheduler.name for scheduler in SCHEDULERS)
+TRUNK = 1e-5  # the most a trunk may be off, absolutely: finals are of order 1 to 10
+BRANCH = 1e-4  # batches of other sizes round otherwise
+DIFFERS = 1e-3  # the least that a branch must differ from its parent
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What came out for one pair; errors are the largest over all latents."""
+
+    trunk: float | None = None  # None: the library itself is not reproducible
+    branches: float = 0.0
+    differs: float = 0.0  # of the branch that differs least
+    refused: str = ""  # why the pair makes no sense
+
+    @property
+    def failures(self) -> list[str]:
+        found = {
+            f"the trunk is off by {self.trunk}": self.trunk is not None and not self.trunk <= TRUNK,
+            f"branches are off by {self.branches}": not self.branches <= BRANCH,
+            f"a branch differs by {self.differs} only": not self.differs >= DIFFERS,
+        }
+        return [] if self.refused else [what for what, failed in found.items() if failed]
+
+    def __str__(self) -> str:
+        if self.refused:
+            return "–"
+        trunk = "not reproducible" if self.trunk is None else short(self.trunk)
+        return f"{trunk} · {short(self.branches)}"
+
+
+def short(error: float) -> str:
+    return f"{error:.0e}" if error else "0"
+
+
+def unsuited(family: str, name: str) -> str:
+    """Why a pair makes no sense; empty where it does."""
+    kind = next(scheduler for scheduler in SCHEDULERS if scheduler.name == name)
+    takes = inspect.signature(getattr(diffusers, kind.class_name).step).parameters
+    if package := kind.missing():
+        return f"{package} is not installed here"
+    if kind.flow != (family in ("stable_diffusion_3", "flux")):
+        return "a model trained for flow matching needs a scheduler for it, and no other does"
+    if family == "flux" and name == "flow_match_heun":
+        return "the pipeline gives the sigmas, which this scheduler does not take"
+    if family == "latent_consistency" and name != "lcm":
+        return "the pipeline gives original_inference_steps, which only LCM's scheduler takes"
+    if family == "ddim" and name != "ddim":
+        return "the pipeline makes its scheduler into DDIM"
+    if family == "ddpm" and kind.scales_input:
+        return "the pipeline does not let the scheduler scale the model's input"
+    if family == "ddpm" and "generator" not in takes:
+        return "the pipeline gives a generator, which this scheduler does not take"
+    if family == "ddpm" and name == "tcd":
+        return "the pipeline gives no eta, and this scheduler's own is not 0"
+    if family == "stable_diffusion_xl" and name == "edm_euler":
+        return "the model's own scheduler leaves sigma_min and sigma_max open"
+    return ""
+
+
+def options(family: str, name: str, folder: Folder) -> dict[str, Any]:
+    """What `specify` is given for a pair."""
+    call = tiny.FAMILIES[family].call
+    pipeline = type(plain_pipeline(folder))
+    takes = inspect.signature(pipeline.__call__).parameters
+    kind = next(scheduler for scheduler in SCHEDULERS if scheduler.name == name)
+    chosen = {
+        "model": str(folder),
+        "scheduler": name,
+        "steps": STEPS,
+        "seed": SEED,
+        "prompt": "a red cat" if "prompt" in takes else None,
+        "guidance": call.get("guidance_scale"),
+        "eta": ETA if kind.takes_eta and "eta" in takes else None,
+        "height": call.get("height"),
+        "width": call.get("width"),
+    }
+    return {option: value for option, value in chosen.items() if value is not None}
+
+
+# --- the library's own
+# ----------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=2)
+def plain_pipeline(folder: Folder) -> DiffusionPipeline:
+    pipe = DiffusionPipeline.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def plain_diffusers(family: str, spec: RunSpec, kind: Scheduler) -> NDArray[np.float32]:
+    """What the library makes, as its documentation says to change schedulers: final latents
+    (C, H, W); a picture in 0 … 1 of pipelines that diffuse pixels."""
+    folder = Folder(spec.model)
+    pipe = plain_pipeline(folder)
+    own = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
+    pipe.scheduler = getattr(diffusers, kind.class_name).from_config(own, **kind.adds)
+    every = {
+        "prompt": spec.prompt,
+        "eta": spec.eta,
+        "output_type": "latent" if spec.prompt else "pt",
+        "num_inference_steps": STEPS,
+        "generator": torch.Generator("cpu").manual_seed(SEED),
+        **tiny.FAMILIES[family].call,
+    }
+    takes = inspect.signature(pipe.__call__).parameters
+    call = {name: value for name, value in every.items() if name in takes and value is not None}
+    made = pipe(**call).images
+    if isinstance(pipe, FluxPipeline):
+        made = pipe._unpack_latents(made, spec.height, spec.width, pipe.vae_scale_factor)
+    latents: NDArray[np.float32] = made[0].numpy()
+    return latents
+
+
+def as_plain(latents: NDArray[np.float32], spec: RunSpec) -> NDArray[np.float32]:
+    """Final latents in the form in which the library gives them."""
+    return latents if spec.prompt else (latents / 2 + 0.5).clip(0, 1)
+
+
+# --- and ours
+# ----------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=2)
+def load(folder: Folder) -> DiffusionPipeline:
+    return pipelines.load(folder, "float32", torch.device("cpu"))
+
+
+@lru_cache(maxsize=1)
+def prepare(spec: RunSpec) -> Prepared:
+    return preparation.prepare(load(Folder(spec.model)), spec, pipelines.build_scheduler(spec))
+
+
+def sample(
+    spec: RunSpec,
+    lengths: Mapping[Path, int],
+    history: Mapping[Path, Trajectory] | None = None,
+    **settings: Any,
+) -> dict[Path, Trajectory]:
+    changed = partial(preparation.denoiser, load(Folder(spec.model)))
+    return record(spec, prepare(spec), lengths, history, changed=changed, **settings)[0]
+
+
+def resume(
+    chosen: Mapping[str, Any], begun: Mapping[Path, bytes], lengths: Mapping[Path, int]
+) -> dict[Path, bytes]:
+    """Finish what another process began; trajectories as they are stored."""
+    history = {path: from_bytes(value) for path, value in begun.items()}
+    made = sample(specify(**chosen), lengths, history)
+    return {path: to_bytes(trajectory) for path, trajectory in made.items()}
+
+
+@contextmanager
+def another_process() -> Iterator[Executor]:
+    """A process that shares nothing with this one."""
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max_workers=1, mp_context=spawn) as executor:
+        yield executor
+
+
+def branches(spec: RunSpec) -> list[Path]:
+    """Two siblings, a later fork, a fork of a fork, and one of each other kind."""
+    early, late = (spec.fork_steps[len(spec.fork_steps) * i // 4] for i in (1, 3))
+    written = [f"{early}.0", f"{early}.1", f"{late}.0", f"{early}.0/{late}.1"]
+    written.append(f"{late}.0-{late - early}")
+    if spec.prompt:
+        written.append(f"{late}:prompt=blue+dog")
+    return list(map(parse_path, written))
+
+
+def least(path: Path, length: int) -> dict[Path, int]:
+    """A path in full, its ancestors only as far as they are needed."""
+    return {parent: path[len(parent)].step + 1 for parent in ancestors(path)} | {path: length}
+
+
+def check(family: str, name: str, folder: Folder, executor: Executor | None = None) -> Cell:
+    """Try one pair; without an executor what was begun is finished in this process.
+
+    Raises:
+        AssertionError: the pair makes no sense, but is not refused.
+        DiffgridError: it is refused, but makes sense.
+    """
+    chosen = options(family, name, folder)
+    if reason := unsuited(family, name):
+        try:
+            sample(specify(**chosen), {(): 1})
+        except DiffgridError:
+            return Cell(refused=reason)
+        raise AssertionError(f"{family} with {name} is not refused, but {reason}")
+    spec = specify(**chosen)
+    kind = next(scheduler for scheduler in SCHEDULERS if scheduler.name == name)
+    first, second = (plain_diffusers(family, spec, kind) for _ in range(2))
+    paths = branches(spec)
+    together = sample(spec, dict.fromkeys([(), *paths], spec.length))
+    off = [0.0]
+    for path in paths:
+        lengths = least(path, spec.length)
+        half = {p: n if p != path else (path[-1].step + n) // 2 + 1 for p, n in lengths.items()}
+        begun = {p: to_bytes(made) for p, made in sample(spec, half).items()}
+        do = executor.submit(resume, chosen, begun, lengths).result if executor else None
+        resumed = do() if do else resume(chosen, begun, lengths)
+        alone = sample(spec, lengths, rows=1)[path]
+        for other in (alone, from_bytes(resumed[path])):
+            off.append(distance(final(other), final(together[path])))
+    ends = {path: final(trajectory) for path, trajectory in together.items()}
+    return Cell(
+        trunk=distance(as_plain(ends[()], spec), first) if np.array_equal(first, second) else None,
+        branches=max(off),
+        differs=min(distance(ends[path], ends[path[:-1]]) for path in paths),
+    )
+
+
+def distance(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+    return float(np.abs(a - b).max())
+
+
+# --- the tables
+# ----------------------------------------------------------------------------------------
+
+
+def markdown(head: Sequence[str], rows: Mapping[str, Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *([name, *cells] for name, cells in rows.items())]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def pairs() -> tuple[str, list[str]]:
+    """The table of all pairs, and what failed."""
+    cells: dict[str, list[str]] = {name: [] for name in NAMES}
+    reasons: dict[str, dict[str, list[str]]] = {}
+    failures = []
+    with another_process() as executor, tempfile.TemporaryDirectory() as scratch:
+        for family in tiny.FAMILIES:
+            folder = tiny.save(Folder(scratch) / family, family=family)
+            for name in NAMES:
+                print(f"{family} with {name}", file=sys.stderr)
+                try:
+                    cell = check(family, name, folder, executor)
+                except (AssertionError, DiffgridError) as error:
+                    cells[name].append("**failed**")
+                    failures.append(f"{family} with {name}: {error}")
+                    continue
+                failures += [f"{family} with {name}: {what}" for what in cell.failures]
+                cells[name].append(f"**{cell}**" if cell.failures else str(cell))
+                if cell.refused:
+                    reasons.setdefault(cell.refused, {}).setdefault(family, []).append(name)
+    table = markdown(["scheduler", *tiny.FAMILIES], cells)
+    lines = []
+    for reason, families in reasons.items():
+        lines.append(f"- {reason[0].upper()}{reason[1:]}.")
+        lines += [f"  - `{family}` with {', '.join(names)}" for family, names in families.items()]
+    return "\n".join([table, "", "Refused (–):", "", *lines]), failures
+
+
+def truths() -> tuple[str, list[str]]:
+    """What exact Gaussian data says of each scheduler, and what failed."""
+    failures: list[str] = []
+    rows = {}
+    for name in gaussian.NAMES:
+        print(f"Gaussian data with {name}", file=sys.stderr)
+        if next(scheduler for scheduler in SCHEDULERS if scheduler.name == name).missing():
+            continue
+        cells = []
+        for kind in gaussian.PREDICTION_TYPES:
+            off = gaussian.error_of_pred_original_sample(name, kind)
+            cells.append("–" if off is None else short(off))
+            if off is not None and not off <= gaussian.CLOSE:
+                failures.append(f"{name}: x̂0 from {kind} is off by {off}")
+        trunk, *others = gaussian.spreads(name).items()
+        cells.append(f"{trunk[1]:.3f}")
+        for where, difference in others:
+            cells.append(f"{difference:+.3f}")
+            if not abs(difference) <= gaussian.SPREAD_TOLERANCE:
+                failures.append(f"{name}: finals forked {where} spread by {difference:+} more")
+        rows[name] = cells
+    head = ["scheduler", *(f"x̂0 from {kind}" for kind in gaussian.PREDICTION_TYPES)]
+    return markdown([*head, "σ of trunks", *gaussian.WHERE], rows), failures
+
+
+def main() -> int:
+    warnings.simplefilter("ignore")
+    table, failures = pairs()
+    truth, more = truths()
+    print(table, truth, sep="\n\n")
+    for failure in failures + more:
+        print(f"FAILED {failure}", file=sys.stderr)
+    return 1 if failures + more else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,196 @@
+"""The two other kinds of fork: going back to more noise, and going on with other words."""
+
+from functools import lru_cache, partial
+from pathlib import Path as Folder
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DiffusionPipeline
+
+from diffgrid.errors import BadInput
+from diffgrid.models.registry import specify
+from diffgrid.records.trajectories import Trajectory, from_bytes, to_bytes
+from diffgrid.sampling import noise, pipelines, preparation
+from diffgrid.spec.grid import Grid
+from diffgrid.spec.path import Path, before, behind, format_path, minimum, parse_path
+from diffgrid.spec.run import RunSpec, conditions, key
+from tests import tiny
+from tests.sampling.recorded import final, record, whole
+
+STEPS = 8
+SCHEDULERS = ["ddim", "ddpm", "euler_ancestral", "unipc", "dpmsolver_sde", "pndm", "heun"]
+CHANGED = "prompt=a+blue+dog&guidance=2.0"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    return tiny.save(tmp_path_factory.mktemp("tiny") / "model")
+
+
+@lru_cache(maxsize=1)
+def load(folder: Folder) -> DiffusionPipeline:
+    return pipelines.load(folder, "float32", torch.device("cpu"))
+
+
+def spec_for(folder: Folder, scheduler: str, **options: object) -> RunSpec:
+    values: dict[str, object] = {"prompt": "a red cat", "steps": STEPS, "seed": 3} | options
+    if scheduler == "ddim":
+        values.setdefault("eta", 1.0)
+    return specify(model=str(folder), scheduler=scheduler, **values)  # type: ignore[arg-type]
+
+
+def make(
+    folder: Folder,
+    spec: RunSpec,
+    lengths: dict[Path, int],
+    history: dict[Path, Trajectory] | None = None,
+    rows: int = 16,
+) -> tuple[dict[Path, Trajectory], int]:
+    pipe = load(folder)
+    prepared = preparation.prepare(pipe, spec, pipelines.build_scheduler(spec))
+    changed = partial(preparation.denoiser, pipe)
+    return record(spec, prepared, lengths, history, changed=changed, rows=rows)
+
+
+# --- words
+
+
+@pytest.mark.parametrize("text", ["12.0-3", "5.2/12.0-3/14.1", f"8:{CHANGED}", "8:prompt=a%2Fb"])
+def test_every_kind_of_fork_has_its_way_of_writing(text: str) -> None:
+    path = parse_path(text)
+    assert parse_path(format_path(path)) == path
+    assert len({key(specify(steps=20), p) for p in (path, path[:-1], ())}) == len(
+        {path, path[:-1], ()}
+    )
+
+
+def test_what_an_evaluation_depends_on() -> None:
+    fresh, back, change = (parse_path(p) for p in ("5.2", "5.2/12.0-3", "5:guidance=2.0"))
+    assert [behind(fresh, step) for step in (5, 6)] == [(), fresh]
+    assert [behind(back, step) for step in (8, 9)] == [fresh, back]
+    assert [behind(change, step) for step in (4, 5)] == [(), change]
+    assert before(back, 12) == fresh  # forked at 12 again, it is another one
+
+
+def test_going_back_costs_the_steps_that_are_gone_twice() -> None:
+    assert minimum([(), parse_path("12.0-3")], 20) == 20 + (20 - 12 + 3)
+    assert minimum([(), parse_path("12.0")], 20) == 20 + (20 - 12 - 1)
+    assert minimum([(), parse_path("12:guidance=2.0")], 20) == 20 + (20 - 12)
+
+
+def test_a_row_of_a_grid_goes_back_together() -> None:
+    spec = specify(steps=20)
+    grid = Grid.with_columns(spec, parse_path("12.1-3"), (5, 12), 2, back=3)
+    assert [[format_path(p) for p in row] for row in grid.cells] == [
+        ["5.0-3", "5.1-3"],
+        ["12.0-3", "trunk"],
+    ]
+    with pytest.raises(BadInput, match="row 2 is not allowed with a re-noise by 3 steps"):
+        Grid.with_columns(spec, (), (2,), 2, back=3)
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "path", "why"),
+    [
+        ("heun", "3.0", "in steps of 2"),
+        ("heun", "4.0-1", "goes back to step 3"),
+        ("pndm", "1.0", "corrects the first ones"),
+    ],
+)
+def test_where_a_scheduler_cannot_be_forked_is_told(
+    folder: Folder, scheduler: str, path: str, why: str
+) -> None:
+    spec = spec_for(folder, scheduler)
+    with pytest.raises(BadInput, match=why):
+        Grid(spec, parse_path(path), (), ())
+
+
+# --- numbers
+
+
+def place(spec: RunSpec) -> tuple[int, int]:
+    """A step in the middle, and how many one can go back from there."""
+    steps = spec.fork_steps
+    return steps[len(steps) // 2], steps.step
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_re_noise_is_the_forward_process_from_where_the_parent_was(
+    folder: Folder, scheduler: str
+) -> None:
+    spec = spec_for(folder, scheduler)
+    step, back = place(spec)
+    path = parse_path(f"{step}.0-{back}")
+    made, evaluated = make(folder, spec, whole(spec, "trunk", format_path(path)))
+    assert evaluated == minimum(made, spec.length)
+    trunk, branch, target = made[()], made[path], step - back
+    ratio = trunk.alphas[target] / trunk.alphas[step]
+    rest = branch.latents[target] - ratio * trunk.latents[step]
+    fresh = (trunk.sigmas[target] ** 2 - (ratio * trunk.sigmas[step]) ** 2) ** 0.5
+    xi = noise.noise_like(
+        torch.zeros(1, *rest.shape), noise.keyed_generator(spec.seed, path, step, "back")
+    )
+    np.testing.assert_allclose(rest, fresh * xi[0].numpy(), atol=1e-4)
+    np.testing.assert_array_equal(branch.latents[:target], trunk.latents[:target])
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_a_change_of_nothing_is_the_parent(folder: Folder, scheduler: str) -> None:
+    """The noise is the parent's own: only the words could make a difference."""
+    spec = spec_for(folder, scheduler)
+    step, _ = place(spec)
+    path = parse_path(f"{step}:guidance={spec.guidance_scale}")
+    made, _ = make(folder, spec, whole(spec, "trunk", format_path(path)))
+    np.testing.assert_allclose(final(made[path]), final(made[()]), atol=1e-5)
+
+
+@pytest.mark.parametrize("scheduler", ["ddim", "euler_ancestral", "unipc", "heun"])
+def test_a_change_before_the_first_step_is_the_other_runs_trunk(
+    folder: Folder, scheduler: str
+) -> None:
+    spec = spec_for(folder, scheduler)
+    path = parse_path(f"0:{CHANGED}")
+    other = conditions(spec, path)
+    assert (other.prompt, other.guidance_scale) == ("a blue dog", 2.0)
+    changed, _ = make(folder, spec, whole(spec, format_path(path)) | {(): 0})
+    trunk, _ = make(folder, other, whole(other, "trunk"))
+    np.testing.assert_allclose(final(changed[path]), final(trunk[()]), atol=1e-5)
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_all_kinds_together_are_what_they_are_alone_and_resumed(
+    folder: Folder, scheduler: str
+) -> None:
+    spec = spec_for(folder, scheduler)
+    first, (step, back) = spec.fork_steps[0], place(spec)
+    last = spec.fork_steps[-1]
+    paths = [
+        "trunk",
+        f"{first}.0/{step}.1-{back}",
+        f"{step}.0-{back}/{last}.0",
+        f"{step}:{CHANGED}",
+        f"{step}:{CHANGED}/{last}.1",
+    ]
+    family = {parse_path(p)[:n] for p in paths for n in range(3)}
+    together, evaluated = make(folder, spec, dict.fromkeys(family, spec.length))
+    assert evaluated == minimum(family, spec.length)
+    for path in sorted(family, key=len)[1:]:
+        lengths = {path[:n]: path[n].step + 1 for n in range(len(path))} | {path: spec.length}
+        alone, _ = make(folder, spec, lengths, rows=1)
+        np.testing.assert_allclose(final(alone[path]), final(together[path]), atol=1e-4)
+        begun, _ = make(folder, spec, lengths | {path: last + 1})
+        stored = {p: from_bytes(to_bytes(t)) for p, t in begun.items()}
+        resumed, more = make(folder, spec, lengths, stored)
+        assert more == spec.length - last - 1
+        np.testing.assert_allclose(final(resumed[path]), final(together[path]), atol=1e-4)
+
+
+def test_a_path_with_more_words_than_there_are_is_refused() -> None:
+    with pytest.raises(BadInput, match="path .* is not allowed"):
+        parse_path("8:prompt=a&guidance=2&seed=3")
+
+
+def test_a_long_prompt_of_any_script_comes_back_from_its_path() -> None:
+    path = parse_path("8:prompt=" + "%F0%9F%98%80" * 2000)
+    assert parse_path(format_path(path)) == path

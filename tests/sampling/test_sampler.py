@@ -1,0 +1,355 @@
+"""The sampler against plain diffusers, against itself, and against exact Gaussian data."""
+
+import copy
+import json
+import math
+from dataclasses import replace
+from functools import lru_cache, partial
+from pathlib import Path as Folder
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+from diffusers import DiffusionPipeline
+
+from diffgrid.models.registry import ASSETS, scheduler_name, specify
+from diffgrid.sampling import decoding, noise, pipelines, preparation
+from diffgrid.sampling.preparation import Prepared
+from diffgrid.spec.path import Fork, Path, minimum, parse_path
+from diffgrid.spec.run import RunSpec
+from diffgrid.spec.schedulers import SCHEDULERS
+from tests import tiny
+from tests.sampling.recorded import final, record, whole
+
+EVERY_SCHEDULER = [
+    "ddpm", "ddim", "euler", "euler_ancestral", "dpmsolver", "dpmsolver_sde", "unipc", "lcm"
+]  # fmt: skip
+DETERMINISTIC = ["ddim", "euler", "dpmsolver", "unipc"]
+STOCHASTIC = ["ddpm", "ddim", "euler_ancestral", "dpmsolver_sde", "lcm"]
+STEPS = 8
+
+
+@pytest.fixture(scope="module", params=["epsilon", "v_prediction"])
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    return tiny.save(tmp_path_factory.mktemp("tiny") / request.param, request.param)
+
+
+@lru_cache(maxsize=4)
+def load(folder: Folder) -> DiffusionPipeline:
+    return pipelines.load(folder, "float32", torch.device("cpu"))
+
+
+def spec_for(folder: Folder | str, **options: object) -> RunSpec:
+    values: dict[str, object] = {"prompt": "a red cat", "steps": STEPS, "seed": 3} | options
+    return specify(model=str(folder), **values)  # type: ignore[arg-type]
+
+
+def prepare(spec: RunSpec, folder: Folder) -> Prepared:
+    return preparation.prepare(load(folder), spec, pipelines.build_scheduler(spec))
+
+
+@lru_cache(maxsize=4)
+def plain_pipeline(folder: Folder) -> DiffusionPipeline:
+    pipe = diffusers.StableDiffusionPipeline.from_pretrained(folder)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def plain_diffusers(
+    spec: RunSpec, folder: Folder, eta: float, output_type: str = "latent"
+) -> torch.Tensor:
+    """What the library makes by itself, as its documentation says to change schedulers."""
+    pipe = plain_pipeline(folder)
+    own = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
+    kind = next(s for s in SCHEDULERS if s.name == scheduler_name(spec))
+    pipe.scheduler = getattr(diffusers, kind.class_name).from_config(own, **kind.adds)
+    made: torch.Tensor = pipe(
+        spec.prompt,
+        negative_prompt=spec.negative_prompt or None,
+        guidance_scale=spec.guidance_scale,
+        num_inference_steps=spec.num_inference_steps,
+        eta=eta,
+        generator=torch.Generator("cpu").manual_seed(spec.seed),
+        output_type=output_type,
+    ).images
+    return made
+
+
+# --- the trunk is the picture that plain diffusers makes
+# -------------------------------------------
+
+
+@pytest.mark.parametrize(("seed", "guidance"), [(0, 1.0), (7, 3.0), (2**40 + 5, 7.5)])
+@pytest.mark.parametrize("scheduler", EVERY_SCHEDULER)
+def test_the_trunk_is_what_diffusers_makes(
+    folder: Folder, scheduler: str, seed: int, guidance: float
+) -> None:
+    eta = 1.0 if scheduler == "ddim" else None
+    spec = spec_for(folder, scheduler=scheduler, seed=seed, guidance=guidance, eta=eta)
+    trunk = record(spec, prepare(spec, folder), whole(spec, "trunk"))[0][()]
+    expected = plain_diffusers(spec, folder, eta or 0.0)[0].numpy()
+    np.testing.assert_allclose(final(trunk), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.3])
+def test_the_trunk_is_what_diffusers_makes_with_less_eta(folder: Folder, eta: float) -> None:
+    spec = spec_for(folder, scheduler="ddim", eta=eta, negative_prompt="a blue dog")
+    trunk = record(spec, prepare(spec, folder), whole(spec, "trunk"))[0][()]
+    expected = plain_diffusers(spec, folder, eta)[0].numpy()
+    np.testing.assert_allclose(final(trunk), expected, atol=1e-4)
+
+
+MONSTERS = ASSETS / "monsters"
+
+
+@pytest.mark.parametrize(("steps", "guidance"), [(4, 1.0), (12, 7.5)])
+@pytest.mark.parametrize("scheduler", EVERY_SCHEDULER)
+def test_the_bundled_models_trunk_is_what_diffusers_makes(
+    scheduler: str, steps: int, guidance: float
+) -> None:
+    spec = specify(seed=12, steps=steps, guidance=guidance, scheduler=scheduler)
+    trunk = record(spec, prepare(spec, MONSTERS), whole(spec, "trunk"))[0][()]
+    expected = plain_diffusers(spec, MONSTERS, spec.eta or 0.0)[0].numpy()
+    np.testing.assert_allclose(final(trunk), expected, atol=1e-4)
+
+
+def test_the_trunks_picture_is_what_diffusers_makes() -> None:
+    spec = specify(seed=7, steps=4)
+    trunk = record(spec, prepare(spec, MONSTERS), whole(spec, "trunk"))[0][()]
+    picture = decoding.decode(load(MONSTERS), final(trunk)[None])[0]
+    expected = np.asarray(plain_diffusers(spec, MONSTERS, spec.eta or 0.0, "pil")[0])
+    assert np.abs(picture.astype(int) - expected.astype(int)).max() <= 1
+
+
+@pytest.mark.parametrize("scheduler", ["ddpm", "ddim", "euler"])
+def test_pred_original_sample_is_the_schedulers_own(folder: Folder, scheduler: str) -> None:
+    spec = spec_for(folder, scheduler=scheduler, eta=1.0 if scheduler == "ddim" else None)
+    prepared = prepare(spec, folder)
+    trunk = record(spec, prepared, whole(spec, "trunk"))[0][()]
+    own = copy.deepcopy(prepared.scheduler)
+    for i, timestep in enumerate(own.timesteps):
+        x, output = (torch.tensor(a[i])[None] for a in (trunk.latents, trunk.model_outputs))
+        own.scale_model_input(x, timestep)
+        expected = own.step(output, timestep, x).pred_original_sample[0].numpy()
+        np.testing.assert_allclose(trunk.pred_original_sample[i], expected, atol=1e-3, rtol=1e-4)
+
+
+# --- branches
+# ----------------------------------------------------------------------------------------
+
+CELLS = ("trunk", "1.0", "1.1", "4.0", "4.0/5.2")
+
+
+@pytest.mark.parametrize("scheduler", EVERY_SCHEDULER)
+def test_a_branch_is_the_same_batched_alone_and_resumed(folder: Folder, scheduler: str) -> None:
+    spec = spec_for(folder, scheduler=scheduler, seed=11)
+    together, _ = record(spec, prepare(spec, folder), whole(spec, *CELLS))
+    for cell in CELLS[1:]:
+        path = parse_path(cell)
+        lengths = {path[:n]: path[n].step + 1 for n in range(len(path))} | {path: STEPS}
+        alone, _ = record(spec, prepare(spec, folder), lengths, rows=1)
+        half = {p: n if p != path else (path[-1].step + STEPS) // 2 + 1 for p, n in lengths.items()}
+        begun, first = record(spec, prepare(spec, folder), half)
+        resumed, second = record(spec, prepare(spec, folder), lengths, begun)
+        assert first + second == minimum([path], STEPS)
+        np.testing.assert_allclose(final(alone[path]), final(together[path]), atol=1e-4)
+        np.testing.assert_allclose(final(resumed[path]), final(together[path]), atol=1e-4)
+
+
+@pytest.mark.parametrize("scheduler", EVERY_SCHEDULER)
+def test_branches_differ_from_their_parent_and_from_each_other(
+    folder: Folder, scheduler: str
+) -> None:
+    spec = spec_for(folder, scheduler=scheduler, eta=0.0 if scheduler == "ddim" else None)
+    made, _ = record(spec, prepare(spec, folder), whole(spec, "trunk", "2.0", "2.1"))
+    trunk, first, second = (made[parse_path(p)] for p in ("trunk", "2.0", "2.1"))
+    np.testing.assert_array_equal(first.latents[:3], trunk.latents[:3])
+    np.testing.assert_array_equal(first.model_outputs[:3], trunk.model_outputs[:3])
+    for one, other in ((first, trunk), (second, trunk), (first, second)):
+        assert np.abs(one.latents[3] - other.latents[3]).max() > 1e-2
+        assert np.abs(final(one) - final(other)).max() > 1e-3
+
+
+@pytest.mark.parametrize("scheduler", STOCHASTIC)
+def test_a_fork_with_its_parents_noise_is_its_parent(
+    folder: Folder, scheduler: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = spec_for(folder, scheduler=scheduler, eta=1.0 if scheduler == "ddim" else None)
+    keyed = noise.keyed_generator
+
+    def of_the_parent(seed: int, path: Path, step: int) -> torch.Generator:
+        return keyed(seed, tuple(fork for fork in path if fork != Fork(4, 0)), step)
+
+    monkeypatch.setattr(noise, "keyed_generator", of_the_parent)
+    made, _ = record(spec, prepare(spec, folder), whole(spec, "trunk", "1.0", "1.0/4.0"))
+    parent, child = made[parse_path("1.0")], made[parse_path("1.0/4.0")]
+    np.testing.assert_allclose(child.latents, parent.latents, atol=1e-5)
+
+
+@pytest.mark.parametrize("scheduler", DETERMINISTIC)
+def test_a_kick_of_no_noise_is_the_schedulers_own_step(
+    folder: Folder, scheduler: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With η = 0 the kernel is DDIM's step; multistep schedulers only take that at their first."""
+    spec = spec_for(folder, scheduler=scheduler, eta=0.0 if scheduler == "ddim" else None)
+    without_noise = partial(noise.eta_kernel, eta=0.0)
+    monkeypatch.setattr(noise, "eta_kernel", without_noise)
+    made, _ = record(spec, prepare(spec, folder), whole(spec, "trunk", "0.0"))
+    trunk, child = made[()], made[parse_path("0.0")]
+    np.testing.assert_allclose(child.latents[1], trunk.latents[1], atol=1e-4, rtol=1e-4)
+
+
+def test_history_is_replayed_and_not_evaluated(folder: Folder) -> None:
+    spec = spec_for(folder, scheduler="unipc")
+    made, cold = record(spec, prepare(spec, folder), whole(spec, *CELLS))
+    again, warm = record(spec, prepare(spec, folder), whole(spec, *CELLS), made)
+    _, one_more = record(spec, prepare(spec, folder), whole(spec, *CELLS, "4.1"), made)
+    assert cold == minimum([parse_path(cell) for cell in CELLS], STEPS)
+    assert warm == 0
+    assert one_more == STEPS - 4 - 1
+    for path in made:
+        np.testing.assert_array_equal(again[path].latents, made[path].latents)
+
+
+def test_the_trunk_comes_first_and_branches_in_one_wavefront(folder: Folder) -> None:
+    spec = spec_for(folder)
+    prepared, sizes = prepare(spec, folder), []
+    inner = prepared.denoise
+
+    def counting(latents: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(latents))
+        return inner(latents, timestep)
+
+    counted = replace(prepared, denoise=counting)
+    record(spec, counted, whole(spec, "trunk", "1.0", "1.1", "4.0", "4.1"))
+    assert sizes == [1] * STEPS + [2] * 3 + [4] * 3
+
+
+def test_preparing_leaves_the_pipeline_as_it_was(folder: Folder) -> None:
+    spec = spec_for(folder)
+    pipe = load(folder)
+    prepare(spec, folder)
+    assert not pipe.unet._forward_pre_hooks
+    assert "scale_model_input" not in vars(pipe.scheduler)
+
+
+# --- keyed noise
+# ---------------------------------------------------------------------------------------
+
+# First numbers of torch.randn for (seed, path, step): whoever reimplements the keys can check
+# theirs.
+NOISE_VECTORS = {
+    (7, "5.2", 5): [-0.17898, 1.156464, -0.494412],
+    (7, "5.2", 6): [0.776306, -1.296751, 0.864256],
+    (0, "8.2/14.0", 14): [1.116336, -1.429642, 0.434369],
+}
+
+
+@pytest.mark.parametrize(("named", "expected"), NOISE_VECTORS.items())
+def test_keyed_noise_is_what_was_published(
+    named: tuple[int, str, int], expected: list[float]
+) -> None:
+    seed, path, step = named
+    drawn = torch.randn(3, generator=noise.keyed_generator(seed, parse_path(path), step))
+    np.testing.assert_allclose(drawn.numpy(), expected, atol=1e-6)
+
+
+def test_later_forks_do_not_change_earlier_noise() -> None:
+    shared = [noise.keyed_generator(7, parse_path(p), 9) for p in ("8.2", "8.2/14.0")]
+    others = [noise.keyed_generator(7, parse_path(p), 9) for p in ("8.1", "8.2/9.0")]
+    drawn = [torch.randn(4, generator=g) for g in shared + others]
+    assert torch.equal(drawn[0], drawn[1])
+    assert not any(torch.equal(drawn[0], other) for other in drawn[2:])
+
+
+# --- exact Gaussian data: every pixel is N(MEAN, SPREAD²), the denoiser is known in closed form
+# ----------
+
+MEAN, SPREAD = 0.5, 0.4
+GAUSSIAN_STEPS = 20
+SHAPE = (1, 4, 24, 24)
+
+
+def gaussian(name: str, eta: float | None, seed: int) -> tuple[RunSpec, Prepared]:
+    folder = Folder(tiny.__file__)  # only named
+    kind = next(s for s in SCHEDULERS if s.name == name)
+    config = dict(tiny.stable_diffusion().scheduler.config) | dict(kind.adds)
+    scheduler = getattr(diffusers, kind.class_name).from_config(config)
+    scheduler.set_timesteps(GAUSSIAN_STEPS)
+    alphas, sigmas = noise.noise_levels(scheduler)
+    by_timestep = {float(t): i for i, t in enumerate(scheduler.timesteps)}
+
+    def denoise(scaled: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+        i = by_timestep[float(timestep)]
+        alpha, sigma = alphas[i], sigmas[i]
+        x = scaled * math.hypot(1.0, sigma) if alpha == 1.0 else scaled
+        gain = alpha * SPREAD**2 / (alpha**2 * SPREAD**2 + sigma**2)
+        x0 = MEAN + gain * (x - alpha * MEAN)
+        return (x - alpha * x0) / sigma
+
+    generator = torch.Generator("cpu").manual_seed(seed)
+    xi = torch.randn(SHAPE, generator=generator)
+    spec = RunSpec(
+        model=str(folder), digest="0" * 64, prompt="", negative_prompt="", guidance_scale=1.0,
+        scheduler=kind.class_name, scheduler_config="{}", num_inference_steps=GAUSSIAN_STEPS,
+        eta=eta, seed=seed, height=192, width=192,
+    )  # fmt: skip
+    prepared = Prepared(
+        latents=xi * scheduler.init_noise_sigma,
+        scheduler=scheduler,
+        generator=generator,
+        denoise=denoise,
+        step_kwargs={} if eta is None else {"eta": eta},
+        alphas=alphas,
+        sigmas=sigmas,
+        prediction_type="epsilon",
+    )
+    return spec, prepared
+
+
+FORKS = ("2.0", "10.0", "16.0")
+
+
+@lru_cache(maxsize=16)
+def gaussian_finals(name: str, eta: float | None) -> dict[str, np.ndarray]:
+    """Final pixels of the trunks and of branches, pooled over trunks."""
+    pooled: dict[str, list[np.ndarray]] = {path: [] for path in ("trunk", *FORKS)}
+    for seed in range(6):
+        spec, prepared = gaussian(name, eta, seed)
+        made, _ = record(spec, prepared, whole(spec, "trunk", *FORKS))
+        for path in pooled:
+            pooled[path].append(final(made[parse_path(path)]).ravel())
+    return {path: np.concatenate(finals) for path, finals in pooled.items()}
+
+
+def kolmogorov_smirnov(a: np.ndarray, b: np.ndarray) -> float:
+    """The two-sample statistic over its 0.1 % critical value: above 1 the samples differ."""
+    points = np.concatenate([a, b])
+    shares = [np.searchsorted(np.sort(x), points, side="right") / len(x) for x in (a, b)]
+    critical = 1.95 * math.sqrt((len(a) + len(b)) / (len(a) * len(b)))
+    return float(np.abs(shares[0] - shares[1]).max() / critical)
+
+
+@pytest.mark.parametrize("fork", FORKS)
+@pytest.mark.parametrize("name", STOCHASTIC)
+def test_branches_of_stochastic_schedulers_are_distributed_as_fresh_samples(
+    name: str, fork: str
+) -> None:
+    finals = gaussian_finals(name, 1.0 if name == "ddim" else None)
+    assert kolmogorov_smirnov(finals[fork], finals["trunk"]) < 1
+
+
+@pytest.mark.parametrize("fork", FORKS)
+@pytest.mark.parametrize("name", DETERMINISTIC)
+def test_a_kick_keeps_the_variance_of_deterministic_schedulers(name: str, fork: str) -> None:
+    finals = gaussian_finals(name, 0.0 if name == "ddim" else None)
+    assert abs(finals[fork].std() - finals["trunk"].std()) < 0.02
+    assert abs(finals[fork].mean() - finals["trunk"].mean()) < 0.02
+
+
+def test_the_two_sample_test_finds_a_wider_distribution() -> None:
+    """The control: a tenth more spread is found."""
+    finals = gaussian_finals("ddim", 1.0)["trunk"]
+    louder = MEAN + (finals - MEAN) * 1.1
+    assert kolmogorov_smirnov(louder, finals) > 1

@@ -1,0 +1,214 @@
+"""What somebody looks at, into an address and back; and all that an address may try."""
+
+from __future__ import annotations
+
+import shlex
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from diffgrid.cli import commands
+from diffgrid.errors import BadInput
+from diffgrid.sharing.address import command, from_query, to_query
+from diffgrid.sharing.view import View, backs
+from diffgrid.spec.grid import row_steps
+from diffgrid.spec.path import Fork, describe, file_name, parse_path
+from diffgrid.spec.schedulers import SCHEDULERS
+
+DEFAULT = View.default()
+NAMES = [s.name for s in SCHEDULERS if not s.flow and not s.missing()]
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+
+
+@st.composite
+def views(draw: st.DrawFn) -> View:
+    name = draw(st.sampled_from([None, *NAMES]))
+    view = DEFAULT.with_options(
+        prompt=draw(texts),
+        negative_prompt=draw(texts),
+        seed=draw(st.integers(0, 2**63 - 1)),
+        scheduler=name,
+        steps=draw(st.integers(2, 50)),
+        guidance=draw(st.floats(0, 1e6)),
+    )
+    if view.eta is not None:
+        view = view.with_options(eta=draw(st.floats(0, 1)))
+    if draw(st.booleans()) and (possible := backs(view.loop)):
+        view = view.with_fork_kind(draw(st.sampled_from(possible)))
+    steps = view.loop.fork_steps
+    if rows_possible := list(row_steps(view.loop, view.back)):
+        rows = draw(st.sets(st.sampled_from(rows_possible), min_size=1, max_size=4))
+        view = view.with_steps(sorted(rows))
+    for _ in range(draw(st.integers(0, 3)) if view.rows else 0):
+        step, branches = draw(st.sampled_from(view.rows))
+        view = view.reroll_cell(step, draw(st.sampled_from(branches)))
+    if steps and draw(st.booleans()):
+        view = view.follow(parse_path(f"{draw(st.sampled_from(steps))}.3"))
+    elif steps and draw(st.booleans()):
+        view = view.change(draw(st.sampled_from(steps)), draw(texts) + "!", draw(st.floats(0, 1e6)))
+    return view
+
+
+@settings(deadline=None)  # machines that run tests are often busy
+@given(views())
+def test_an_address_rebuilds_the_exact_view(view: View) -> None:
+    assert from_query(to_query(view)) == view
+
+
+def test_the_default_view_has_a_bare_address() -> None:
+    assert to_query(DEFAULT) == {}
+    assert from_query({}) == DEFAULT
+
+
+def test_an_address_names_what_is_default_too() -> None:
+    query = to_query(DEFAULT.with_options(seed=8))
+    assert query == {
+        "model": "monsters",
+        "prompt": DEFAULT.prompt,
+        "seed": "8",
+        "steps": "25",
+        "guidance": "3",
+        "eta": "1",
+        "rows": "1,5,10,16",
+        "columns": "4",
+    }
+
+
+def test_rerolled_branches_are_written_beside_their_row() -> None:
+    view = DEFAULT.reroll_cell(5, 1).reroll_row(10)
+    assert to_query(view)["rows"] == "1,5:0.4.2.3,10:4.5.6.7,16"
+
+
+@pytest.mark.parametrize(
+    ("query", "sentence"),
+    [
+        ({"model": "/etc"}, "model '/etc' is not known here"),
+        ({"model": "../monsters"}, "is not known here"),
+        ({"seed": "-1"}, "seed -1 is not allowed"),
+        ({"seed": "seven"}, "seed 'seven' is not allowed"),
+        ({"seed": "9" * 4000}, "seed '999"),
+        ({"steps": "0"}, "steps 0 is not allowed"),
+        ({"steps": "9" * 18}, "steps 999"),
+        ({"scheduler": "os.system"}, "scheduler 'os.system' is not known"),
+        ({"scheduler": "lcm", "steps": "60"}, "steps 60 is not allowed with lcm"),
+        ({"scheduler": "euler", "eta": "1"}, "eta 1.0 is not allowed with euler"),
+        ({"eta": "7"}, "eta 7.0 is not allowed"),
+        ({"guidance": "nan"}, "guidance 'nan' is not allowed"),
+        ({"guidance": "-1"}, "guidance -1.0 is not allowed"),
+        ({"guidance": "1e999"}, "guidance"),
+        ({"prompt": "x" * 2001}, "prompt has 2,001 characters"),
+        ({"rows": "one"}, "rows 'one' are not allowed"),
+        ({"rows": "1," * 9000}, "are not allowed"),
+        ({"rows": "5,5"}, "rows '5,5' are not allowed"),
+        ({"rows": "24"}, "row 24 is not allowed"),
+        ({"rows": "1:0.0"}, "give each branch once"),
+        ({"columns": "0"}, "columns 0 is not allowed"),
+        ({"columns": "65"}, "columns 65 is not allowed"),
+        ({"path": "5.2/5.3"}, "path '5.2/5.3' is not allowed"),
+        ({"path": "24.0"}, "forks at step 24, which is too late"),
+        ({"path": "<script>"}, "path '<script>' is not allowed"),
+        ({"height": "7"}, "height 7 is not allowed"),
+    ],
+)
+def test_what_an_address_cannot_ask_for_is_told(query: dict[str, str], sentence: str) -> None:
+    with pytest.raises(BadInput) as error:
+        from_query(query)
+    assert sentence in str(error.value)
+
+
+def test_a_public_server_has_tighter_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIFFGRID_PUBLIC", "1")
+    with pytest.raises(BadInput, match="steps 51 is not allowed: use a whole number from 1 to 50"):
+        from_query({"steps": "51"})
+
+
+def test_keys_it_does_not_know_are_left_alone() -> None:
+    assert from_query({"utm_source": "a post", "seed": "8"}) == DEFAULT.with_options(seed=8)
+
+
+def test_other_steps_keep_each_rows_share_of_the_way() -> None:
+    assert [k for k, _ in DEFAULT.with_options(steps=50).rows] == [2, 10, 20, 32]
+    moved = DEFAULT.add_row(12).reroll_cell(5, 0).with_options(steps=50).rows
+    assert moved == ((2, (0, 1, 2, 3)), (10, (4, 1, 2, 3)), (20, (0, 1, 2, 3)),
+                     (24, (0, 1, 2, 3)), (32, (0, 1, 2, 3)))  # fmt: skip
+    assert DEFAULT.with_options(steps=1).rows == ()
+
+
+def test_another_run_begins_at_its_trunk() -> None:
+    assert DEFAULT.follow(parse_path("5.2")).with_options(prompt="a hat").path == ()
+
+
+def test_only_a_scheduler_that_takes_eta_has_one() -> None:
+    euler = DEFAULT.with_options(scheduler="euler")
+    assert euler.eta is None
+    assert euler.with_options(scheduler=None).eta == 1.0
+
+
+def test_rows_and_columns_come_and_go() -> None:
+    view = DEFAULT.add_row(12).add_column().drop_row(1)
+    assert [(k, js) for k, js in view.rows][:2] == [(5, (0, 1, 2, 3, 4)), (10, (0, 1, 2, 3, 4))]
+    assert view.drop_column().columns == 4
+    alone = DEFAULT.with_shape(1, 1)
+    assert alone.drop_row(alone.rows[0][0]) == alone.drop_column() == alone
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (4, 4), (6, 3), (8, 2)])
+def test_a_shape_has_as_many_rows_as_were_asked_for(rows: int, columns: int) -> None:
+    view = DEFAULT.with_shape(rows, columns)
+    assert (len(view.rows), view.columns) == (rows, columns)
+    assert len(DEFAULT.with_options(steps=4).with_shape(rows, columns).rows) == min(rows, 3)
+
+
+def test_the_command_line_names_the_same_trajectory() -> None:
+    view = DEFAULT.with_options(prompt="a 'red' monster; rm -rf $HOME", scheduler="unipc")
+    words = shlex.split(command(view, parse_path("5.2/9.0")))
+    options = commands._parser().parse_args(words[3:])
+    assert (options.prompt, options.path, options.eta) == (view.prompt, "5.2/9.0", None)
+    assert str(options.out) == "5.2-9.0.png"
+
+
+def test_a_change_leaves_the_trunk_at_its_step_and_keeps_what_was_before() -> None:
+    view = DEFAULT.follow(parse_path("5.2/10.1")).change(8, "a red monster", DEFAULT.guidance)
+    assert view.path == (Fork(5, 2), Fork(8, 0, prompt="a red monster"))
+    below = view.grid().cells[2][1]
+    assert below == (*view.path, Fork(10, 1))
+    assert from_query(to_query(view)) == view
+    again = view.change(12, "a red monster", 1.0)
+    assert again.path[-1] == Fork(12, 0, guidance_scale=1.0)
+
+
+def test_a_change_that_changes_nothing_is_refused() -> None:
+    with pytest.raises(BadInput, match="nothing changes at step 8"):
+        DEFAULT.change(8, DEFAULT.prompt, DEFAULT.guidance)
+
+
+def test_limits_hold_for_the_prompts_of_a_path_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    view = DEFAULT.change(8, "x" * 1000, 3.0).change(12, "y", 3.0)
+    view.grid()
+    monkeypatch.setenv("DIFFGRID_PUBLIC", "1")
+    with pytest.raises(BadInput, match="prompt has 1,000 characters"):
+        view.grid()
+
+
+def test_re_noise_goes_back_as_far_as_the_loop_allows() -> None:
+    view = DEFAULT.with_fork_kind(5)
+    assert to_query(view)["fork"] == "renoise:5"
+    assert min(step for step, _ in view.rows) >= 5
+    assert view.with_options(steps=4).back == 2
+    assert view.with_options(scheduler="heun").back == 6  # two evaluations a step
+    with pytest.raises(BadInput, match="use renoise:1 to renoise:23"):
+        from_query({"fork": "renoise:24"})
+
+
+def test_a_path_that_changes_something_is_read_in_words() -> None:
+    path = parse_path("5.2/8:prompt=a+cat%2Fdog&guidance=3/12.0-3")
+    assert describe(path) == "5.2 › from step 8: “a cat/dog”, guidance 3 › 12.0-3"
+    assert describe(parse_path("5.2/12.0-3")) == "5.2/12.0-3"
+    assert file_name(path) == "5.2-8-changed-12.0-3"
+
+
+def test_a_huge_number_of_steps_is_refused_at_once() -> None:
+    for query in ({"steps": "9" * 19}, {"steps": "9" * 19, "fork": "renoise:3", "rows": "1,5"}):
+        with pytest.raises(BadInput, match="steps 9999"):
+            from_query(query)

@@ -1,0 +1,129 @@
+"""kill -9 at any moment leaves every stored trajectory whole or absent.
+
+Run as a script, this file is the writer that gets killed: it prints what the store has taken.
+"""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from diffgrid.records.trajectories import Trajectory, to_bytes
+from diffgrid.spec.run import RunSpec, key
+from diffgrid.store.runs import TrajectoryStore
+
+ROOT = Path(__file__).parents[2]
+STEPS = 6
+KILLS = 12
+
+
+def trajectory(seed: int, steps: int = STEPS) -> Trajectory:
+    """Numbers that only the seed decides; 480 kB."""
+    rng = np.random.default_rng(seed)
+    latents = rng.standard_normal((STEPS + 1, 4, 48, 48)).astype(np.float32)
+    return Trajectory(
+        spec=specification(seed),
+        path=(),
+        latents=latents[: steps + 1],
+        model_outputs=-latents[:steps],
+        timesteps=np.linspace(999, 0, STEPS),
+        alphas=np.linspace(0.1, 1, STEPS + 1),
+        sigmas=np.linspace(1, 0, STEPS + 1),
+        prediction_type="epsilon",
+    )
+
+
+def specification(seed: int) -> RunSpec:
+    return RunSpec(
+        model="monsters",
+        digest="ab" * 32,
+        prompt="a spotted green monster",
+        negative_prompt="",
+        guidance_scale=3.0,
+        scheduler="DDIMScheduler",
+        scheduler_config="{}",
+        num_inference_steps=STEPS,
+        eta=1.0,
+        seed=seed,
+        height=384,
+        width=384,
+    )
+
+
+def write_for_ever(directory: Path, seed: int) -> None:
+    store = TrajectoryStore(directory)
+    while True:
+        for steps in range(1, STEPS):
+            store.put_partial(trajectory(seed, steps))
+            print(seed, steps, flush=True)
+        store.add(trajectory(seed))
+        print(seed, STEPS, flush=True)
+        store.add_frames(key(specification(seed), ()), "abc", {}, bytes(50_000))
+        seed += 1
+
+
+def killed_after(directory: Path, seed: int, writes: int, seconds: float) -> dict[int, int]:
+    """Let a writer make so many writes and go on for some seconds, then kill it; returns how many
+    steps of each seed it was told are stored."""
+    writer = subprocess.Popen(
+        [sys.executable, __file__, str(directory), str(seed)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert writer.stdout
+    said = [writer.stdout.readline() for _ in range(writes)]
+    time.sleep(seconds)
+    writer.send_signal(signal.SIGKILL)
+    said += writer.stdout.readlines()
+    writer.stdout.close()
+    assert writer.wait() == -signal.SIGKILL
+    whole = [line.split() for line in said if line.endswith("\n")]
+    return {int(seed): int(steps) for seed, steps in whole}
+
+
+def test_a_killed_writer_leaves_what_it_was_told_is_stored(tmp_path: Path) -> None:
+    delays = random.Random(5)
+    acknowledged: dict[int, int] = {}
+    for kill in range(KILLS):
+        acknowledged |= killed_after(
+            tmp_path, 1000 * kill, delays.randint(1, 14), delays.uniform(0, 0.01)
+        )
+        store = TrajectoryStore(tmp_path)
+        assert store.verify() == []
+        for seed, steps in acknowledged.items():
+            name = key(specification(seed), ())
+            done, checkpoint = store.get(name), store.get_partial(name)
+            if done is not None:
+                assert to_bytes(done) == to_bytes(trajectory(seed))
+            else:  # the newest checkpoint, or the one whose acknowledgement was cut off
+                assert checkpoint is not None
+                assert steps <= checkpoint.steps < STEPS
+                assert to_bytes(checkpoint) == to_bytes(trajectory(seed, checkpoint.steps))
+        assert store.warning is None
+        store.close()
+    assert sum(steps == STEPS for steps in acknowledged.values()) > KILLS // 2
+
+
+def test_no_file_of_a_killed_writer_stays(tmp_path: Path) -> None:
+    delays = random.Random(6)
+    for kill in range(5):
+        killed_after(tmp_path, 1000 * kill, 1 + kill, delays.uniform(0, 0.02))
+    store = TrajectoryStore(tmp_path)
+    kept = store.size()
+    files = sum(file.stat().st_size for file in tmp_path.rglob("*.val"))
+    assert files <= kept  # the quota counts every one
+    for info in store.runs():
+        store.remove(info.key)
+    store.clear()
+    assert not list(tmp_path.rglob("*.val"))
+    store.close()
+
+
+if __name__ == "__main__":
+    write_for_ever(Path(sys.argv[1]), int(sys.argv[2]))
