@@ -21,7 +21,14 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from diffgrid.decisions.study import OneTree, Plan, Study, StudySnapshot, study_rows
+from diffgrid.decisions.study import (
+    OneTree,
+    Plan,
+    Study,
+    StudySnapshot,
+    begin_study,
+    study_rows,
+)
 from diffgrid.engine.local import LocalEngine
 from diffgrid.engine.protocol import Engine, Job, Snapshot
 from diffgrid.errors import BadInput
@@ -153,7 +160,7 @@ class Grid:
 
     def decisions(self, engine: Engine | None = None) -> "Results":
         """What its cells agree on, row by row: of this trunk alone. Nothing is evaluated."""
-        study = (engine or default_engine()).study(OneTree(self.request))
+        study = begin_study(engine or default_engine(), OneTree(self.request))
         return _results(study, None)
 
     def picture(self) -> bytes:
@@ -288,7 +295,8 @@ def study(
     """
     spec = specify(**_known(options))
     chosen = study_rows(spec.loop) if rows is None else tuple(sorted(set(_steps(rows))))
-    under_way = (engine or default_engine()).study(Plan(spec, trunks, chosen, columns))
+    plan = Plan(spec, trunks, chosen, columns)
+    under_way = begin_study(engine or default_engine(), plan)
     return StudyReport(_results(under_way, watch), under_way.snapshot)
 
 

@@ -10,7 +10,7 @@ import argparse
 import tempfile
 from pathlib import Path as Folder
 
-from diffgrid.decisions.study import OnView
+from diffgrid.decisions.study import OnView, begin_study
 from diffgrid.engine.job import FRAMES
 from diffgrid.engine.local import LocalEngine
 from diffgrid.models.registry import find_model, specify
@@ -54,7 +54,7 @@ def label(out: Folder, grids: list[Grid]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         engine = LocalEngine(TrajectoryStore(Folder(folder), shipped=Shipped(out)), "cpu")
         for grid in grids:
-            study = engine.study(OnView(grid))
+            study = begin_study(engine, OnView(grid))
             study.wait()
             for _, path, found in study.findings(1):
                 header, _ = found.to_payload()

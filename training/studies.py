@@ -9,7 +9,7 @@ it goes on with the next tree. The prompt leaves everything open, so that every 
 from tqdm import tqdm
 
 from diffgrid.decisions.results import STUDIES, results
-from diffgrid.decisions.study import Plan
+from diffgrid.decisions.study import Plan, begin_study
 from diffgrid.engine.local import LocalEngine
 from diffgrid.models.registry import specify
 from diffgrid.store.runs import TrajectoryStore
@@ -31,7 +31,7 @@ def main() -> None:
         for guidance in GUIDANCE:
             spec = specify(prompt=PROMPT, steps=steps, guidance=guidance)
             name = f"monsters-{steps}-steps-guidance-{guidance:g}"
-            study = engine.study(Plan(spec, TRUNKS, rows, columns))
+            study = begin_study(engine, Plan(spec, TRUNKS, rows, columns))
             with tqdm(desc=name, total=TRUNKS, unit="tree") as bar:
                 while not study.wait(1):
                     bar.update(study.snapshot.trees - bar.n)

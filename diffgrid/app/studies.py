@@ -15,7 +15,7 @@ import diffgrid.decisions.results as shelf
 from diffgrid.app.session.desk import engine
 from diffgrid.app.text import seconds, weight
 from diffgrid.decisions.results import Results, results
-from diffgrid.decisions.study import Plan, Study, StudySnapshot, study_rows
+from diffgrid.decisions.study import Plan, Study, StudySnapshot, begin_study, study_rows
 from diffgrid.errors import DiffgridError
 from diffgrid.limits import Limits
 from diffgrid.spec.run import RunSpec
@@ -42,7 +42,7 @@ class Studies:
         self.close()
         self.plan, self.study, self.error, self._looked = plan, None, None, 0
         try:
-            self.study = engine().study(plan, limits=Limits.from_environment())
+            self.study = begin_study(engine(), plan, limits=Limits.from_environment())
         except DiffgridError as error:
             self.error = str(error)
 
@@ -59,7 +59,7 @@ class Studies:
         with suppress(DiffgridError):  # more trunks than are allowed, or a cache that fails
             for trunks in TRUNKS:
                 plan = Plan(spec, trunks, rows, USUAL_COLUMNS)
-                if not engine().study(plan, limits=limits, begin=False).snapshot.ended:
+                if not begin_study(engine(), plan, limits=limits, begin=False).ended:
                     break
                 whole = plan
         if whole:

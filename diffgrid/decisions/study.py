@@ -13,14 +13,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from diffgrid.engine.job import steps_to_go, stored_frames
+from diffgrid.engine.protocol import Engine, Models, State
 from diffgrid.errors import BadInput, Cancelled, DiffgridError
 from diffgrid.limits import Limits
+from diffgrid.models.registry import find_model
 from diffgrid.records.frames import decode, encode_final
 from diffgrid.records.trajectories import Trajectory
 from diffgrid.spec.grid import Grid, rows_near
@@ -33,7 +35,6 @@ FIRST_LOOK = 4  # trees; results are looked at then, and at each doubling
 DECODED_TOGETHER = 32
 
 Levels = tuple[tuple[float, float], ...]  # timestep and ᾱ before each step
-State = Literal["queued", "loading", "sampling", "done", "failed", "cancelled"]
 log = logging.getLogger(__name__)
 
 
@@ -213,19 +214,31 @@ def study_rows(loop: Loop) -> tuple[int, ...]:
     return rows_near(loop, [round(loop.length * share) for share in shares])
 
 
-class Study:
-    """A plan being carried out, tree by tree, by whichever thread calls `advance`."""
+def begin_study(
+    engine: Engine, plan: Plan | OneTree, *, limits: Limits | None = None, begin: bool = True
+) -> "Study":
+    """Carry a study out while nobody else waits. One whose trees are all there is done at once.
 
-    def __init__(
-        self,
-        store: TrajectoryStore,
-        plan: Plan | OneTree,
-        probe: str,
-        pipeline: Callable[[RunSpec], Any],
-        labels: Callable[[RunSpec], Any],
-    ) -> None:
-        self.plan, self.probe = plan, probe
-        self._store, self._pipeline, self._labels = store, pipeline, labels
+    Any other stays as it is, unless `begin`.
+
+    Raises:
+        BadInput: it is above limits.
+        Busy: as many studies wait as `limits` allows computations.
+    """
+    limits = limits or Limits()
+    plan.check(limits)
+    study = Study(engine.store, plan)
+    if begin and not study.ended:
+        engine.background(study, limits)
+    return study
+
+
+class Study:
+    """A plan being carried out, tree by tree: a `Work` for an engine."""
+
+    def __init__(self, store: TrajectoryStore, plan: Plan | OneTree) -> None:
+        self.plan, self.probe = plan, find_model(plan.spec.model).probe
+        self._store = store
         self._stopping = threading.Event()
         self._change = threading.Condition()
         self._left = [spec for spec in plan.trees if not self._whole(spec)]
@@ -238,6 +251,11 @@ class Study:
             minimum=plan.minimum,
             seconds_left=None if self._left else 0.0,
         )
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is over, one way or another."""
+        return self.snapshot.ended
 
     def stop(self) -> None:
         """Stop after the current evaluation; trees that are whole are kept."""
@@ -255,7 +273,7 @@ class Study:
         with self._change:
             return self._change.wait_for(lambda: self.snapshot.ended, timeout)
 
-    def advance(self, interrupted: Callable[[], bool]) -> None:
+    def run(self, models: Models, interrupted: Callable[[], bool]) -> None:
         """Sample one more tree, unless `interrupted` comes true: then it is begun again later."""
         began, sampled = time.monotonic(), self.snapshot.sampled
         try:
@@ -263,7 +281,7 @@ class Study:
                 raise Cancelled("the study was cancelled; what was computed is kept.")
             if self._left:
                 self._publish(state="loading" if self.snapshot.state == "queued" else "sampling")
-                self._grow(self._left[0], interrupted)
+                self._grow(self._left[0], models, interrupted)
                 self._left.pop(0)
         except _Interrupted:
             self._publish(sampled=sampled)
@@ -314,7 +332,7 @@ class Study:
     def _whole(self, spec: RunSpec) -> bool:
         return all(self._finding(spec, path) for path in self.plan.paths)
 
-    def _grow(self, spec: RunSpec, interrupted: Callable[[], bool]) -> None:
+    def _grow(self, spec: RunSpec, models: Models, interrupted: Callable[[], bool]) -> None:
         """Make what is missing of one tree."""
         missing = [path for path in self.plan.paths if self._finding(spec, path) is None]
         if not missing:
@@ -329,7 +347,7 @@ class Study:
             for path in missing
             if path in known and (frames := stored_frames(self._store, names[path]))
         }
-        pipe, labels = self._pipeline(spec), self._labels(spec)
+        pipe, labels = models.pipeline(spec), models.classifier(spec)
         self._publish(state="sampling")
         made = self._sample(pipe, spec, missing, known, interrupted)
         finals = {path: made.finals[path] for path in missing if path not in pictures}

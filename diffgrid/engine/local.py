@@ -9,27 +9,21 @@ What is stored is served at once, past the queue. While nobody waits, the worker
 or sample ahead. torch is imported by the worker, and only if something is missing.
 """
 
-import gc
 import itertools
 import logging
-import re
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from diffgrid.engine.job import (
-    Computation,
-    evaluations_left,
-    steps_to_go,
-)
-from diffgrid.engine.protocol import Estimate, Snapshot
-from diffgrid.errors import BadInput, Busy, Cancelled, DiffgridError, ModelError
+from diffgrid.engine.job import Computation, evaluations_left, steps_to_go
+from diffgrid.engine.model_holder import ModelHolder
+from diffgrid.engine.protocol import Estimate, Snapshot, Work
+from diffgrid.errors import BadInput, Busy, Cancelled, DiffgridError
 from diffgrid.limits import Limits
 from diffgrid.models.folder import BUNDLED
-from diffgrid.models.memory import working_memory
 from diffgrid.models.registry import find_model
 from diffgrid.records.frames import Frames
 from diffgrid.records.trajectories import Trajectory
@@ -37,11 +31,7 @@ from diffgrid.spec.path import Path, ancestors, check_path
 from diffgrid.spec.run import RunSpec, key
 from diffgrid.store.runs import TrajectoryStore
 
-if TYPE_CHECKING:
-    from diffgrid.decisions.study import OneTree, Plan, Study
-
 log = logging.getLogger(__name__)
-DEVICE = re.compile(r"(cpu|cuda|mps)(:[0-9]{1,2})?")
 FIRST_GUESS = (
     0.02  # seconds an evaluation of a bundled model takes, pictures included, on two cores
 )
@@ -117,13 +107,8 @@ class LocalEngine:
         Raises:
             BadInput: the device has another name. (Whether it is there shows when it is needed.)
         """
-        if device is not None and not DEVICE.fullmatch(device):
-            raise BadInput(
-                f"device {device!r} is not known: use cpu, cuda or mps, or leave it out."
-            )
         self.store = store
-        self._device = device
-        self._loaded: tuple[tuple[str, str], Any] | None = None  # only the worker writes it
+        self._models = ModelHolder(device)
         # Seconds taken by so many evaluations: the last jobs', older ones counting ever less.
         self._timed: dict[_Kind, tuple[float, float]] = {}
 
@@ -137,7 +122,7 @@ class LocalEngine:
         self._served: dict[str, int] = {}  # session -> its last turn; the newest last
         self._ahead: dict[str, Computation] = {}  # session -> its wish; the newest last
         self._cold: RunSpec | None = None  # whose model is to be loaded
-        self._studies: deque[Study] = deque()  # in turn, a tree each
+        self._background: deque[Work] = deque()  # in turn, a part each
 
     def submit(
         self,
@@ -197,40 +182,23 @@ class LocalEngine:
             _forget_oldest(self._ahead)
             self._wake()
 
-    def study(
-        self,
-        plan: "Plan | OneTree",
-        *,
-        limits: Limits | None = None,
-        begin: bool = True,
-    ) -> "Study":
-        """Carry a study out while nobody else waits. One whose trees are all there is done at once.
-
-        Any other stays as it is, unless `begin`.
+    def background(self, work: Work, limits: Limits) -> None:
+        """Do this to its end, while nobody waits for a job; such work takes turns, part by part.
 
         Raises:
-            BadInput: it is above limits.
-            Busy: as many studies wait as `limits` allows computations.
+            Busy: as much work waits as `limits` allows computations.
         """
-        from diffgrid.decisions.study import Study
-
-        limits = limits or Limits()
-        plan.check(limits)
-        probe = find_model(plan.spec.model).probe
-        study = Study(self.store, plan, probe, self._pipeline, self._labels)
         with self._change:
-            self._studies = deque(each for each in self._studies if not each.snapshot.ended)
-            if not study.snapshot.ended and begin:
-                if len(self._studies) >= limits.max_queue:
-                    raise Busy("the server is busy with other studies: try again later.")
-                self._studies.append(study)
-                self._wake()
-        return study
+            self._background = deque(each for each in self._background if not each.ended)
+            if len(self._background) >= limits.max_queue:
+                raise Busy("the server is busy with other studies: try again later.")
+            self._background.append(work)
+            self._wake()
 
     def warm(self, spec: RunSpec) -> None:
         """Load the model once nobody waits, unless one is loaded."""
         with self._change:
-            if self._loaded is None:
+            if not self._models.loaded:
                 self._cold = spec
                 self._wake()
 
@@ -254,7 +222,9 @@ class LocalEngine:
     def _computation(
         self, spec: RunSpec, paths: Iterable[Path], noisy: bool, trust: bool
     ) -> Computation:
-        return Computation(self.store, spec, _checked(spec, paths), noisy, trust, self._pipeline)
+        return Computation(
+            self.store, spec, _checked(spec, paths), noisy, trust, self._models.pipeline
+        )
 
     # With the condition held:
 
@@ -270,7 +240,7 @@ class LocalEngine:
         self._change.notify_all()
 
     def _take_next(self) -> Callable[[], None] | None:
-        """What the worker does next: requests first, then loading, sampling ahead, studies."""
+        """What the worker does next: requests first, then loading, sampling ahead, background."""
         if self._waiting:
             # Of those who were served longest ago, whoever asked first.
             chosen = min(self._waiting, key=self._last_turn)
@@ -285,8 +255,8 @@ class LocalEngine:
         elif self._ahead:
             _, chosen = self._ahead.popitem()  # the newest: pointers move on
             self._jobs[chosen] = []
-        elif self._studies:
-            return partial(self._advance, self._studies.popleft())
+        elif self._background:
+            return partial(self._advance, self._background.popleft())
         else:
             return None
         self._running = chosen
@@ -332,59 +302,18 @@ class LocalEngine:
             self._running = None
             del self._jobs[computation]
 
-    def _advance(self, study: "Study") -> None:
-        study.advance(interrupted=lambda: bool(self._waiting or self._cold))
+    def _advance(self, work: Work) -> None:
+        work.run(self._models, interrupted=lambda: bool(self._waiting or self._cold))
         with self._change:
-            if not study.snapshot.ended:
-                self._studies.append(study)
-
-    def _labels(self, spec: RunSpec) -> Any:
-        from diffgrid.sampling import classifiers
-
-        return classifiers.find(find_model(spec.model).folder)
+            if not work.ended:
+                self._background.append(work)
 
     def _load(self, spec: RunSpec) -> None:
         try:
-            if self._loaded is None:
-                self._pipeline(spec)
+            if not self._models.loaded:
+                self._models.pipeline(spec)
         except DiffgridError as error:  # the first job will say so to somebody
             log.info("no model was loaded ahead: %s", error)
-
-    def _pipeline(self, spec: RunSpec) -> Any:
-        wanted = (spec.digest, spec.dtype)
-        if self._loaded is None or self._loaded[0] != wanted:
-            gc.unfreeze()
-            self._loaded = None  # first free the other one: two may not fit
-            gc.collect()
-            try:
-                self._loaded = (wanted, self._read(spec))
-            except DiffgridError:
-                raise
-            except Exception as error:  # libraries raise what they like at damaged files
-                reason = str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
-                raise ModelError(f"model {spec.model!r} cannot be loaded: {reason}.") from error
-            finally:
-                # What torch brought is here to stay: where the collector need not look at it, each
-                # collection takes 290 ms less, and a page that polls makes many.
-                gc.collect()
-                gc.freeze()
-        return self._loaded[1]
-
-    def _read(self, spec: RunSpec) -> Any:
-        from diffgrid.sampling import pipelines
-
-        device = pipelines.find_device(self._device)
-        model = find_model(spec.model)
-        if model.digest != spec.digest:
-            raise ModelError(
-                f"model {spec.model!r} has other weights than this run was made with: bring "
-                "those back, or ask for a new run."
-            )
-        weights = model.weights(spec.dtype)
-        working = working_memory(spec.dtype, spec.height, spec.width)
-        pipelines.check_fits(model.name, weights, working, spec.dtype, device)
-        log.info("loading %s, %.1f GB in %s", model.name, weights / 1e9, spec.dtype)
-        return pipelines.load(model.folder, spec.dtype, device, model.variant)
 
 
 _Kind = tuple[str, int, int, str, bool]

@@ -1,8 +1,8 @@
-"""What an engine promises: jobs, their snapshots, and who computes them."""
+"""What an engine promises: jobs, their snapshots, and who computes them; and what it takes on."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from diffgrid.errors import DiffgridError
 from diffgrid.limits import Limits
@@ -10,9 +10,7 @@ from diffgrid.records.frames import Frames
 from diffgrid.records.trajectories import Trajectory
 from diffgrid.spec.path import Path
 from diffgrid.spec.run import RunSpec
-
-if TYPE_CHECKING:
-    from diffgrid.decisions.study import OneTree, Plan, Study
+from diffgrid.store.runs import TrajectoryStore
 
 State = Literal["queued", "loading", "sampling", "done", "failed", "cancelled"]
 
@@ -78,8 +76,36 @@ class Job(Protocol):
         """x_t decoded before each step, T WebP pictures; raises where they are not made (yet)."""
 
 
+class Models(Protocol):
+    """What an engine lends its work: the models that it has loaded."""
+
+    def pipeline(self, spec: RunSpec) -> Any:
+        """The diffusers pipeline of this specification; it may take long, and raise ModelError."""
+
+    def classifier(self, spec: RunSpec) -> Any:
+        """What labels its pictures: the `find` of `diffgrid.sampling.classifiers`."""
+
+
+class Work(Protocol):
+    """What a worker does, part by part; an engine need not know what it is for."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing of it is left to do: it is done, has failed or was cancelled."""
+
+    def run(self, models: Models, interrupted: Callable[[], bool]) -> None:
+        """Do the next part, and never raise: whoever waits for the work is told by the work itself.
+
+        Where `interrupted` comes true, somebody else waits: return soon, to be run again later.
+        """
+
+
 class Engine(Protocol):
     """Where trajectories are computed."""
+
+    @property
+    def store(self) -> TrajectoryStore:
+        """Where results are read from."""
 
     def submit(
         self,
@@ -102,11 +128,5 @@ class Engine(Protocol):
     def estimate(self, spec: RunSpec, paths: Iterable[Path]) -> Estimate:
         """What a job for these paths would cost, without starting it."""
 
-    def study(
-        self,
-        plan: "Plan | OneTree",
-        *,
-        limits: Limits | None = None,
-        begin: bool = True,
-    ) -> "Study":
-        """Carry a study out, while nobody waits for a job."""
+    def background(self, work: Work, limits: Limits) -> None:
+        """Do this to its end, while nobody waits for a job; raises Busy where too much waits."""

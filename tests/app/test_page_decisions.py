@@ -180,8 +180,7 @@ def stored(store: TrajectoryStore, plan: Plan, trees: int) -> None:
 def test_results_are_looked_at_only_where_the_trees_have_doubled(store: TrajectoryStore) -> None:
     plan, mine = plan_of(16), Studies()
     stored(store, plan, 9)
-    probe = find_model(plan.spec.model).probe
-    mine.plan, mine.study = plan, Study(store, plan, probe, lambda _: None, lambda _: None)
+    mine.plan, mine.study = plan, Study(store, plan)
     assert mine.next_look == 16
     assert mine.running
     for _ in range(2):

@@ -149,7 +149,7 @@ class Stage:
     def warm(self, spec: RunSpec) -> None:
         pass
 
-    def study(self, tree: OneTree, *, begin: bool = True, **more: Any) -> Looked:
+    def study(self, engine: Any, tree: OneTree, *, begin: bool = True, **more: Any) -> Looked:
         look = Looked(tree)
         if begin:
             self.looked.append(look)
@@ -189,6 +189,7 @@ def _fresh_session() -> Iterator[None]:
 def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
     stage = Stage()
     monkeypatch.setattr(desk, "engine", lambda: stage)
+    monkeypatch.setattr(desk, "begin_study", stage.study)
     monkeypatch.setattr(desk, "HEAD_START", 0)
     # AppTest takes a `pages` folder for an app of the old kind, and leaves the entry point out.
     pages = SimpleNamespace(uses_pages_directory=False)

@@ -8,7 +8,7 @@ import pytest
 from diffgrid.api import study
 from diffgrid.decisions.metrics import COLUMNS
 from diffgrid.decisions.results import TRUNK, Results, read, results
-from diffgrid.decisions.study import OneTree, Plan, Study
+from diffgrid.decisions.study import OneTree, Plan, Study, begin_study
 from diffgrid.engine.local import LocalEngine
 from diffgrid.errors import BadInput
 from diffgrid.models.registry import specify
@@ -35,7 +35,7 @@ def finished(
     engine: LocalEngine, folder: Folder, scheduler: str, eta: float | None = None
 ) -> Study:
     spec = specify(model=str(folder), prompt="a red cat", steps=STEPS, scheduler=scheduler, eta=eta)
-    under_way = engine.study(Plan(spec, 4, ROWS, 3))
+    under_way = begin_study(engine, Plan(spec, 4, ROWS, 3))
     assert under_way.wait(SECONDS)
     return under_way
 
@@ -78,7 +78,7 @@ def test_one_tree_is_read_from_the_cache_and_counts_no_chosen_trunk(
     grid = Grid.with_columns(spec, parse_path("2.1"), ROWS, 3)
     job = engine.submit(spec, grid.paths)
     assert job.wait(SECONDS)
-    under_way = engine.study(OneTree(grid))
+    under_way = begin_study(engine, OneTree(grid))
     assert under_way.wait(SECONDS)
     assert under_way.snapshot.sampled == 0
     found = results(under_way, 1)
@@ -114,7 +114,7 @@ def test_a_grid_whose_words_changed_on_the_way_is_read_too(
     grid = Grid.with_columns(spec, parse_path("1:prompt=a+red+cat/2.0"), (3,), 2)
     job = engine.submit(spec, grid.paths)
     assert job.wait(SECONDS)
-    under_way = engine.study(OneTree(grid))
+    under_way = begin_study(engine, OneTree(grid))
     assert under_way.wait(SECONDS)
     assert under_way.snapshot.error is None
     assert under_way.snapshot.sampled == 0

@@ -12,7 +12,7 @@ from pathlib import Path as Folder
 
 import pytest
 
-from diffgrid.decisions.study import Plan, Study
+from diffgrid.decisions.study import Plan, Study, begin_study
 from diffgrid.engine.local import LocalEngine
 from diffgrid.errors import BadInput, Cancelled
 from diffgrid.limits import Limits
@@ -45,7 +45,7 @@ def plan(folder: Folder, trunks: int = 3, columns: int = 2, **options: object) -
 
 
 def carried_out(engine: LocalEngine, plan: Plan) -> Study:
-    study = engine.study(plan)
+    study = begin_study(engine, plan)
     assert study.wait(SECONDS)
     assert study.snapshot.error is None
     return study
@@ -57,7 +57,7 @@ def test_a_study_costs_what_it_must_and_nothing_when_asked_again(
     first = carried_out(engine, plan(folder))
     assert first.snapshot.sampled == first.snapshot.minimum == 3 * TREE
     assert first.snapshot.trees == 3
-    again = engine.study(plan(folder))
+    again = begin_study(engine, plan(folder))
     assert again.snapshot.state == "done"
     assert again.snapshot.sampled == again.snapshot.to_sample == 0
     assert list(again.findings(3)) == list(first.findings(3))
@@ -123,7 +123,7 @@ def test_a_public_server_studies_little(
 ) -> None:
     monkeypatch.setenv("DIFFGRID_PUBLIC", "1")
     with pytest.raises(BadInput, match="trunks 17 is not allowed: use a whole number from 1 to 16"):
-        engine.study(plan(folder, trunks=17), limits=Limits.from_environment())
+        begin_study(engine, plan(folder, trunks=17), limits=Limits.from_environment())
 
 
 def test_the_specifications_own_seed_does_not_count(folder: Folder) -> None:
@@ -132,19 +132,19 @@ def test_the_specifications_own_seed_does_not_count(folder: Folder) -> None:
 
 def test_a_study_makes_way_for_a_job_and_goes_on(engine: LocalEngine, folder: Folder) -> None:
     wanted = plan(folder, trunks=2)
-    study = Study(engine.store, wanted, "colours-1", engine._pipeline, engine._labels)
-    study.advance(interrupted=lambda: True)
+    study = Study(engine.store, wanted)
+    study.run(engine._models, interrupted=lambda: True)
     assert (study.snapshot.trees, study.snapshot.sampled) == (0, 0)
     assert not study.snapshot.ended
-    study.advance(interrupted=lambda: False)
-    study.advance(interrupted=lambda: False)
+    study.run(engine._models, interrupted=lambda: False)
+    study.run(engine._models, interrupted=lambda: False)
     assert (study.snapshot.state, study.snapshot.sampled) == ("done", 2 * TREE)
 
 
 def test_a_cancelled_study_keeps_its_whole_trees(engine: LocalEngine, folder: Folder) -> None:
     wanted = plan(folder, trunks=2)
-    study = Study(engine.store, wanted, "colours-1", engine._pipeline, engine._labels)
-    study.advance(interrupted=lambda: False)
+    study = Study(engine.store, wanted)
+    study.run(engine._models, interrupted=lambda: False)
     study.cancel()
     assert isinstance(study.snapshot.error, Cancelled)
     assert carried_out(engine, wanted).snapshot.sampled == TREE
@@ -156,7 +156,7 @@ def test_a_model_that_cannot_be_loaded_fails_the_study(
     model = tiny.save(tmp_path / "model")
     wanted = plan(model)
     (model / "unet" / "config.json").write_text("{}")
-    study = engine.study(wanted)
+    study = begin_study(engine, wanted)
     assert study.wait(SECONDS)
     assert study.snapshot.state == "failed"
 
@@ -177,7 +177,7 @@ def test_a_study_survives_being_killed(folder: Folder, cache_directory: Folder) 
 
 
 def _be_killed(folder: Folder, cache: Folder) -> Iterator[int]:
-    study = LocalEngine(TrajectoryStore(cache), "cpu").study(plan(folder, 40))
+    study = begin_study(LocalEngine(TrajectoryStore(cache), "cpu"), plan(folder, 40))
     while not study.wait(0.01):
         yield study.snapshot.trees
 

@@ -155,7 +155,7 @@ def test_a_second_job_evaluates_nothing_and_loads_no_model(
     again = make(fresh, spec, grid(spec))
     assert (again.sampled, again.to_sample) == (0, 0)
     assert again.reused == again.minimum
-    assert fresh._loaded is None
+    assert not fresh._models.loaded
 
 
 def test_more_columns_and_rows_cost_their_own_cells_alone(
@@ -616,7 +616,7 @@ def test_noisy_pictures_are_decoded_once_and_read_from_the_store(
     again = fresh.submit(spec, grid(spec), noisy=True)
     assert again.snapshot().state == "done"
     assert again.noisy(()) == trunk
-    assert fresh._loaded is None
+    assert not fresh._models.loaded
 
 
 def test_a_cold_noisy_job_shows_everything_else_first(

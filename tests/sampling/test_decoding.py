@@ -228,7 +228,7 @@ def test_linear_frames_are_found_by_their_own_name_and_need_no_model(
     again = fresh.submit(spec, paths, noisy=True)
     assert again.snapshot().state == "done"
     assert again.noisy(paths[1]) == job.noisy(paths[1])
-    assert fresh._loaded is None
+    assert not fresh._models.loaded
 
 
 def test_a_finished_runs_linear_frames_do_not_depend_on_what_was_sampled_with_it(

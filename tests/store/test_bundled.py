@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from diffgrid.decisions.study import OnView
+from diffgrid.decisions.study import OnView, begin_study
 from diffgrid.engine.job import FRAMES
 from diffgrid.engine.local import LocalEngine
 from diffgrid.errors import BadInput
@@ -83,7 +83,8 @@ def test_what_a_probe_saw_in_each_ships(spec: RunSpec, store: TrajectoryStore) -
     first = first_grid(spec)
     engine = LocalEngine(store)
     for path in first.paths:
-        study = engine.study(OnView(Grid(spec, path, first.rows, first.branches)), begin=False)
+        grid = Grid(spec, path, first.rows, first.branches)
+        study = begin_study(engine, OnView(grid), begin=False)
         assert study.snapshot.state == "done"
         for _, each, found in study.findings(1):
             stored = pictures(store.get_frames(key(spec, each), FRAMES))

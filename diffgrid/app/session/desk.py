@@ -13,7 +13,7 @@ from uuid import uuid4
 import streamlit as st
 
 from diffgrid.app.components.shared.protocol import Ledger
-from diffgrid.decisions.study import OneTree, OnView, Study
+from diffgrid.decisions.study import OneTree, OnView, Study, begin_study
 from diffgrid.engine.local import LocalEngine
 from diffgrid.engine.protocol import Engine, Estimate, Job
 from diffgrid.errors import BadInput, DiffgridError
@@ -269,7 +269,7 @@ class Desk:
     def _look(self, tree: OneTree) -> Labels | None:
         # To begin one may take torch, which the first paint is not to wait for.
         limits, begin = Limits.from_environment(), self._painted
-        study = self._study or engine().study(tree, limits=limits, begin=begin)
+        study = self._study or begin_study(engine(), tree, limits=limits, begin=begin)
         self._study = study if begin else None
         if not study.snapshot.ended:
             return None
