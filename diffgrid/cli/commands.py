@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 from tqdm import tqdm
 
-from diffgrid import api
+from diffgrid import __version__, api
 from diffgrid.decisions.study import StudySnapshot
 from diffgrid.engine.local import LocalEngine
 from diffgrid.engine.protocol import Snapshot
@@ -65,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="diffgrid", description="The paths a diffusion model did not take.")
+    parser.add_argument("--version", action="version", version=f"diffgrid {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     def command(name: str, run: Callable[[Any], int], summary: str) -> argparse.ArgumentParser:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diffgrid import api
+from diffgrid import __version__, api
 from diffgrid.cli import commands
 from diffgrid.models.hub_list import HubModel
 from diffgrid.store.runs import TrajectoryStore
@@ -681,6 +681,10 @@ def test_a_reader_that_has_seen_enough_is_no_error() -> None:
     os.close(writer)
     assert done.returncode == 0
     assert "Error" not in done.stderr
+
+
+def test_it_says_which_version_it_is(sh: Shell) -> None:
+    assert sh("--version") == Outcome(0, f"diffgrid {__version__}\n", "")
 
 
 @pytest.mark.parametrize("command", ["grid", "strip", "study", "runs", "verify", "models", "cache"])
