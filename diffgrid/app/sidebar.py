@@ -15,7 +15,7 @@ from diffgrid.errors import DiffgridError
 from diffgrid.limits import Limits
 from diffgrid.models.families import Family
 from diffgrid.models.folder import BUNDLED, Model
-from diffgrid.models.registry import find_model, models
+from diffgrid.models.registry import choose_scheduler, find_model, models
 from diffgrid.sharing.view import View, backs
 from diffgrid.spec.schedulers import SCHEDULERS, name_of
 
@@ -31,15 +31,6 @@ FORKS = {
 }
 BACK = (
     "A fork adds noise until it is {} back, and denoises from there again: rows begin at step {}."
-)
-DRAW_NOISE = (
-    "ddpm",
-    "euler_ancestral",
-    "dpmsolver_sde",
-    "lcm",
-    "kdpm2_ancestral",
-    "dpm_sde",
-    "sasolver",
 )
 SHARE_BACK = 0.2  # of the way: what re-noise goes back where nobody chose
 
@@ -160,7 +151,8 @@ def _lab(mine: Desk, limits: Limits, key: Any, field: Any) -> None:
         )  # fmt: skip
     if model.family.negative:
         st.text_input("Negative prompt", **field("negative_prompt", view.negative_prompt))
-    _fork_kind(mine, FORKS[_stochastic(view.scheduler or own, view.eta)], key)
+    kind, config = choose_scheduler(model, view.scheduler)
+    _fork_kind(mine, FORKS[kind.draws(config, view.eta)], key)
 
 
 def _fork_kind(mine: Desk, fresh: str, key: Any) -> None:
@@ -201,11 +193,6 @@ def _schedulers(family: Family) -> list[str]:
         and scheduler.name in (family.schedulers or [scheduler.name])
         and not scheduler.missing()
     ]
-
-
-def _stochastic(scheduler: str, eta: float | None) -> bool:
-    """Whether a scheduler draws noise at each step; with an eta, above 0."""
-    return scheduler in DRAW_NOISE if eta is None else eta > 0
 
 
 def _words(mine: Desk, model: Model, prompt: str, key: Any) -> None:

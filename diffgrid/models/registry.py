@@ -122,7 +122,7 @@ def specify(
     """
     chosen = find_model(model)
     family, settings = chosen.family, chosen.settings
-    kind, config = _scheduler(chosen, scheduler)
+    kind, config = choose_scheduler(chosen, scheduler)
     if scheduler is not None:
         _check_goes_with(kind, family)
     if eta is not None and not kind.takes_eta:
@@ -162,13 +162,13 @@ def loop_of(model: str, scheduler: str | None, steps: int) -> Loop:
     Raises:
         BadInput: the model or the scheduler is not known.
     """
-    kind, config = _scheduler(find_model(model), scheduler)
+    kind, config = choose_scheduler(find_model(model), scheduler)
     # Views may ask for more than is allowed, and are refused later: until then it stays small.
     steps = max(0, min(steps, Limits().max_steps))
     return loop(kind.class_name, json.dumps(config, sort_keys=True), steps)
 
 
-def _scheduler(model: Model, name: str | None) -> tuple[Scheduler, dict[str, Any]]:
+def choose_scheduler(model: Model, name: str | None) -> tuple[Scheduler, dict[str, Any]]:
     """No name means the folder's own just as it is; a name means from_config of that one."""
     config = {k: v for k, v in model.scheduler_config.items() if not k.startswith("_")}
     if name is None:

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from diffgrid.errors import BadInput, ModelError
 from diffgrid.models.families import FAMILIES, Family
-from diffgrid.records.trajectories import SIGMA_DATA, PredictionType
-from diffgrid.sampling import cpu_parallel, noise
+from diffgrid.records.trajectories import PredictionType
+from diffgrid.sampling import cpu_parallel
+from diffgrid.sampling.adapters import Adapter, adapt
 from diffgrid.spec.run import RunSpec
 
 Denoise = Callable[[Tensor, Tensor], Tensor]  # scaled latents (n, C, H, W), t -> guided output
@@ -29,10 +30,9 @@ class Prepared:
     """A specification ready to be sampled."""
 
     latents: Tensor  # (1, C, H, W), x_0 of the trunk: pure noise, scaled as the scheduler wants it
-    scheduler: SchedulerMixin  # timesteps set, no step taken
+    adapter: Adapter  # of the scheduler: timesteps set, no step taken
     generator: torch.Generator  # the trunk's, where the library left it after the initial latents
     denoise: Denoise
-    step_kwargs: dict[str, Any]  # what the scheduler's step takes besides
     alphas: list[float]  # T+1
     sigmas: list[float]  # T+1
     prediction_type: PredictionType
@@ -41,7 +41,7 @@ class Prepared:
     @property
     def timesteps(self) -> Tensor:
         """(T,)"""
-        timesteps: Tensor = self.scheduler.timesteps
+        timesteps: Tensor = self.adapter.scheduler.timesteps
         return timesteps
 
 
@@ -72,19 +72,17 @@ def prepare(pipe: DiffusionPipeline, spec: RunSpec, scheduler: SchedulerMixin) -
             f"height {spec.height} and width {spec.width} are not allowed with this model, which "
             f"would make {made[0]} and {made[1]} of them: give those."
         )
-    fresh = copy.deepcopy(scheduler)
-    if hasattr(fresh, "_step_index"):
-        fresh._step_index = None
-    alphas, sigmas = noise.noise_levels(fresh)
+    adapter = adapt(copy.deepcopy(scheduler), **({} if spec.eta is None else {"eta": spec.eta}))
+    adapter.start_at(None)
+    alphas, sigmas = adapter.noise_levels()
     return Prepared(
         latents=latents.clone(),
-        scheduler=fresh,
+        adapter=adapter,
         generator=generator,
         denoise=_Denoiser(getattr(pipe, family.denoiser), family, first, spec.guidance_scale),
-        step_kwargs={} if spec.eta is None else {"eta": spec.eta},
         alphas=alphas,
         sigmas=sigmas,
-        prediction_type=_prediction_type(fresh),
+        prediction_type=adapter.prediction_type(),
         scales_input=first.scaled,
     )
 
@@ -103,21 +101,6 @@ def _family(pipe: DiffusionPipeline) -> Family:
     if name not in FAMILIES:
         raise ModelError(f"{name} is not supported: use one of {', '.join(FAMILIES)}.")
     return FAMILIES[name]
-
-
-def _prediction_type(scheduler: SchedulerMixin) -> PredictionType:
-    if hasattr(scheduler, "scale_noise"):
-        return "flow_prediction"
-    kind: PredictionType = scheduler.config.prediction_type
-    if not noise.preconditions(scheduler):
-        return kind
-    if scheduler.config.sigma_data != SIGMA_DATA or kind not in ("epsilon", "v_prediction"):
-        raise BadInput(
-            f"scheduler {type(scheduler).__name__} has sigma_data {scheduler.config.sigma_data} "
-            f"and prediction type {kind}, which is not supported: it must be {SIGMA_DATA}, with "
-            "epsilon or v_prediction."
-        )
-    return "edm_epsilon" if kind == "epsilon" else "edm_v_prediction"
 
 
 def _arguments(

@@ -16,7 +16,6 @@ through.
 import copy
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +24,7 @@ from torch import Tensor
 
 from diffgrid.records.trajectories import Trajectory, pred_original_sample
 from diffgrid.sampling import noise
+from diffgrid.sampling.adapters import Adapter
 from diffgrid.sampling.preparation import Denoise, Prepared
 from diffgrid.spec.path import Path, ancestors
 from diffgrid.spec.run import RunSpec, conditions
@@ -51,7 +51,7 @@ class _Node:
 
     path: Path
     latents: Tensor
-    scheduler: Any
+    adapter: Adapter
     denoise: Denoise
     generator: torch.Generator | None  # the trunk's one stream; None draws keyed noise
     step: int = 0
@@ -101,8 +101,8 @@ class _Tree:
             self.forks.setdefault((path[:-1], path[-1].step), []).append(path)
         self.denoisers: dict[RunSpec, Denoise] = {spec: prepared.denoise}
         self.nodes: dict[Path, _Node] = {}
-        scheduler, generator = copy.deepcopy(prepared.scheduler), _copy(prepared.generator)
-        self._admit(_Node((), prepared.latents, scheduler, prepared.denoise, generator))
+        adapter, generator = copy.deepcopy(prepared.adapter), _copy(prepared.generator)
+        self._admit(_Node((), prepared.latents, adapter, prepared.denoise, generator))
 
     def hindmost(self, phase: Collection[Path]) -> list[_Node]:
         """Of the nodes that have steps to go, those that are least far."""
@@ -138,8 +138,8 @@ class _Tree:
                 self._admit(self._renoised(node, path))
 
     def _fresh(self, parent: _Node, path: Path) -> _Node:
-        scheduler = copy.deepcopy(parent.scheduler)
-        return _Node(path, parent.latents, scheduler, parent.denoise, None, parent.step)
+        adapter = copy.deepcopy(parent.adapter)
+        return _Node(path, parent.latents, adapter, parent.denoise, None, parent.step)
 
     def _changed(self, parent: _Node, path: Path) -> _Node:
         wanted = conditions(self.spec, path)
@@ -150,7 +150,7 @@ class _Tree:
         return _Node(
             path,
             parent.latents,
-            copy.deepcopy(parent.scheduler),
+            copy.deepcopy(parent.adapter),
             self.denoisers[wanted],
             _copy(parent.generator),
             parent.step,
@@ -161,10 +161,9 @@ class _Tree:
         generator = noise.keyed_generator(self.spec.seed, path, step, "back")
         xi = noise.noise_like(parent.latents, generator)
         latents = noise.renoise(parent.latents, xi, self._level(step), self._level(target))
-        scheduler = noise.started_at(self.prepared.scheduler, target)
-        return _Node(
-            path, latents.to(parent.latents.dtype), scheduler, parent.denoise, None, target
-        )
+        adapter = copy.deepcopy(self.prepared.adapter)
+        adapter.start_at(target)
+        return _Node(path, latents.to(parent.latents.dtype), adapter, parent.denoise, None, target)
 
     def _level(self, step: int) -> tuple[float, float]:
         return self.prepared.alphas[step], self.prepared.sigmas[step]
@@ -194,7 +193,7 @@ class _Tree:
     def _scaled(self, node: _Node, timestep: Tensor) -> Tensor:
         if not self.prepared.scales_input:
             return node.latents
-        scaled: Tensor = node.scheduler.scale_model_input(node.latents, timestep)
+        scaled: Tensor = node.adapter.scheduler.scale_model_input(node.latents, timestep)
         return scaled
 
     def _advance(self, node: _Node, output: Tensor, evaluated: bool) -> Step:
@@ -211,28 +210,21 @@ class _Tree:
     def _transition(self, node: _Node, output: Tensor) -> tuple[Tensor, bool]:
         """x after the step, and whether it was kicked."""
         prepared, step, latents = self.prepared, node.step, node.latents
-        kwargs, timesteps = prepared.step_kwargs, prepared.timesteps
+        timesteps = prepared.timesteps
         last = (step + 1) % self.spec.stages == 0  # of the stages that make one step
         if _is_fresh(node.path) and node.path[-1].step == step:
             stages = timesteps[step : step + self.spec.stages]
-            node.kicks = not noise.draws_noise(node.scheduler, output, stages, latents, kwargs)
-        following = noise.take_step(
-            node.scheduler,
-            output,
-            timesteps[step],
-            latents,
-            kwargs,
-            node.generator or self._keyed(node),
-            trunk=node.generator is not None,
-        )
+            node.kicks = not node.adapter.draws_noise(output, stages, latents)
+        generator, trunk = node.generator or self._keyed(node), node.generator is not None
+        following = node.adapter.step(output, timesteps[step], latents, generator, trunk)
         if not (node.kicks and last):
             return following, False
         node.kicks = False
         x0 = pred_original_sample(latents, output, *self._level(step), prepared.prediction_type)
-        x0 = noise.clipped(x0, node.scheduler)
+        x0 = noise.clipped(x0, node.adapter.scheduler)
         xi = noise.noise_like(latents, self._keyed(node))
         level, next_level = self._level(node.path[-1].step), self._level(step + 1)
-        noise.forget_sample(node.scheduler)
+        node.adapter.forget_sample()
         kicked = noise.eta_kernel(following, x0, xi, level, next_level)
         return kicked.to(latents.dtype), True
 

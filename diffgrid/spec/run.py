@@ -22,11 +22,8 @@ from diffgrid.spec.checks import (
 from diffgrid.spec.path import (
     Path,
 )
-from diffgrid.spec.schedulers import Loop, loop, stages_of
+from diffgrid.spec.schedulers import Loop, loop, scheduler_of, stages_of
 
-# Which version of the sampler made the numbers of a scheduler; raise it when they change: what is
-# stored is then missed.
-SAMPLER_VERSIONS = {"DPMSolverMultistepScheduler": 2, "UniPCMultistepScheduler": 2}
 DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -135,7 +132,7 @@ def key(spec: RunSpec, path: Path) -> str:
     specification = spec.to_dict()
     del specification["model"]
     forks = [fork.words for fork in path]
-    version = SAMPLER_VERSIONS.get(spec.scheduler, 1)
+    version = scheduler_of(spec.scheduler).version
     text = _canonical({"specification": specification, "path": forks, "sampler": version})
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 

@@ -1,11 +1,12 @@
 """The schedulers people can name, and what of each must be known before torch is loaded.
 
-How long its loop is and where it can be forked decide what a path may be, so the words of
-`spec.py` stand on this table.
+How long its loop is and where it can be forked decide what a path may be, so paths and grids stand
+on this table. A row says all that is special about a scheduler: a new one is a new row, and one
+that must be driven otherwise than the rest has an adapter besides.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.util import find_spec
@@ -21,77 +22,155 @@ NOT_SUPPORTED = {
 }
 
 
+Setting = tuple[str, int]  # of a configuration: its name in diffusers, and its default there
+
+
+def _no_warm_up(_: Config) -> tuple[int, int]:
+    return 0, 0
+
+
+def _pndm_warm_up(config: Config) -> tuple[int, int]:
+    """The Runge-Kutta steps of the paper (arXiv 2202.09778), or one that is taken twice."""
+    return (2, 1) if config.get("skip_prk_steps") else (12, 3)
+
+
 @dataclass(frozen=True)
 class Scheduler:
-    """A scheduler people can name: a diffusers class, and what its form adds to a configuration."""
+    """A scheduler people can name: a diffusers class, what its form adds to a configuration, and
+    all that is special about it; the defaults are true of most."""
 
     name: str
     class_name: str
     adds: Mapping[str, str | int] = field(default_factory=dict)
-    takes_eta: bool = False
-    # Where the class makes only so many steps: that setting's name in diffusers, and its default.
-    most_steps: tuple[str, int] | None = None
-    stages: int = 1  # evaluations it makes of one step; a fork can only leave before the first
+    adapter: str = "Adapter"  # the class in diffgrid/sampling/adapters.py that drives it
+    # Whether its steps add noise, or the setting that decides: eta, or one of its configuration.
+    draws_noise: bool | str = False
+    most_steps: Setting | None = None  # where the class makes only so many
+    stages: int | Setting = 1  # evaluations of one step; a fork can only leave before the first
     repeats: bool = False  # whether the loop holds each stage: then T = stages (n-1) + 1
+    # Entries of the loop that are corrected by later ones, and how many steps they stand for: what
+    # it starts with, where there is no fork.
+    warm_up: Callable[[Config], tuple[int, int]] = _no_warm_up
+    # Last steps with no fork; one more where they have stages. The very last ends at the final
+    # sample, where most add no noise. With Gaussian data forks kept the standard deviation within
+    # 0.02 but in the last but one of those with stages (off by 0.04) and four more of LMS (0.05).
+    tail: int = 1
     flow: bool = False  # for flow matching: x_t = (1-sigma) x_0 + sigma noise
-    scales_input: bool = False  # x_t is not what the denoiser sees
     needs: str | None = None  # a package that diffusers leaves to be installed
+    # Of the sampler's numbers for the class: raise it when they change, and what is stored is
+    # missed. The same in all rows of a class.
+    version: int = 1
+
+    @property
+    def takes_eta(self) -> bool:
+        return self.draws_noise == "eta"
+
+    def draws(self, config: Config, eta: float | None) -> bool:
+        """Whether its steps add noise with this configuration and eta."""
+        if isinstance(self.draws_noise, bool):
+            return self.draws_noise
+        value = eta if self.takes_eta else config.get(self.draws_noise)
+        return value.startswith("sde-") if isinstance(value, str) else bool(value)
 
     def missing(self) -> str | None:
         """The package it needs and that is not installed here."""
         return self.needs if self.needs and find_spec(self.needs) is None else None
 
 
-SCHEDULERS: tuple[Scheduler, ...] = (
-    Scheduler("ddpm", "DDPMScheduler"),
-    Scheduler("ddim", "DDIMScheduler", takes_eta=True),
-    Scheduler("euler", "EulerDiscreteScheduler", scales_input=True),
-    Scheduler("euler_ancestral", "EulerAncestralDiscreteScheduler", scales_input=True),
-    Scheduler("dpmsolver", "DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++"}),
-    Scheduler(
-        "dpmsolver_sde", "DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}
-    ),
-    Scheduler(
-        "dpmsolver_3m",
+def _multistep(name: str, **adds: str | int) -> Scheduler:
+    return Scheduler(
+        name,
         "DPMSolverMultistepScheduler",
-        {"algorithm_type": "dpmsolver++", "solver_order": 3},
-    ),
+        adds,
+        adapter="DPMSolver",
+        draws_noise="algorithm_type",
+        version=2,
+    )
+
+
+SCHEDULERS: tuple[Scheduler, ...] = (
+    Scheduler("ddpm", "DDPMScheduler", adapter="ByTimestep", draws_noise=True),
+    Scheduler("ddim", "DDIMScheduler", adapter="ByTimestep", draws_noise="eta"),
+    Scheduler("euler", "EulerDiscreteScheduler"),
+    Scheduler("euler_ancestral", "EulerAncestralDiscreteScheduler", draws_noise=True),
+    _multistep("dpmsolver", algorithm_type="dpmsolver++"),
+    _multistep("dpmsolver_sde", algorithm_type="sde-dpmsolver++"),
+    _multistep("dpmsolver_3m", algorithm_type="dpmsolver++", solver_order=3),
     Scheduler(
         "dpmsolver_singlestep",
         "DPMSolverSinglestepScheduler",
         {"algorithm_type": "dpmsolver++"},
-        stages=2,
+        adapter="DPMSolver",
+        draws_noise="algorithm_type",
+        stages=("solver_order", 2),
     ),
-    Scheduler("unipc", "UniPCMultistepScheduler"),
-    Scheduler("lcm", "LCMScheduler", most_steps=("original_inference_steps", 50)),
-    Scheduler("tcd", "TCDScheduler", takes_eta=True, most_steps=("original_inference_steps", 50)),
-    Scheduler("pndm", "PNDMScheduler"),
-    Scheduler("heun", "HeunDiscreteScheduler", stages=2, repeats=True, scales_input=True),
-    Scheduler("kdpm2", "KDPM2DiscreteScheduler", stages=2, repeats=True, scales_input=True),
+    Scheduler("unipc", "UniPCMultistepScheduler", adapter="Corrector", version=2),
+    Scheduler(
+        "lcm",
+        "LCMScheduler",
+        adapter="CumulativeAlphas",
+        draws_noise=True,
+        most_steps=("original_inference_steps", 50),
+    ),
+    Scheduler(
+        "tcd",
+        "TCDScheduler",
+        adapter="CumulativeAlphas",
+        draws_noise="eta",
+        most_steps=("original_inference_steps", 50),
+    ),
+    Scheduler("pndm", "PNDMScheduler", adapter="PNDM", warm_up=_pndm_warm_up),
+    Scheduler("heun", "HeunDiscreteScheduler", stages=2, repeats=True),
+    Scheduler("kdpm2", "KDPM2DiscreteScheduler", adapter="KDPM2", stages=2, repeats=True),
     Scheduler(
         "kdpm2_ancestral",
         "KDPM2AncestralDiscreteScheduler",
+        adapter="KDPM2Ancestral",
+        draws_noise=True,
         stages=2,
         repeats=True,
-        scales_input=True,
     ),
-    Scheduler("lms", "LMSDiscreteScheduler", scales_input=True, needs="scipy"),
-    Scheduler("deis", "DEISMultistepScheduler"),
-    Scheduler("sasolver", "SASolverScheduler", {"algorithm_type": "data_prediction"}),
+    Scheduler("lms", "LMSDiscreteScheduler", adapter="LMS", tail=5, needs="scipy"),
+    Scheduler("deis", "DEISMultistepScheduler", adapter="DPMSolver"),
+    Scheduler(
+        "sasolver",
+        "SASolverScheduler",
+        {"algorithm_type": "data_prediction"},
+        adapter="Corrector",
+        draws_noise=True,
+    ),
     Scheduler(
         "dpm_sde",
         "DPMSolverSDEScheduler",
+        adapter="DPMSolverSDE",
+        draws_noise=True,
         stages=2,
         repeats=True,
-        scales_input=True,
         needs="torchsde",
     ),
-    Scheduler("edm_euler", "EDMEulerScheduler", scales_input=True),
-    Scheduler("flow_match_euler", "FlowMatchEulerDiscreteScheduler", flow=True),
+    Scheduler("edm_euler", "EDMEulerScheduler", adapter="EDM"),
     Scheduler(
-        "flow_match_heun", "FlowMatchHeunDiscreteScheduler", stages=2, repeats=True, flow=True
+        "flow_match_euler",
+        "FlowMatchEulerDiscreteScheduler",
+        adapter="FlowMatching",
+        draws_noise="stochastic_sampling",
+        flow=True,
+    ),
+    Scheduler(
+        "flow_match_heun",
+        "FlowMatchHeunDiscreteScheduler",
+        adapter="FlowMatching",
+        stages=2,
+        repeats=True,
+        flow=True,
     ),
 )
+
+
+def scheduler_of(class_name: str) -> Scheduler:
+    """What is special about a diffusers class; nothing where it is not known."""
+    plain = Scheduler(class_name, class_name)
+    return next((kind for kind in SCHEDULERS if kind.class_name == class_name), plain)
 
 
 def find_scheduler(name: str) -> Scheduler:
@@ -128,10 +207,7 @@ def name_of(class_name: str, config: Config) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """A scheduler's loop: its length T, and the steps at which a trajectory can be forked.
-
-    The last one ends at the final sample, where most schedulers add no noise: no fork there.
-    """
+    """A scheduler's loop: its length T, and the steps at which a trajectory can be forked."""
 
     length: int
     fork_steps: range
@@ -139,28 +215,18 @@ class Loop:
 
 @lru_cache(maxsize=1000)
 def loop(class_name: str, config: str, num_inference_steps: int) -> Loop:
-    """The loop that so many inference steps make; `config` is JSON.
-
-    Schedulers with stages can be forked at the first of them only. PNDM starts with steps that are
-    corrected afterwards: the Runge-Kutta ones of the paper (arXiv 2202.09778), or one that is
-    taken twice. With Gaussian data forks kept the standard deviation within 0.02 but at the last
-    step of those with stages (off by 0.04) and the last four of LMS (0.05): there is none there.
-    """
-    kind = next((s for s in SCHEDULERS if s.class_name == class_name), None)
-    length, first, stages = num_inference_steps, 0, stages_of(class_name, config)
-    if kind and kind.repeats:
-        length = 2 * num_inference_steps - 1
-    elif class_name == "PNDMScheduler":
-        skips = bool(json.loads(config).get("skip_prk_steps"))
-        first = 2 if skips else 12
-        length = num_inference_steps + (1 if skips else 9)
-    last = 5 if class_name == "LMSDiscreteScheduler" else stages * 2 if stages > 1 else 1
+    """The loop that so many inference steps make; `config` is JSON."""
+    kind, stages = scheduler_of(class_name), stages_of(class_name, config)
+    first, steps = kind.warm_up(json.loads(config))
+    length = num_inference_steps + first - steps
+    if kind.repeats:
+        length = stages * (length - 1) + 1
+    last = stages * (kind.tail + 1) if stages > 1 else kind.tail
     return Loop(length, range(first, length - last, stages))
 
 
 @lru_cache(maxsize=1000)
 def stages_of(class_name: str, config: str) -> int:
     """How many entries of the loop make one step; `config` is JSON."""
-    if class_name == "DPMSolverSinglestepScheduler":
-        return int(json.loads(config).get("solver_order", 2))
-    return next((s.stages for s in SCHEDULERS if s.class_name == class_name), 1)
+    stages = scheduler_of(class_name).stages
+    return stages if isinstance(stages, int) else int(json.loads(config).get(*stages))

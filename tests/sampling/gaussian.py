@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffgrid.sampling import noise
+from diffgrid.sampling.adapters import adapt
 from diffgrid.sampling.preparation import Prepared
 from diffgrid.spec.path import Fork, Path
 from diffgrid.spec.run import RunSpec
@@ -125,7 +125,8 @@ class Denoiser:
 def prepare(name: str, prediction_type: str, seed: int) -> tuple[RunSpec, Prepared]:
     """A run over this data, from an x_0 that is distributed as noised data is."""
     scheduler = build(name, prediction_type)
-    alphas, sigmas = noise.noise_levels(scheduler)
+    adapter = adapt(scheduler)
+    alphas, sigmas = adapter.noise_levels()
     denoiser = Denoiser(scheduler)
     generator = torch.Generator("cpu").manual_seed(seed)
     alpha, sigma = levels(scheduler)[0]
@@ -137,10 +138,9 @@ def prepare(name: str, prediction_type: str, seed: int) -> tuple[RunSpec, Prepar
     )  # fmt: skip
     prepared = Prepared(
         latents=alpha * MEAN + math.hypot(alpha * SPREAD, sigma) * xi,
-        scheduler=scheduler,
+        adapter=adapter,
         generator=generator,
         denoise=denoiser,
-        step_kwargs={},
         alphas=alphas,
         sigmas=sigmas,
         prediction_type=f"edm_{prediction_type}" if denoiser.sigma_data else prediction_type,  # type: ignore[arg-type]  # mypy sees a str
@@ -155,7 +155,7 @@ def error_of_pred_original_sample(name: str, prediction_type: str) -> float | No
         return None
     spec, prepared = prepare(name, prediction_type, seed=0)
     trunk = record(spec, prepared, {(): spec.length})[0][()]
-    truth = levels(prepared.scheduler)[: spec.length]
+    truth = levels(prepared.adapter.scheduler)[: spec.length]
     pairs = zip(trunk.latents, trunk.pred_original_sample, truth, strict=False)
     return max(float(np.abs(x0 - pred_original_sample(x, *level)).max()) for x, x0, level in pairs)
 

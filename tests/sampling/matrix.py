@@ -75,6 +75,13 @@ def short(error: float) -> str:
     return f"{error:.0e}" if error else "0"
 
 
+def scales_input(kind: Scheduler) -> bool:
+    """Whether x_t is not what the denoiser sees."""
+    scheduler, x = getattr(diffusers, kind.class_name)(), torch.ones(1)
+    scheduler.set_timesteps(STEPS)
+    return not torch.equal(scheduler.scale_model_input(x, scheduler.timesteps[0]), x)
+
+
 def unsuited(family: str, name: str) -> str:
     """Why a pair makes no sense; empty where it does."""
     kind = next(scheduler for scheduler in SCHEDULERS if scheduler.name == name)
@@ -89,7 +96,7 @@ def unsuited(family: str, name: str) -> str:
         return "the pipeline gives original_inference_steps, which only LCM's scheduler takes"
     if family == "ddim" and name != "ddim":
         return "the pipeline makes its scheduler into DDIM"
-    if family == "ddpm" and kind.scales_input:
+    if family == "ddpm" and scales_input(kind):
         return "the pipeline does not let the scheduler scale the model's input"
     if family == "ddpm" and "generator" not in takes:
         return "the pipeline gives a generator, which this scheduler does not take"

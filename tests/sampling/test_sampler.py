@@ -15,6 +15,7 @@ from diffusers import DiffusionPipeline
 
 from diffgrid.models.registry import ASSETS, scheduler_name, specify
 from diffgrid.sampling import decoding, noise, pipelines, preparation
+from diffgrid.sampling.adapters import adapt
 from diffgrid.sampling.preparation import Prepared
 from diffgrid.spec.path import Fork, Path, minimum, parse_path
 from diffgrid.spec.run import RunSpec
@@ -127,7 +128,7 @@ def test_pred_original_sample_is_the_schedulers_own(folder: Folder, scheduler: s
     spec = spec_for(folder, scheduler=scheduler, eta=1.0 if scheduler == "ddim" else None)
     prepared = prepare(spec, folder)
     trunk = record(spec, prepared, whole(spec, "trunk"))[0][()]
-    own = copy.deepcopy(prepared.scheduler)
+    own = copy.deepcopy(prepared.adapter.scheduler)
     for i, timestep in enumerate(own.timesteps):
         x, output = (torch.tensor(a[i])[None] for a in (trunk.latents, trunk.model_outputs))
         own.scale_model_input(x, timestep)
@@ -277,7 +278,8 @@ def gaussian(name: str, eta: float | None, seed: int) -> tuple[RunSpec, Prepared
     config = dict(tiny.stable_diffusion().scheduler.config) | dict(kind.adds)
     scheduler = getattr(diffusers, kind.class_name).from_config(config)
     scheduler.set_timesteps(GAUSSIAN_STEPS)
-    alphas, sigmas = noise.noise_levels(scheduler)
+    adapter = adapt(scheduler, **({} if eta is None else {"eta": eta}))
+    alphas, sigmas = adapter.noise_levels()
     by_timestep = {float(t): i for i, t in enumerate(scheduler.timesteps)}
 
     def denoise(scaled: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
@@ -297,10 +299,9 @@ def gaussian(name: str, eta: float | None, seed: int) -> tuple[RunSpec, Prepared
     )  # fmt: skip
     prepared = Prepared(
         latents=xi * scheduler.init_noise_sigma,
-        scheduler=scheduler,
+        adapter=adapter,
         generator=generator,
         denoise=denoise,
-        step_kwargs={} if eta is None else {"eta": eta},
         alphas=alphas,
         sigmas=sigmas,
         prediction_type="epsilon",
