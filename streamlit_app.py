@@ -2,11 +2,13 @@
 
 import streamlit as st
 
+from diffgrid.app.late_events import mend
 from diffgrid.app.session.desk import desk
 from diffgrid.app.shell import ICON, LOGO, PAGE_STYLE, page_file
 from diffgrid.app.sidebar import sidebar
 from diffgrid.app.text import plain
 
+mend()
 st.set_page_config(page_title="diffgrid", page_icon=ICON, layout="wide")
 st.html(PAGE_STYLE)
 st.logo(LOGO, size="large")
