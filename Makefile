@@ -67,8 +67,10 @@ $(VENV)/made:
 	'$(PYTHON)' -m venv --clear $(VENV)
 	@touch $@
 
-$(VENV)/installed: $(VENV)/made requirements.txt
+# The checkout too: Streamlit looks for components among what is installed.
+$(VENV)/installed: $(VENV)/made requirements.txt pyproject.toml
 	$(PY) -m pip install --quiet --requirement requirements.txt
+	$(PY) -m pip install --quiet --no-deps --editable .
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed requirements-dev.txt

@@ -1,4 +1,4 @@
-"""What a touch of the grid does (`board.py` lists what may come)."""
+"""What a touch of the grid does (`grid.py` lists what may come)."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

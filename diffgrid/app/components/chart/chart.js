@@ -2,27 +2,15 @@
 //
 // Panels share one axis: a pointer or the arrow keys choose a fork step in all of them at once.
 
-const SVG = "http://www.w3.org/2000/svg";
+import { make, styled, svg } from "../shared/dom.js";
+import { nearest } from "../shared/nearest.js";
+
 // As `outline` in charts.py: corners, turn, how much larger than the radius.
 const MARKERS = {
   square: [4, Math.PI / 4, 1.25],
   triangle: [3, -Math.PI / 2, 1.35],
   diamond: [4, 0, 1.1],
 };
-
-function make(tag, attributes = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  element.append(...children);
-  return element;
-}
-
-function svg(tag, attributes, text = "") {
-  const element = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  element.textContent = text;
-  return element;
-}
 
 const corners = (points) => points.map((point) => point.join(",")).join(" ");
 
@@ -57,13 +45,10 @@ function draw({ role, kind, size, dash, points, text, anchor }) {
 
 function picture({ width, height, marks }, kind) {
   const view = { class: kind, viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" };
-  const element = svg("svg", view);
-  element.append(...marks.map(draw));
-  return element;
+  return svg("svg", view, ...marks.map(draw));
 }
 
-const nearest = (stops, x) =>
-  stops.reduce((best, stop) => (Math.abs(stop.x - x) < Math.abs(best.x - x) ? stop : best));
+const stopAt = (stops, x) => stops[nearest(stops.map((stop) => stop.x), x)];
 
 class Chart {
   constructor(root, data) {
@@ -105,7 +90,7 @@ class Chart {
       return ((event.clientX - box.left) / box.width) * width;
     };
     plot.tabIndex = 0;
-    plot.onpointermove = (event) => this.point(nearest(stops, place(event)).x);
+    plot.onpointermove = (event) => this.point(stopAt(stops, place(event)).x);
     plot.onpointerdown = plot.onpointermove;
     plot.onpointerleave = () => this.point(null);
     plot.onblur = () => {
@@ -128,7 +113,7 @@ class Chart {
     if (x === this.x) return;
     this.x = x;
     for (const { element, stops, cursor, read } of this.panels) {
-      const stop = x !== null && stops.length ? nearest(stops, x) : null;
+      const stop = x !== null && stops.length ? stopAt(stops, x) : null;
       element.classList.toggle("reading", stop !== null);
       if (!stop) continue;
       cursor.setAttribute("x1", stop.x);
@@ -138,7 +123,8 @@ class Chart {
   }
 }
 
-export default function ({ data, parentElement }) {
+export default async function mount({ data, parentElement }) {
+  await styled(parentElement);
   const root = parentElement.querySelector(".chart");
   const told = JSON.stringify(data);
   if (root.told === told) return; // the page runs again for many reasons

@@ -9,9 +9,9 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
-import streamlit as st
 
-from diffgrid.app.components.shared.protocol import Album, script, style
+from diffgrid.app.components.shared.mount import component
+from diffgrid.app.components.shared.protocol import Album
 from diffgrid.compare import differing, distance, levels_of, settings, thinned
 from diffgrid.engine.job import stored_frames
 from diffgrid.errors import BadInput, DiffgridError
@@ -35,9 +35,7 @@ ORDERS: dict[str, Callable[[RunInfo], Any]] = {
     "Largest first": lambda info: (-info.size, -info.created),
 }
 
-_viewer = st.components.v2.component(
-    "diffgrid.duel", html='<div class="dl"></div>', css=style("duel"), js=script("dom", "duel")
-)
+_viewer = component("comparison", '<div class="dl"></div>')
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +71,7 @@ def show(runs: Sequence[Run]) -> None:
 
 
 def message(runs: Sequence[Run]) -> bytes:
-    """What the viewer is sent; see `duel.js`."""
+    """What the viewer is sent; see `comparison.js`."""
     album = Album()
     pairs = [(run.info.spec, run.info.path) for run in runs]
     table = differing(pairs)

@@ -1,5 +1,10 @@
 // Pictures in the large: one with its scrubber, or two laid over each other.
 
+import { openDialog } from "../shared/dialog.js";
+import { make, stillness, tool } from "../shared/dom.js";
+import { bitmap, show } from "../shared/protocol.js";
+import { frameAt, levelText, nameOf, timeText } from "./player.js";
+
 /** The scrubber of a dialog, 0 … T, with words for the moment. */
 function momentRange(head, moment, oninput) {
   const words = make("output", { class: "quiet" });
@@ -21,7 +26,7 @@ function momentRange(head, moment, oninput) {
 }
 
 /** One picture large; the arrows go through `entries`, which are read anew at each step. */
-function enlarge(host, { head, lane, moment, index, entries }) {
+export function enlarge(host, { head, lane, moment, index, entries }) {
   const canvas = make("canvas", { role: "img" });
   const title = make("h2");
   const step = (by) => {
@@ -57,7 +62,7 @@ function enlarge(host, { head, lane, moment, index, entries }) {
 const MODES = { slider: "Wipe", flip: "Flip", difference: "Difference" };
 
 /** Two pictures in one place: a wipe between them, one after the other, or what differs. */
-function duel(host, { head, lane, moment, pair, openPage }) {
+export function compareTwo(host, { head, lane, moment, pair, openPage }) {
   let mode = "slider";
   let front = 0; // of a flip
   let timer = 0;

@@ -23,20 +23,14 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Literal
 
-import streamlit as st
-
-from diffgrid.app.components.shared.protocol import Album, Ledger, script, style
+from diffgrid.app.components.shared.mount import component
+from diffgrid.app.components.shared.protocol import Album, Ledger
 from diffgrid.engine.protocol import PathView
 from diffgrid.records.frames import Frames
 from diffgrid.spec.grid import Grid, row_steps
 from diffgrid.spec.path import Path, ancestors, behind, describe, format_path
 
-_component = st.components.v2.component(
-    "diffgrid.board",
-    html='<div class="board"></div>',
-    css=style("dialog") + style("board"),
-    js=script("dom", "player", "dialog", "dialogs", "icons", "skeleton", "board"),
-)
+_component = component("grid", '<div class="board"></div>')
 
 
 def board(

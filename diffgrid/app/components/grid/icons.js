@@ -1,6 +1,8 @@
 // What a row's finished cells show, as small icons, and where in the picture they differ.
 
-ICONS.map = "M3 20c2-9 5-13 9-13s7 4 9 13M8 20c.8-5 2-7 4-7s3.2 2 4 7";
+import { make, svg } from "../shared/dom.js";
+import { bitmap } from "../shared/protocol.js";
+import { timeText } from "./player.js";
 
 const DOT = "M8 2.8a5.2 5.2 0 1 0 0 10.4a5.2 5.2 0 0 0 0-10.4z";
 const SWATCH = "M3 3h10v10H3z";
@@ -81,19 +83,10 @@ function fluff(bumps, radius) {
 
 /** Outlines and fills in the colour of the text, or of `colour`. */
 function glyph([lines = "", fills = ""], { colour, ...attributes } = {}) {
-  const space = "http://www.w3.org/2000/svg";
-  const svg = document.createElementNS(space, "svg");
   const names = { viewBox: "0 0 16 16", "aria-hidden": "true", class: "glyph", ...attributes };
-  for (const [name, value] of Object.entries(names)) svg.setAttribute(name, value);
-  for (const [kind, d] of [["lines", lines], ["fills", fills]]) {
-    if (!d) continue;
-    const path = document.createElementNS(space, "path");
-    path.setAttribute("class", kind);
-    path.setAttribute("d", d);
-    if (colour) path.style.fill = `rgb(${colour})`;
-    svg.append(path);
-  }
-  return svg;
+  const parts = [["lines", lines], ["fills", fills]].filter(([, d]) => d);
+  const fill = colour ? { style: `fill: rgb(${colour})` } : {};
+  return svg("svg", names, ...parts.map(([kind, d]) => svg("path", { class: kind, d, ...fill })));
 }
 
 /** One value, as small as it goes: a dot of its colour, its glyph, or its first letters. */
@@ -141,7 +134,7 @@ function makeFactor(seen, i) {
 }
 
 /** What a row's finals and the trunk's show: `seen` is [{factor, fixed, values: [[value, n]]}]. */
-function renderSeen(place, step, seen, ghost) {
+export function renderSeen(place, step, seen, ghost) {
   place.classList.toggle("unknown", !seen.length); // what was there keeps its place
   place.classList.toggle("ghost", ghost);
   const drawn = JSON.stringify(seen);
@@ -152,7 +145,7 @@ function renderSeen(place, step, seen, ghost) {
 }
 
 /** The arrows go from factor to factor: Tab reaches one of them only. */
-function onSeenKey(event) {
+export function onSeenKey(event) {
   const from = event.target.closest(".factor");
   const to = {
     ArrowDown: from?.nextSibling, ArrowRight: from?.nextSibling,
@@ -173,7 +166,7 @@ const LIKELY = 7; // factors, until they are known: what comes later moves nothi
  *
  * It goes by what a row could show at most; `spare` is in px. Whether they are below.
  */
-function placeSeen(root, spare, cell, rows) {
+export function placeSeen(root, spare, cell, rows) {
   const count = Math.max(0, ...rows.map(({ seen }) => seen.length)) || root.factors || LIKELY;
   root.factors = count;
   const columns = Math.ceil(count / Math.max(1, Math.floor(cell / 13)));
@@ -221,7 +214,7 @@ function disagreement(pictures) {
 }
 
 /** A map over the trunk's picture: the deeper, the further a row's finals are from each other. */
-class HeatMap {
+export class HeatMap {
   constructor({ element, frame }, words) {
     this.on = false;
     this.frame = frame;

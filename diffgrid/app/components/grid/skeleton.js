@@ -1,6 +1,10 @@
 // The elements of the grid, made once, and what a touch of each calls. `Board` fills them.
 
-class Skeleton {
+import { icon, make, tool } from "../shared/dom.js";
+import { HeatMap, onSeenKey } from "./icons.js";
+import { nameOf, timeText } from "./player.js";
+
+export class Skeleton {
   constructor(root) {
     this.root = root;
   }

@@ -1,7 +1,11 @@
 // What opens above a component.
 
+import { make, tool } from "./dom.js";
+import { nearest } from "./nearest.js";
+import { clear, show } from "./protocol.js";
+
 /** A modal dialog, removed when it closes; focus goes back to where it was. */
-function openDialog(host, label, onclose, ...children) {
+export function openDialog(host, label, onclose, ...children) {
   const dialog = make("dialog", { "aria-label": label, tabindex: -1, autofocus: true });
   const close = tool("close", "Close", () => dialog.close(), { class: "tool closer" });
   dialog.append(...children, close);
@@ -22,11 +26,9 @@ function openDialog(host, label, onclose, ...children) {
  * Another prompt or guidance from a step on. `change` is {steps, prompt, guidance}; `picture` and
  * `words` show a step, `send` takes what was chosen.
  */
-function changeFrom(host, { change, step, picture, words, send }) {
+export function changeFrom(host, { change, step, picture, words, send }) {
   const { steps } = change;
-  const nearest = (wanted) =>
-    steps.reduce((best, each) => (Math.abs(each - wanted) < Math.abs(best - wanted) ? each : best));
-  let chosen = nearest(step);
+  let chosen = steps[nearest(steps, step)];
   const canvas = make("canvas", { role: "img" });
   const when = make("output", { class: "quiet" });
   const range = make("input", { type: "range", min: 0, max: steps.length - 1, "aria-label": "Step" });

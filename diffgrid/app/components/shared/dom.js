@@ -1,13 +1,21 @@
 // Making elements: text goes in as text nodes only, icons are drawn here.
 
 /** An element with attributes; functions become handlers, false and null are left out. */
-function make(tag, attributes = {}, ...children) {
+export function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
     if (typeof value === "function") element[name] = value;
     else if (value === true) element.setAttribute(name, "");
     else if (value !== false && value != null) element.setAttribute(name, value);
   }
+  element.append(...children);
+  return element;
+}
+
+/** An SVG element with attributes. */
+export function svg(tag, attributes, ...children) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
   element.append(...children);
   return element;
 }
@@ -34,31 +42,33 @@ const ICONS = {
   strip: "M3 7h18v10H3zM9 7v10M15 7v10",
   change: "M4 20h4L19 9l-4-4L4 16zM13 7l4 4",
   download: "M12 3v12m-5-5 5 5 5-5M4 20h16",
+  map: "M3 20c2-9 5-13 9-13s7 4 9 13M8 20c.8-5 2-7 4-7s3.2 2 4 7",
   copy: "M9 9h11v11H9zM5 15H4V4h11v1",
 };
 
 /** An icon that takes the colour of the text around it. */
-function icon(name) {
-  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  svg.setAttribute("viewBox", "0 0 24 24");
-  svg.setAttribute("aria-hidden", "true");
-  svg.setAttribute("class", `icon icon-${name}`);
-  const path = document.createElementNS(svg.namespaceURI, "path");
-  path.setAttribute("d", ICONS[name]);
-  svg.append(path);
-  return svg;
+export function icon(name) {
+  const names = { viewBox: "0 0 24 24", "aria-hidden": "true", class: `icon icon-${name}` };
+  return svg("svg", names, svg("path", { d: ICONS[name] }));
 }
 
 /** A button that shows an icon only. */
-function tool(name, label, onclick, attributes = {}) {
+export function tool(name, label, onclick, attributes = {}) {
   const names = { type: "button", class: "tool", "aria-label": label, title: label };
   return make("button", { ...names, onclick, ...attributes }, icon(name));
 }
 
-const stillness = matchMedia("(prefers-reduced-motion: reduce)");
+export const stillness = matchMedia("(prefers-reduced-motion: reduce)");
+
+/** Once the component's stylesheet is there: what is built before it is seen bare, and measured. */
+export async function styled(parent) {
+  const link = parent.querySelector("link");
+  if (!link || link.sheet) return;
+  await new Promise((done) => (link.onload = link.onerror = done));
+}
 
 /** Put text on the clipboard, also where the page has no https; false where that is forbidden. */
-async function copyText(text) {
+export async function copyText(text) {
   const { clipboard } = navigator;
   if (clipboard) return clipboard.writeText(text).then(() => true, () => false);
   const area = make("textarea", { style: "position: fixed; opacity: 0" }, text);
@@ -70,7 +80,7 @@ async function copyText(text) {
 }
 
 /** Hand a Blob to the browser's downloads. */
-function saveFile(blob, name) {
+export function saveFile(blob, name) {
   const link = make("a", { href: URL.createObjectURL(blob), download: name });
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);

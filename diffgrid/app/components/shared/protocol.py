@@ -1,7 +1,7 @@
 """What a component is sent: a header, and pictures as bytes, without base64.
 
 One message is a length (4 bytes, little endian), that many bytes of JSON, and the pictures end to
-end. The header names a picture by its index; `packet.js` takes the message apart again.
+end. The header names a picture by its index; `protocol.js` takes the message apart again.
 
 A message is small where most of its pictures were sent before (`Ledger`), or can follow it: the
 browser keeps what it got, draws what it has, and asks for what it lacks.
@@ -11,10 +11,8 @@ import json
 import struct
 from collections.abc import Collection, Iterable, Mapping
 from hashlib import blake2b
-from pathlib import Path
 from typing import Any
 
-FOLDER = Path(__file__).parents[1]
 MOST_REMEMBERED = 20_000  # names of pictures, 0.1 KB each
 
 
@@ -75,17 +73,3 @@ class Album:
         whole = {**header, "lengths": [len(picture) for picture in sent], "names": names}
         text = json.dumps(whole, allow_nan=False).encode("utf-8")
         return b"".join((struct.pack("<I", len(text)), text, *sent))
-
-
-def script(*names: str) -> str:
-    """A component's JavaScript: its own files, in this order, after what all components share."""
-    return "".join(_file(f"{name}.js") for name in ("packet", *names))
-
-
-def style(name: str) -> str:
-    """A component's CSS."""
-    return _file(f"{name}.css")
-
-
-def _file(name: str) -> str:
-    return next(FOLDER.glob(f"*/{name}")).read_text("utf-8")

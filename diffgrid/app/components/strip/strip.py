@@ -1,6 +1,6 @@
 """The trajectory strip: aligned lanes along time, a scrubber, a large picture and a chart.
 
-Pure functions from a trajectory to the message that the component draws; `film.js` does the rest
+Pure functions from a trajectory to the message that the component draws; `strip.js` does the rest
 in the browser, so that scrubbing asks nobody. A column is a state: x_t before step 0, 1 … T-1, and
 the finished one last.
 """
@@ -12,12 +12,12 @@ from itertools import groupby
 from typing import Any
 
 import numpy as np
-import streamlit as st
 from numpy.typing import NDArray
 from PIL import Image
 
 from diffgrid.api import Trajectory, recipe
-from diffgrid.app.components.shared.protocol import Album, script, style
+from diffgrid.app.components.shared.mount import component
+from diffgrid.app.components.shared.protocol import Album
 from diffgrid.compare import FARTHEST, log_snr
 from diffgrid.engine.job import stored_frames
 from diffgrid.spec.grid import Grid
@@ -29,13 +29,7 @@ LARGEST_MAP = 128  # px a side, all channels of a state together: what a lane ca
 VIOLET, ORANGE = (124, 92, 255), (232, 131, 34)  # to be seen on white and on black alike
 FULL = 0.995  # the quantile that full colour stands for: one odd element must not dim the rest
 
-_HTML = '<section class="film" aria-label="Trajectory strip"></section>'
-_film = st.components.v2.component(
-    "diffgrid.film",
-    html=_HTML,
-    css=style("dialog") + style("film"),
-    js=script("dom", "dialog", "film"),
-)
+_strip = component("strip", '<section class="film" aria-label="Trajectory strip"></section>')
 
 
 def show_film(data: bytes) -> dict[str, Any] | None:
@@ -44,7 +38,7 @@ def show_film(data: bytes) -> dict[str, Any] | None:
     `{"do": "pick", "path": …}` is a thumbnail; `{"do": "change", "step": …, "prompt": …,
     "guidance": …}` asks for the trajectory to go on under others.
     """
-    done = _film(key="film", data=data, on_act_change=lambda: None).act
+    done = _strip(key="film", data=data, on_act_change=lambda: None).act
     return done if isinstance(done, dict) else None
 
 

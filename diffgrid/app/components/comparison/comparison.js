@@ -1,27 +1,16 @@
-// Up to four runs on one scrubber, aligned by noise level (see duel.py for what is sent).
+// Up to four runs on one scrubber, aligned by noise level (see comparison.py for what is sent).
 //
 // A *stop* is a place of the scrubber: a level that some run has a step at, and one more for the
 // finished pictures. Every run shows the frame whose level is nearest.
 
+import { icon, make, styled, svg } from "../shared/dom.js";
+import { nearest } from "../shared/nearest.js";
+import { atTheEnd, bitmap, paint, unpack } from "../shared/protocol.js";
+
 const LETTERS = ["A", "B", "C", "D"];
-const MODES = { side: "Side by side", wipe: "Wipe", flip: "Flip", difference: "Difference × 2" };
+const VIEWS = { side: "Side by side", wipe: "Wipe", flip: "Flip", difference: "Difference × 2" };
 const ENDS = 930; // where the levels end on the scrubber's 0 … 1000; the finished picture is at 1000
 const FRAME_MS = 90;
-
-/** An SVG element. */
-function line(tag, attributes) {
-  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  return element;
-}
-
-function nearest(numbers, wanted) {
-  let best = 0;
-  numbers.forEach((number, i) => {
-    if (Math.abs(number - wanted) < Math.abs(numbers[best] - wanted)) best = i;
-  });
-  return best;
-}
 
 const signed = (number, digits) => number.toFixed(digits).replace("-", "\u2212");
 const brief = (number) => String(Number(number.toPrecision(4)));
@@ -35,12 +24,12 @@ function axis(runs) {
 }
 
 /** The frame a run shows at a stop: an index into its steps, or their count for the finished one. */
-function frameAt(run, scale, stop) {
+function frameNear(run, scale, stop) {
   const level = scale.levels[stop];
   return level === undefined ? run.levels.length : nearest(run.levels, level);
 }
 
-class Duel {
+class Comparison {
   constructor(root) {
     this.root = root;
     this.known = new Map();
@@ -65,7 +54,7 @@ class Duel {
 
   modes() {
     if (this.runs.length !== 2) return [];
-    const options = Object.entries(MODES).map(([mode, title]) => {
+    const options = Object.entries(VIEWS).map(([mode, title]) => {
       const onchange = () => {
         this.mode = mode;
         this.arrange();
@@ -128,7 +117,7 @@ class Duel {
   draw() {
     const { runs, scale, stop, canvases } = this;
     const mode = this.stage.dataset.mode;
-    const shown = runs.map((run) => frameAt(run, scale, stop));
+    const shown = runs.map((run) => frameNear(run, scale, stop));
     runs.forEach((run, i) => {
       const words = moment(run, shown[i]);
       this.captions[i].textContent = words;
@@ -272,26 +261,30 @@ class Duel {
   }
 
   curveLines(drawn, highest) {
-    const svg = line("svg", { viewBox: "0 0 1000 100", preserveAspectRatio: "none", role: "img" });
     const ends = drawn.map(({ curve, i }) => `${LETTERS[i + 1]} ends at ${brief(curve.final)}`);
-    svg.setAttribute("aria-label", `Distance from A along the way; ${ends.join(", ")}`);
+    const plot = svg("svg", {
+      viewBox: "0 0 1000 100",
+      preserveAspectRatio: "none",
+      role: "img",
+      "aria-label": `Distance from A along the way; ${ends.join(", ")}`,
+    });
     for (const { curve, i } of drawn) {
       const height = (rms) => 96 - (92 * rms) / highest;
       const points = curve.levels.map((level, k) => [this.scale.place(level), height(curve.rms[k])]);
       points.push([1000, height(curve.final)]);
-      svg.append(line("polyline", { points: points.join(" "), class: `dl-${LETTERS[i + 1]}` }));
+      plot.append(svg("polyline", { points: points.join(" "), class: `dl-${LETTERS[i + 1]}` }));
     }
-    return svg;
+    return plot;
   }
 
   /** A lane a run, a tick a step: where each of them stands on the common axis. */
   rugs() {
     return this.runs.map((run, i) => {
-      const svg = line("svg", { viewBox: "0 0 1000 10", preserveAspectRatio: "none", "aria-hidden": true });
-      for (const place of [...run.levels.map(this.scale.place), 1000])
-        svg.append(line("line", { x1: place, x2: place, y1: 0, y2: 10 }));
-      svg.setAttribute("class", `dl-rug dl-${LETTERS[i]}`);
-      return svg;
+      const places = [...run.levels.map(this.scale.place), 1000];
+      const ticks = places.map((x) => svg("line", { x1: x, x2: x, y1: 0, y2: 10 }));
+      const names = { class: `dl-rug dl-${LETTERS[i]}`, "aria-hidden": "true" };
+      const shape = { viewBox: "0 0 1000 10", preserveAspectRatio: "none" };
+      return svg("svg", { ...names, ...shape }, ...ticks);
     });
   }
 
@@ -307,7 +300,7 @@ class Duel {
       tick.style.left = `${at / 10}%`;
       return tick;
     });
-    return make("div", { class: "dl-ticks", "aria-hidden": true }, ...ticks);
+    return make("div", { class: "dl-ticks", "aria-hidden": "true" }, ...ticks);
   }
 
   /** The chart is a large scrubber for the pointer. */
@@ -343,11 +336,12 @@ function paintDifference([canvas, other], [one, two]) {
   other.hidden = true;
 }
 
-export default function ({ data, parentElement }) {
+export default async function mount({ data, parentElement }) {
+  await styled(parentElement);
   const root = parentElement.querySelector(".dl");
-  const duel = (root.duel ??= new Duel(root));
-  const message = unpack(data, duel.known);
+  const comparison = (root.owner ??= new Comparison(root));
+  const message = unpack(data, comparison.known);
   // The page runs again for many reasons; only other runs, or other names for them, are news.
-  if (message.id !== duel.id) duel.show(message);
-  return atTheEnd(root, () => duel.pause());
+  if (message.id !== comparison.id) comparison.show(message);
+  return atTheEnd(root, () => comparison.pause());
 }

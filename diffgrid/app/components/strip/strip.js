@@ -1,5 +1,10 @@
-// The trajectory strip (see film.py for the message). Scrubbing, hovering and playing happen here;
+// The trajectory strip (see strip.py for the message). Scrubbing, hovering and playing happen here;
 // the server hears of nothing but a picked thumbnail.
+
+import { changeFrom } from "../shared/dialog.js";
+import { icon, make, styled, svg } from "../shared/dom.js";
+import { nearest } from "../shared/nearest.js";
+import { atTheEnd, clear, show, unpack } from "../shared/protocol.js";
 
 const LANES = {
   latents: { sign: ["x", "t"], note: "latents", name: "the latents x_t, each channel a map" },
@@ -10,7 +15,8 @@ const LANES = {
 const FRAMES_A_SECOND = 10;
 const CHART = { height: 190, left: 34, right: 14, top: 10, bottom: 44 };
 
-export default function ({ data, parentElement, setTriggerValue }) {
+export default async function mount({ data, parentElement, setTriggerValue }) {
+  await styled(parentElement);
   const section = parentElement.querySelector(".film");
   const film = (section.film ??= build(section));
   film.send = (act) => setTriggerValue("act", act);
@@ -21,14 +27,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   });
 }
 
-function svg(tag, attributes, text = "") {
-  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  element.textContent = text;
-  return element;
-}
-
-function signed(lane) {
+function symbol(lane) {
   const [base, index] = LANES[lane].sign;
   return make("span", { class: "sign" }, base, make("sub", {}, index));
 }
@@ -46,9 +45,9 @@ function build(section) {
   film.numbers = make("dl", { class: "numbers" });
   film.chart = make("div", {
     class: "chart",
-    onpointermove: (event) => hover(film, nearest(film, event)),
+    onpointermove: (event) => hover(film, columnAt(film, event)),
     onpointerleave: () => hover(film, null),
-    onclick: (event) => go(film, nearest(film, event)),
+    onclick: (event) => go(film, columnAt(film, event)),
   });
   film.play = make("button", {
     type: "button",
@@ -119,7 +118,7 @@ function laneToggle(film, lane) {
     film.off[film.off.has(lane) ? "delete" : "add"](lane);
     mark();
   };
-  button.append(signed(lane), ` ${note}`);
+  button.append(symbol(lane), ` ${note}`);
   mark();
   return button;
 }
@@ -174,7 +173,7 @@ function buildLanes(film, count) {
     film.cells[lane] = Array.from({ length: count }, () => make("canvas", { class: lane }));
     const note = make("span", { class: "note" }, LANES[lane].note);
     const title = LANES[lane].name;
-    const label = make("div", { class: `label ${lane}`, title }, signed(lane), note);
+    const label = make("div", { class: `label ${lane}`, title }, symbol(lane), note);
     return [label, row(film, lane, film.cells[lane])];
   });
   film.times = Array.from({ length: count }, () => make("span", {}));
@@ -360,9 +359,9 @@ function drawChart(film) {
   root.setAttribute("aria-label", "Distance of x̂₀ from x₀, and its moves, over log-SNR");
   root.append(
     ...axes(data, axis, y, most, width, bottom),
-    svg("path", { class: "area", d: `${line(axis.x, data.distance, y)}V${bottom}H${axis.x[0]}Z` }),
-    svg("path", { class: "line distance", d: line(axis.x, data.distance, y) }),
-    svg("path", { class: "line moved", d: line(axis.x, data.moved, y) }),
+    svg("path", { class: "area", d: `${through(axis.x, data.distance, y)}V${bottom}H${axis.x[0]}Z` }),
+    svg("path", { class: "line distance", d: through(axis.x, data.distance, y) }),
+    svg("path", { class: "line moved", d: through(axis.x, data.moved, y) }),
     ...forkMarks(data, axis.x, width, bottom),
   );
   film.cursor = [
@@ -375,7 +374,7 @@ function drawChart(film) {
   drawCursor(film, film.hover ?? film.step);
 }
 
-function line(x, values, y) {
+function through(x, values, y) {
   const points = values.flatMap((value, i) => (value == null ? [] : [`${x[i]} ${y(value)}`]));
   return `M${points.join("L")}`;
 }
@@ -446,10 +445,8 @@ function drawCursor(film, step) {
 }
 
 /** The column nearest to the pointer. */
-function nearest(film, event) {
-  const x = event.clientX - film.chart.getBoundingClientRect().left;
-  const gaps = film.plot.x.map((each) => Math.abs(each - x));
-  return gaps.indexOf(Math.min(...gaps));
+function columnAt({ plot, chart }, event) {
+  return nearest(plot.x, event.clientX - chart.getBoundingClientRect().left);
 }
 
 // --- moving -------------------------------------------------------------------------------------

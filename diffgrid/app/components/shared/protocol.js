@@ -1,4 +1,4 @@
-// What all components share: taking a message apart (see packet.py), and drawing its pictures.
+// What all components share: taking a message apart (see protocol.py), and drawing its pictures.
 
 /** Encoded bytes; a Blob of them, and what they show, once somebody asks. */
 class Picture {
@@ -22,7 +22,7 @@ const KEPT = 2000; // pictures a component remembers, if they are not on view
  * `known` is a Map of the component's own, names -> Pictures, last seen last: a picture that came
  * before is the same Picture again.
  */
-function unpack(bytes, known) {
+export function unpack(bytes, known) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const size = view.getUint32(0, true);
   const header = JSON.parse(new TextDecoder().decode(bytes.subarray(4, 4 + size)));
@@ -49,14 +49,14 @@ function forget(known, onView) {
 }
 
 /** A Picture's ImageBitmap, decoded once; null where there is none, or it fails: then ask again. */
-function bitmap(picture) {
+export function bitmap(picture) {
   if (!picture) return Promise.resolve(null);
   const failed = () => (picture.decoded = null);
   return (picture.decoded ??= createImageBitmap(picture.blob).catch(failed));
 }
 
 /** Draw an ImageBitmap over a whole canvas, which takes its size. */
-function paint(canvas, image) {
+export function paint(canvas, image) {
   if (canvas.width !== image.width) canvas.width = image.width;
   if (canvas.height !== image.height) canvas.height = image.height;
   const context = canvas.getContext("2d");
@@ -65,7 +65,7 @@ function paint(canvas, image) {
 }
 
 /** Draw a Picture on a canvas as soon as it is decoded; what was there stays until then. */
-async function show(canvas, picture) {
+export async function show(canvas, picture) {
   if (!picture || canvas.wanted === picture) return;
   canvas.wanted = picture;
   const image = await bitmap(picture);
@@ -75,7 +75,7 @@ async function show(canvas, picture) {
 }
 
 /** Nothing is drawn here, nor will be when it is decoded. */
-function clear(canvas) {
+export function clear(canvas) {
   canvas.wanted = null;
   canvas.width = canvas.width;
 }
@@ -85,6 +85,6 @@ function clear(canvas) {
  *
  * Streamlit calls it then, but also for a message that the next one overtook.
  */
-function atTheEnd(element, rest) {
+export function atTheEnd(element, rest) {
   return () => element.isConnected || rest();
 }

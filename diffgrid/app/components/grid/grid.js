@@ -2,6 +2,14 @@
 // Under a pointer nothing waits for the server: replay, scrubbing, menus and dialogs are all here,
 // and a click is drawn as it will turn out to be (`guess`) until the server's word comes.
 
+import { changeFrom } from "../shared/dialog.js";
+import { copyText, icon, make, saveFile, stillness, styled } from "../shared/dom.js";
+import { atTheEnd, bitmap, clear, paint, show, unpack } from "../shared/protocol.js";
+import { compareTwo, enlarge } from "./dialogs.js";
+import { placeSeen, renderSeen } from "./icons.js";
+import { Clock, frameAt, levelText, nameOf, timeText } from "./player.js";
+import { Skeleton } from "./skeleton.js";
+
 const REST = 400; // ms a pointer rests on a cell before the server hears of it
 const PATIENCE = 4000; // ms to wait for an answer before what was drawn ahead of it is taken back
 const SETTLE = 100; // ms after a message, when what it shows is painted
@@ -9,7 +17,8 @@ const ASK_AGAIN = 2000; // ms before what is still lacking, or labels, are asked
 const BELOW = 21; // px, of what a row shows where it stands below the cells
 const FADE = { duration: 460, easing: "cubic-bezier(.3,.7,.2,1)" };
 
-export default function mount({ data, parentElement, setStateValue, setTriggerValue }) {
+export default async function mount({ data, parentElement, setStateValue, setTriggerValue }) {
+  await styled(parentElement);
   const root = parentElement.querySelector(".board");
   const board = (root.owner ??= new Board(root));
   board.send = (act) => setTriggerValue("act", act);
@@ -634,7 +643,7 @@ class Board extends Skeleton {
     if (pair[0].path === pair[1].path) return;
     const openPage = () => this.send({ do: "compare", paths: pair.map(({ path }) => path) });
     this.leave();
-    duel(this.root, { ...this.scene(), pair, openPage });
+    compareTwo(this.root, { ...this.scene(), pair, openPage });
   }
 
   unmark() {
@@ -648,10 +657,6 @@ class Board extends Skeleton {
 function pathsTo(path) {
   const forks = path.split("/");
   return forks.map((_, i) => forks.slice(0, i + 1).join("/"));
-}
-
-function nameOf(entry) {
-  return entry.path === "trunk" ? "trunk" : `branch ${entry.name}`;
 }
 
 async function savePng(entry) {

@@ -2,28 +2,32 @@
 // A moment is a step 0 … T-1, or T for the finished sample.
 
 /** An entry's picture at a moment; null where nothing is known, undefined what is on its way. */
-function frameAt(entry, moment, lane) {
+export function frameAt(entry, moment, lane) {
   if (moment >= entry.x0.length) return entry.newest === undefined ? entry.x0.at(-1) : entry.newest;
   const frame = (lane === "xt" && entry.noisy ? entry.noisy : entry.x0)[moment];
   return frame === null ? entry.newest : frame;
 }
 
 /** "t = 799", as short as the scheduler's value allows. */
-function timeText(head, step) {
+export function timeText(head, step) {
   const level = head.levels?.[step];
   return level ? `t = ${+level.timestep.toPrecision(4)}` : `step ${step}`;
 }
 
 /** "ᾱ .31": how much of the picture's energy is signal. */
-function levelText(head, step) {
+export function levelText(head, step) {
   const level = head.levels?.[step]?.alpha_bar;
   if (level == null) return "";
   const digits = level < 0.01 ? level.toPrecision(1) : level.toFixed(2);
   return `ᾱ ${Number(digits) >= 1 ? "1" : String(digits).replace(/^0/, "")}`;
 }
 
+export function nameOf(entry) {
+  return entry.path === "trunk" ? "trunk" : `branch ${entry.name}`;
+}
+
 /** Calls `draw(moment)` while it runs: once through in `seconds`, a rest at the end, then again. */
-class Clock {
+export class Clock {
   constructor(draw) {
     this.draw = draw;
     this.frame = 0;
