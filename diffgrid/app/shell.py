@@ -4,16 +4,19 @@ from pathlib import Path
 
 import streamlit as st
 
-PAGE_STYLE = Path(__file__).parent / "page.css"
+_HERE = Path(__file__).parent
+# The entry point, the pages and the settings: at the top of a checkout, or in the package itself
+# where it was installed from a wheel.
+HOME = _HERE if (_HERE / "pages").is_dir() else _HERE.parents[1]
+PAGE_STYLE = _HERE / "page.css"
 # No emoji: for one, Streamlit reads all there are, a tenth of a second before the first picture.
-ICON = str(Path(__file__).parent / "icon.svg")
-LOGO = str(Path(__file__).parent / "logo.svg")
-_PAGES = Path(__file__).parents[2] / "pages"
+ICON = str(_HERE / "icon.svg")
+LOGO = str(_HERE / "logo.svg")
 
 
 def page_file(name: str) -> str:
     """A page's file, whichever script the server was started with."""
-    return str(_PAGES / f"{name}.py")
+    return str(HOME / "pages" / f"{name}.py")
 
 
 def through_the_entry(file: str) -> None:

@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -118,6 +119,9 @@ def _parser() -> argparse.ArgumentParser:
     listed = command("models", _models, "list the models that can be used, or fetch one")
     listed.add_argument("--fetch", metavar="ID", help="bring a listed model to this machine")
     listed.add_argument("--json", action="store_true", help="print JSON")
+
+    app = command("app", _app, "start the app on this machine")
+    app.add_argument("--port", type=_whole, default=8501, help="where to serve it (default: 8501)")
 
     cache = command("cache", _cache, "show how large the cache is, or empty it")
     cache.add_argument("--clear", action="store_true", help="remove all runs that were not saved")
@@ -385,6 +389,16 @@ def _fetch(name: str) -> int:
     _ = find_model(name).digest  # noted down, so that the first run need not wait for it
     _say(f"{name}: ready")
     return 0
+
+
+def _app(options: argparse.Namespace) -> NoReturn:
+    """This process becomes the server: it gets the signals that are meant to end it."""
+    if find_spec("streamlit") is None:
+        raise BadInput("the app needs Streamlit: pip install 'diffgrid[app]' brings it.")
+    os.execv(
+        sys.executable,
+        [sys.executable, "-m", "diffgrid.app", f"--server.port={options.port}"],
+    )
 
 
 def _cache(options: argparse.Namespace) -> int:

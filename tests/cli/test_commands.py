@@ -683,11 +683,22 @@ def test_a_reader_that_has_seen_enough_is_no_error() -> None:
     assert "Error" not in done.stderr
 
 
+def test_the_app_without_streamlit_says_what_brings_it(
+    sh: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "streamlit", None)
+    done = sh("app")
+    assert done.code == 2
+    assert "pip install 'diffgrid[app]'" in done.err
+
+
 def test_it_says_which_version_it_is(sh: Shell) -> None:
     assert sh("--version") == Outcome(0, f"diffgrid {__version__}\n", "")
 
 
-@pytest.mark.parametrize("command", ["grid", "strip", "study", "runs", "verify", "models", "cache"])
+@pytest.mark.parametrize(
+    "command", ["grid", "strip", "study", "runs", "verify", "models", "app", "cache"]
+)
 def test_every_command_explains_itself(sh: Shell, command: str) -> None:
     done = sh(command, "--help")
     assert done.code == 0
