@@ -17,7 +17,7 @@ from pathlib import Path
 from diffgrid.engine.local import LocalEngine
 from diffgrid.models.registry import find_model, specify
 from diffgrid.spec.grid import Grid, default_rows
-from diffgrid.store.runs import TrajectoryStore
+from diffgrid.store.forgiving import TrajectoryStore
 
 
 def best(action: Callable[[], object], repeat: int) -> float:

@@ -36,7 +36,7 @@ from diffgrid.engine.local import LocalEngine
 from diffgrid.engine.protocol import Snapshot
 from diffgrid.models.registry import specify
 from diffgrid.spec.grid import default_rows
-from diffgrid.store.runs import TrajectoryStore
+from diffgrid.store.forgiving import TrajectoryStore
 
 IDS = 49_408  # of CLIP's vocabulary; the last two are the marks of a text's start and end
 START, END = "<|startoftext|>", "<|endoftext|>"

@@ -41,7 +41,7 @@ from diffgrid.spec.grid import Grid as GridRequest
 from diffgrid.spec.grid import default_rows, parse_fork_kind
 from diffgrid.spec.path import Path, describe, format_path, naive, parse_path
 from diffgrid.spec.run import RunSpec, key
-from diffgrid.store.runs import TrajectoryStore
+from diffgrid.store.forgiving import TrajectoryStore
 
 if TYPE_CHECKING:
     import pandas as pd

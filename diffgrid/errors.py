@@ -1,12 +1,14 @@
 """What can go wrong, as one tree.
 
     Exception
-    └── DiffgridError      everything diffgrid raises on purpose
-        ├── BadInput       a value the user gave is not allowed (also a ValueError)
-        ├── ModelError     weights cannot be found or loaded
-        ├── StoreError     the cache directory cannot be used
-        ├── Busy           more was asked for than fits the queue
-        └── Cancelled      somebody asked the work to stop
+    └── DiffgridError          everything diffgrid raises on purpose
+        ├── BadInput           a value the user gave is not allowed (also a ValueError)
+        ├── ModelError         weights cannot be found or loaded
+        ├── StoreError         what is stored, or its directory, cannot be used
+        │   ├── Damaged        stored bytes are broken: nobody wrote them so
+        │   └── OtherVersion   stored bytes are whole, but this version cannot tell what they mean
+        ├── Busy               more was asked for than fits the queue
+        └── Cancelled          somebody asked the work to stop
 
 Every message is one plain sentence that names the field, its value, what is allowed and what to do:
 the command line prints it as it is.
@@ -26,7 +28,15 @@ class ModelError(DiffgridError):
 
 
 class StoreError(DiffgridError):
-    """A cache directory that cannot be used."""
+    """What is stored, or the directory it is stored in, cannot be used."""
+
+
+class Damaged(StoreError):
+    """Stored bytes that are broken: the checksum is wrong, or the layout makes no sense."""
+
+
+class OtherVersion(StoreError):
+    """Stored bytes that are whole, but mean nothing to this version: another one may need them."""
 
 
 class Busy(DiffgridError):

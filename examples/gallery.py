@@ -46,7 +46,7 @@ from diffgrid.records.trajectories import to_bytes
 from diffgrid.spec.grid import Grid, rows_near
 from diffgrid.spec.path import format_path
 from diffgrid.spec.run import RunSpec, key
-from diffgrid.store.runs import TrajectoryStore
+from diffgrid.store.forgiving import TrajectoryStore
 
 PROMPTS = (
     "a lighthouse on a cliff above a stormy sea, oil on canvas",

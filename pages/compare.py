@@ -128,7 +128,7 @@ def actions(chosen: Sequence[RunInfo], keeps: bool) -> None:
             word = "Rename" if info.saved else "Save"
             if keeps and st.button(word, key=f"save-{info.key}", **QUIET):
                 save(info)
-            ours = keeps and not info.shipped
+            ours = keeps and not info.bundled
             if ours and st.button("Remove", key=f"remove-{info.key}", **QUIET):
                 remove(info, [other for other in chosen if other != info])
 
@@ -177,7 +177,7 @@ def settle(act: Callable[[], None]) -> bool:
 
 def cache(infos: Sequence[RunInfo], chosen: Sequence[RunInfo], keeps: bool) -> None:
     """How full the cache is, and the way to empty it."""
-    infos = [info for info in infos if not info.shipped]
+    infos = [info for info in infos if not info.bundled]
     saved = [info for info in infos if info.saved]
     used, limit = comparison.megabytes(store().size()), comparison.megabytes(store().limit)
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -201,7 +201,7 @@ def nothing() -> None:
 through_the_entry(__file__)
 st.title("Compare runs", anchor=False)
 try:
-    infos = store().runs(shipped=True)
+    infos = store().runs(bundled=True)
 except DiffgridError as error:
     st.error(plain(str(error)))
     st.stop()

@@ -19,7 +19,7 @@ from diffgrid.errors import BadInput
 from diffgrid.models.registry import find_model
 from diffgrid.spec.path import Fork, format_path
 from diffgrid.spec.run import key
-from diffgrid.store.runs import TrajectoryStore
+from diffgrid.store.forgiving import TrajectoryStore
 from tests import tiny
 
 STEPS = 5

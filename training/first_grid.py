@@ -17,8 +17,8 @@ from diffgrid.models.registry import find_model, specify
 from diffgrid.spec.grid import Grid, default_rows
 from diffgrid.spec.path import Path
 from diffgrid.spec.run import key
-from diffgrid.store.bundled import FIRST_GRID, LABELS, Shipped, write, write_labels
-from diffgrid.store.runs import TrajectoryStore
+from diffgrid.store.bundled import FIRST_GRID, LABELS, Bundled, write, write_labels
+from diffgrid.store.forgiving import TrajectoryStore
 
 COLUMNS = 4
 
@@ -36,7 +36,7 @@ def main() -> None:
         sample(out, list(dict.fromkeys(path for each in clicked for path in each.paths)))
     label(out, clicked)
     size = sum(file.stat().st_size for file in out.iterdir())
-    print(f"{out}: {len(Shipped(out).keys)} trajectories, {size / 1e6:.1f} MB")
+    print(f"{out}: {len(Bundled(out).keys)} trajectories, {size / 1e6:.1f} MB")
 
 
 def sample(out: Folder, paths: list[Path]) -> None:
@@ -52,7 +52,7 @@ def label(out: Folder, grids: list[Grid]) -> None:
     seen = {}
     (out / LABELS).unlink(missing_ok=True)  # or what is there would be found again
     with tempfile.TemporaryDirectory() as folder:
-        engine = LocalEngine(TrajectoryStore(Folder(folder), shipped=Shipped(out)), "cpu")
+        engine = LocalEngine(TrajectoryStore(Folder(folder), bundled=Bundled(out)), "cpu")
         for grid in grids:
             study = begin_study(engine, OnView(grid))
             study.wait()

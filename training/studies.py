@@ -12,7 +12,7 @@ from diffgrid.decisions.results import STUDIES, results
 from diffgrid.decisions.study import Plan, begin_study
 from diffgrid.engine.local import LocalEngine
 from diffgrid.models.registry import specify
-from diffgrid.store.runs import TrajectoryStore
+from diffgrid.store.forgiving import TrajectoryStore
 
 TRUNKS = 64
 PROMPT = "a monster"

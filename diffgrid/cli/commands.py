@@ -33,7 +33,8 @@ from diffgrid.models.memory import BYTES
 from diffgrid.models.registry import SEED, find_model, models, own_models, scheduler_name, to_fetch
 from diffgrid.spec.path import format_path
 from diffgrid.spec.schedulers import SCHEDULERS
-from diffgrid.store.runs import RunInfo, TrajectoryStore
+from diffgrid.store.forgiving import TrajectoryStore
+from diffgrid.store.runs import RunInfo
 
 _NO_TRACEBACKS = logging.NullHandler()  # what the engine logs; people get its one line
 
@@ -258,7 +259,9 @@ def _runs(options: argparse.Namespace) -> int:
     if options.action == "show":
         shown = [info for info in store.runs() if info.key == key]
         if not shown:
-            raise StoreError(f"run {key[:8]} was damaged and is now removed: compute it again.")
+            raise StoreError(
+                f"run {key[:8]} was damaged, or is of another version: compute it again."
+            )
         print(_json(_as_dict(shown[0])))
     elif options.action == "save":
         store.save(key, key[:8] if options.name is None else options.name)
@@ -303,7 +306,8 @@ def _verify(options: argparse.Namespace) -> int:
     store = TrajectoryStore.default()
     damages = store.verify()
     for damage in damages:
-        print(f"{damage.cache} {damage.row}: {damage.reason}; removed")
+        fate = "left there, as it is saved" if damage.cache == "saved" else "removed"
+        print(f"{damage.cache} {damage.row}: {damage.reason}; {fate}")
     runs = store.runs()
     differing = _recompute(store, runs) if options.recompute else 0
     _say(f"{len(runs)} runs are whole, {len(damages)} rows were damaged, {differing} runs differ")

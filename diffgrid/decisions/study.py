@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from diffgrid.engine.job import steps_to_go, stored_frames
 from diffgrid.engine.protocol import Engine, Models, State
-from diffgrid.errors import BadInput, Cancelled, DiffgridError
+from diffgrid.errors import BadInput, Cancelled, Damaged, DiffgridError
 from diffgrid.limits import Limits
 from diffgrid.models.registry import find_model
 from diffgrid.records.frames import decode, encode_final
@@ -29,7 +29,7 @@ from diffgrid.spec.grid import Grid, rows_near
 from diffgrid.spec.path import Fork, Path, ancestors, minimum
 from diffgrid.spec.run import RunSpec, key
 from diffgrid.spec.schedulers import Loop
-from diffgrid.store.runs import TrajectoryStore
+from diffgrid.store.forgiving import TrajectoryStore
 
 FIRST_LOOK = 4  # trees; results are looked at then, and at each doubling
 DECODED_TOGETHER = 32
@@ -177,14 +177,14 @@ class Finding:
         """Take back what `to_payload` gave.
 
         Raises:
-            BadInput: the header is another one's.
+            Damaged: the header is another one's.
         """
         match header:
             case {"labels": dict(labels), "again": dict(again)} if labels.keys() == again.keys():
                 levels = tuple((float(t), float(bar)) for t, bar in header.get("levels", ()))
                 kicked = header.get("kicked") is True
                 return cls(labels, again, bytes(payload), kicked, levels or None)
-        raise BadInput("what a probe saw is damaged: label the picture again.")
+        raise Damaged("what a probe saw is damaged: label the picture again.")
 
 
 @dataclass(frozen=True)
@@ -325,7 +325,7 @@ class Study:
         stored = self._store.get_labels(key(spec, path), self.probe)
         try:
             found = Finding.from_payload(*stored) if stored else None
-        except BadInput:
+        except Damaged:
             return None
         return None if found and not path and found.levels is None else found
 

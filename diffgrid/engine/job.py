@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 
 from diffgrid.engine.builder import FrameBook, Levels, Recordings, pack, unpack
 from diffgrid.engine.protocol import PathView, Snapshot
-from diffgrid.errors import BadInput, Cancelled, DiffgridError
+from diffgrid.errors import Cancelled, Damaged, DiffgridError
 from diffgrid.records.frames import Frames, decode, encode_final, encode_preview
 from diffgrid.records.trajectories import Trajectory
 from diffgrid.spec.path import Path, ancestors, behind, minimum, naive
 from diffgrid.spec.run import RunSpec, key
-from diffgrid.store.runs import TrajectoryStore
+from diffgrid.store.forgiving import TrajectoryStore
 
 CHECKPOINT_SECONDS = 5.0
 CHECKPOINT_SHARE = 0.05  # of the time at most: those of a large grid take long
@@ -291,7 +291,7 @@ def stored_frames(store: TrajectoryStore, name: str) -> Frames | None:
     """The best frames that are stored of the trajectory with this key."""
     for digest in DIGESTS.values():
         if stored := store.get_frames(name, digest):
-            with suppress(BadInput):  # as good as missing: they are decoded again
+            with suppress(Damaged):  # as good as missing: they are decoded again
                 return Frames.from_payload(*stored)
     return None
 

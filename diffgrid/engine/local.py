@@ -29,7 +29,7 @@ from diffgrid.records.frames import Frames
 from diffgrid.records.trajectories import Trajectory
 from diffgrid.spec.path import Path, ancestors, check_path
 from diffgrid.spec.run import RunSpec, key
-from diffgrid.store.runs import TrajectoryStore
+from diffgrid.store.forgiving import TrajectoryStore
 
 log = logging.getLogger(__name__)
 FIRST_GUESS = (

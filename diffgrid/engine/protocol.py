@@ -10,7 +10,7 @@ from diffgrid.records.frames import Frames
 from diffgrid.records.trajectories import Trajectory
 from diffgrid.spec.path import Path
 from diffgrid.spec.run import RunSpec
-from diffgrid.store.runs import TrajectoryStore
+from diffgrid.store.forgiving import TrajectoryStore
 
 State = Literal["queued", "loading", "sampling", "done", "failed", "cancelled"]
 

@@ -13,7 +13,7 @@ import struct
 from collections.abc import Mapping
 from typing import Any
 
-from diffgrid.errors import BadInput
+from diffgrid.errors import Damaged, OtherVersion
 
 _MAGIC = b"diffgrid"
 _VERSION = 1
@@ -38,28 +38,29 @@ def unseal(kind: str, value: bytes | memoryview) -> tuple[dict[str, Any], memory
     """Undo `seal`: the header, without its kind, and a view of the payload.
 
     Raises:
-        BadInput: the bytes are no value of this kind and version, or are not whole.
+        Damaged: the bytes are no value of this kind, or are not whole.
+        OtherVersion: they have another layout.
     """
     view = memoryview(value)
     if len(view) < _HEADER_START or view[: len(_MAGIC)] != _MAGIC:
-        raise BadInput(
+        raise Damaged(
             f"these {len(view)} bytes were not written by diffgrid: look for another file."
         )
     _, version, checksum = _PREFIX.unpack_from(view)
-    if version != _VERSION:
-        raise BadInput(
+    if version != _VERSION:  # the checksum does not cover it: where it lies may have changed too
+        raise OtherVersion(
             f"the value has layout {version}, but this diffgrid reads layout {_VERSION}."
         )
     if hashlib.sha256(view[_PREFIX.size :]).digest() != checksum:
-        raise BadInput("the value is damaged (its checksum is wrong): compute or fetch it again.")
+        raise Damaged("the value is damaged (its checksum is wrong): compute or fetch it again.")
     (length,) = _LENGTH.unpack_from(view, _PREFIX.size)
     if length > min(_LONGEST_HEADER, len(view) - _HEADER_START):
-        raise BadInput(f"the value's header of {length} bytes is too long: fetch it again.")
+        raise Damaged(f"the value's header of {length} bytes is too long: fetch it again.")
     payload = view[_HEADER_START + length :]
     try:
         header = json.loads(bytes(view[_HEADER_START : _HEADER_START + length]))
     except (ValueError, RecursionError):
         header = None
     if not isinstance(header, dict) or header.pop("kind", None) != kind:
-        raise BadInput(f"the value is not a diffgrid {kind}: look for another file.")
+        raise Damaged(f"the value is not a diffgrid {kind}: look for another file.")
     return header, payload

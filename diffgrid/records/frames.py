@@ -1,7 +1,7 @@
 """The encoded pictures of a trajectory: what an app shows without a model at hand.
 
 One x̂0 picture for each step and the finished picture. Nothing here knows models, stores or the
-network; `sheets` lays such pictures out for people to look at.
+network; `pictures` lays them out for people to look at.
 """
 
 import io
@@ -13,9 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from diffgrid.errors import BadInput
-
-# --- encoded frames -------------------------------------------------------------------------------
+from diffgrid.errors import Damaged
 
 LARGEST_SIDE = 4096  # px; a picture that claims more is refused before its pixels are read
 
@@ -41,18 +39,18 @@ class Frames:
         """Take back what `to_payload` gave. The pictures are checked when they are decoded.
 
         Raises:
-            BadInput: the header is malformed, or its lengths do not add up to the payload's.
+            Damaged: the header is malformed, or its lengths do not add up to the payload's.
         """
         x0, final = header.get("x0"), header.get("final")
         lengths: list[Any] = [*x0, final] if isinstance(x0, list) else []
         # type(), not isinstance(): True is no length here.
         if not lengths or any(type(length) is not int or length < 1 for length in lengths):
-            raise BadInput(
+            raise Damaged(
                 "the frames' header is damaged: x0 must be a list of lengths and final a length, "
                 "all positive whole numbers; sample the trajectory again."
             )
         if sum(lengths) != len(payload):
-            raise BadInput(
+            raise Damaged(
                 f"the frames are damaged: {len(payload)} bytes, where their header names "
                 f"{sum(lengths)}; sample the trajectory again."
             )
@@ -82,22 +80,22 @@ def decode(data: bytes) -> Image.Image:
     """The RGB picture in WebP or PNG bytes of any origin.
 
     Raises:
-        BadInput: other or damaged bytes, an animation, or a picture over `LARGEST_SIDE` px a side.
+        Damaged: other or damaged bytes, an animation, or a picture over `LARGEST_SIDE` px a side.
     """
     try:
         with Image.open(io.BytesIO(data), formats=("WEBP", "PNG")) as image:
             width, height = image.size  # from the header: a bomb is refused before it is unpacked
             frames = getattr(image, "n_frames", 1)
             if max(width, height) > LARGEST_SIDE or frames != 1:
-                raise BadInput(
+                raise Damaged(
                     f"a picture of {width} x {height} px and {frames} frame(s) is not allowed: at "
                     f"most {LARGEST_SIDE} px a side and one frame."
                 )
             return image.convert("RGB")
-    except BadInput:
+    except Damaged:
         raise
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error, …
-        raise BadInput(f"not a whole WebP or PNG picture: {error}.") from error
+        raise Damaged(f"not a whole WebP or PNG picture: {error}.") from error
 
 
 def _encode(image: Image.Image, **options: Any) -> bytes:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from diffgrid.errors import BadInput
+from diffgrid.errors import BadInput, Damaged, OtherVersion
 from diffgrid.records.codec import seal, unseal
 from diffgrid.spec.path import Path, check_path, format_path, parse_path
 from diffgrid.spec.run import RunSpec, key
@@ -163,11 +163,13 @@ def to_bytes(trajectory: Trajectory) -> bytes:
     return seal(_KIND, header, save(arrays))
 
 
-def from_bytes(value: bytes | memoryview) -> Trajectory:
+def from_bytes(value: bytes | memoryview, stored_under: str | None = None) -> Trajectory:
     """Take back what `to_bytes` gave; the arrays are views of `value`. Safe on foreign bytes.
 
     Raises:
-        BadInput: the bytes are damaged, or no trajectory.
+        Damaged: the bytes are damaged, or no trajectory.
+        OtherVersion: this version does not understand its specification or path, or gives it
+            another key than the one it is `stored_under` (its sampler has changed since, say).
     """
     header, payload = unseal(_KIND, value)
     match header:
@@ -178,15 +180,35 @@ def from_bytes(value: bytes | memoryview) -> Trajectory:
             "steps": int(steps),
             "shape": [int(channels), int(height), int(width)],
         } if min(steps, channels, height, width) >= 0:
-            spec = RunSpec.from_dict(specification)
-            layout = _layout(spec.length, steps, (channels, height, width))
-            return Trajectory(
-                spec=spec,
-                path=parse_path(path),
-                prediction_type=prediction_type,  # type: ignore[arg-type]  # it is checked there
-                **_arrays(payload, layout),
-            )
-    raise BadInput(f"the trajectory's header has other fields than expected: {sorted(header)}.")
+            spec, forks = run_named(specification, path, stored_under)
+            try:
+                layout = _layout(spec.length, steps, (channels, height, width))
+                return Trajectory(
+                    spec=spec,
+                    path=forks,
+                    prediction_type=prediction_type,  # type: ignore[arg-type]  # checked there
+                    **_arrays(payload, layout),
+                )
+            except BadInput as error:
+                raise OtherVersion(f"this version of diffgrid cannot read it: {error}") from error
+    raise Damaged(f"the trajectory's header has other fields than expected: {sorted(header)}.")
+
+
+def run_named(
+    specification: dict[str, Any], path: str, stored_under: str | None
+) -> tuple[RunSpec, Path]:
+    """What a header says in words: which specification was followed along which path.
+
+    Raises:
+        OtherVersion: see `from_bytes`.
+    """
+    try:
+        spec, forks = RunSpec.from_dict(specification), parse_path(path)
+    except BadInput as error:
+        raise OtherVersion(f"this version of diffgrid cannot read it: {error}") from error
+    if stored_under not in (None, key(spec, forks)):
+        raise OtherVersion("it is stored under another key than this version of diffgrid gives it.")
+    return spec, forks
 
 
 _Layout = dict[str, tuple["np.dtype[Any]", tuple[int, ...]]]
@@ -208,13 +230,13 @@ def _arrays(payload: memoryview, layout: _Layout) -> dict[str, NDArray[Any]]:
     # 200,000 empty tensors (2 seconds, 380 MB).
     start = 8 + int.from_bytes(payload[:8], "little")
     if not 8 < start <= min(_LONGEST_TABLE, len(payload)):
-        raise BadInput("the trajectory's arrays have no sound table of contents.")
+        raise Damaged("the trajectory's arrays have no sound table of contents.")
     try:
         table = json.loads(bytes(payload[8:start]))
     except (ValueError, RecursionError):
         table = None
     if not isinstance(table, dict) or table.keys() != layout.keys():
-        raise BadInput(f"the trajectory's arrays are not {', '.join(layout)}.")
+        raise Damaged(f"the trajectory's arrays are not {', '.join(layout)}.")
     data, arrays = payload[start:], {}
     for name, (dtype, shape) in layout.items():
         count = math.prod(shape)
@@ -231,5 +253,5 @@ def _arrays(payload: memoryview, layout: _Layout) -> dict[str, NDArray[Any]]:
             ):
                 arrays[name] = np.frombuffer(data[begin:end], dtype).reshape(shape)
             case _:
-                raise BadInput(f"the trajectory's {name} are not {dtype} {shape}.")
+                raise Damaged(f"the trajectory's {name} are not {dtype} {shape}.")
     return arrays

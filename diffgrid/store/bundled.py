@@ -1,4 +1,4 @@
-"""The trajectories that ship with the package: to look at, play and fork with no model loaded.
+"""The trajectories bundled with the package: to look at, play and fork with no model loaded.
 
 They have one specification and begin together, so each is kept from its last fork on; what comes
 before is its parent's. A folder holds
@@ -42,10 +42,10 @@ _FLOAT32 = np.dtype("<f4")
 log = logging.getLogger(__name__)
 
 
-class Shipped:
-    """The trajectories in a folder that `write` made; none where the folder is missing or cut."""
+class Bundled:
+    """The trajectories in a folder that `write` made; none where it is None, missing or cut."""
 
-    def __init__(self, folder: Folder = FIRST_GRID) -> None:
+    def __init__(self, folder: Folder | None = FIRST_GRID) -> None:
         self.folder = folder
         # A look-up reads a parent for each of its branches: the last ones are kept, in some 3 MB.
         self._whole = lru_cache(maxsize=8)(self._read)
@@ -58,7 +58,7 @@ class Shipped:
 
     @property
     def decoder(self) -> str:
-        """The digest of what drew its pictures, as in `TrajectoryStore.get_frames`."""
+        """The digest of what drew its pictures, as in `Runs.get_frames`."""
         return str(self._index["decoder"])
 
     @property
@@ -71,6 +71,10 @@ class Shipped:
         steps = {key: [(fork.step, fork.branch) for fork in path] for key, path in paths.items()}
         nearest = sorted(paths, key=lambda key: (len(steps[key]), steps[key]))
         return [(key, self._spec, paths[key], size) for key in nearest]
+
+    def has(self, key: str) -> bool:
+        """Whether a trajectory is among them."""
+        return key in self.keys
 
     def get(self, key: str) -> Trajectory | None:
         """The finished trajectory, if it is among them."""
@@ -86,15 +90,15 @@ class Shipped:
             **{name: self._arrays.get_tensor(name) for name in _LEVELS},
         )
 
-    def frames(self, key: str) -> tuple[dict[str, Any], memoryview] | None:
+    def get_frames(self, key: str, digest: str) -> tuple[dict[str, Any], memoryview] | None:
         """Header and payload of its pictures, as `Frames.to_payload` makes them."""
-        if key not in self.keys:
+        if key not in self.keys or digest != self.decoder:
             return None
         path = parse_path(self._index["trajectories"][key]["path"])
         header, payload = self._frames(path).to_payload()
         return header, memoryview(payload)
 
-    def labels(self, key: str, probe: str) -> tuple[dict[str, Any], memoryview] | None:
+    def get_labels(self, key: str, probe: str) -> tuple[dict[str, Any], memoryview] | None:
         """Header and picture of what this probe saw, as `Finding.to_payload` makes them."""
         if key not in self.keys or self._seen["probe"] != probe or key not in self._seen["seen"]:
             return None
@@ -103,24 +107,26 @@ class Shipped:
 
     @cached_property
     def _seen(self) -> dict[str, Any]:
+        assert self.folder  # or nothing was found before
         try:
             match json.loads((self.folder / LABELS).read_bytes()):
                 case {"probe": str(), "seen": dict()} as seen:
                     return dict(seen)
             raise ValueError(f"{LABELS} is another kind of file")
         except (OSError, ValueError) as error:
-            log.warning("the labels that ship with diffgrid cannot be read: %s", error)
+            log.warning("the bundled labels cannot be read: %s", error)
             return {"probe": None, "seen": {}}
 
     @cached_property
     def _files(self) -> tuple[dict[str, Any], Any]:
         try:
-            index = json.loads((self.folder / _INDEX).read_bytes())
-            return index, safe_open(self.folder / _ARRAYS, framework="numpy")
+            if self.folder:
+                index = json.loads((self.folder / _INDEX).read_bytes())
+                return index, safe_open(self.folder / _ARRAYS, framework="numpy")
         except (OSError, ValueError, SafetensorError) as error:
             # All of them can be sampled: nothing is lost but time.
-            log.warning("the grid that ships with diffgrid cannot be read: %s", error)
-            return {"trajectories": {}, "decoder": ""}, None
+            log.warning("the bundled grid cannot be read: %s", error)
+        return {"trajectories": {}, "decoder": ""}, None
 
     @property
     def _index(self) -> dict[str, Any]:
@@ -144,7 +150,7 @@ class Shipped:
 
     def _read(self, kind: str, path: Path) -> NDArray[np.float32]:
         """The latents (T+1, C, H, W) or model outputs (T, C, H, W) of a path."""
-        own = unpack(self._own(kind, path)).reshape(-1, *self._index["shape"])
+        own = unpack_floats(self._own(kind, path)).reshape(-1, *self._index["shape"])
         if not path:
             return own
         parent = self._whole(kind, path[:-1])
@@ -171,8 +177,8 @@ def write(folder: Folder, made: Iterable[tuple[Trajectory, Frames]], decoder: st
         born = trajectory.path[-1].step + 1 if trajectory.path else 0
         pictures = [*frames.x0[born:], frames.final]
         own = {
-            f"latents {path}": pack(trajectory.latents[born:]),
-            f"model_outputs {path}": pack(trajectory.model_outputs[born:]),
+            f"latents {path}": pack_floats(trajectory.latents[born:]),
+            f"model_outputs {path}": pack_floats(trajectory.model_outputs[born:]),
             f"frames {path}": b"".join(pictures),
         }
         arrays |= {name: np.frombuffer(content, np.uint8) for name, content in own.items()}
@@ -196,7 +202,7 @@ def write_labels(folder: Folder, probe: str, seen: Mapping[str, Mapping[str, Any
     (folder / LABELS).write_text(json.dumps(labels, indent=1, sort_keys=True) + "\n", "utf-8")
 
 
-def pack(array: NDArray[np.float32]) -> bytes:
+def pack_floats(array: NDArray[np.float32]) -> bytes:
     """Floats of any shape as fewer bytes, without loss.
 
     The last byte of each, sign and exponent, deflates well, which saves a sixth of all. The other
@@ -206,8 +212,8 @@ def pack(array: NDArray[np.float32]) -> bytes:
     return zlib.compress(planes[3].tobytes(), 9) + planes[:3].tobytes()
 
 
-def unpack(packed: bytes) -> NDArray[np.float32]:
-    """Undo `pack`, in one dimension."""
+def unpack_floats(packed: bytes) -> NDArray[np.float32]:
+    """Undo `pack_floats`, in one dimension."""
     inflate = zlib.decompressobj()
     exponents = inflate.decompress(packed)
     planes = np.frombuffer(inflate.unused_data + exponents, np.uint8).reshape(4, -1)

@@ -11,40 +11,48 @@ import re
 import uuid
 import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Self
 
 import diskcache
 from diskcache.core import MODE_BINARY, MODE_RAW, UNKNOWN
 
-from diffgrid.errors import BadInput
+from diffgrid.errors import Damaged
+from diffgrid.store.shelf import Shelves
 
 _SECONDS_TO_WAIT = 5  # for another process's transaction; ours take milliseconds
 _FILE_NAME = re.compile(r"[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{28}\.val")  # as diskcache makes them
 
 
-class ForeignKey(NamedTuple):
-    """The key of a row that diffgrid cannot have written: good for deleting it, and no more."""
+class ForeignKey(str):
+    """The name of a row that diffgrid cannot have written: good for deleting it, and no more."""
 
     key: Any
     raw: Any
+
+    def __new__(cls, key: object, raw: object) -> Self:
+        """Name a row by what its columns hold; never the name of one of ours."""
+        name = super().__new__(cls, f"ForeignKey(key={key!r}, raw={raw!r})")
+        name.key, name.raw = key, raw
+        return name
 
 
 class BytesDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
     """How keys and values become rows and files, and nothing but strings and bytes do.
 
-    Reading raises BadInput for a row that diffgrid cannot have written.
+    Reading raises Damaged for a row that diffgrid cannot have written.
     """
 
-    def put(self, key: str | ForeignKey) -> tuple[Any, Any]:
+    def put(self, key: str) -> tuple[Any, Any]:
         if isinstance(key, ForeignKey):
-            return key
+            return key.key, key.raw
         if type(key) is not str:
             raise TypeError(f"keys are str, not {type(key).__name__}")
         return key, True
 
-    def get(self, key: Any, raw: Any) -> str | ForeignKey:
+    def get(self, key: Any, raw: Any) -> str:
         return key if raw and type(key) is str else ForeignKey(key, raw)
 
     def store(self, value: bytes, read: bool, key: Any = UNKNOWN) -> Any:
@@ -57,7 +65,7 @@ class BytesDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
             return value
         if mode == MODE_BINARY and (path := self._own_file(filename)):
             return path.read_bytes()
-        raise BadInput(
+        raise Damaged(
             f"a row of the cache holds no bytes of ours (mode {mode}, file {filename!r})."
         )
 
@@ -75,41 +83,92 @@ class BytesDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
         return path if path.resolve().is_relative_to(directory) else None
 
 
-def open_cache(directory: Path, *, size_limit: int, evict: bool) -> diskcache.Cache:
-    """Open, or make, a cache in a folder that only its owner can enter.
+class DiskShelf:
+    """A shelf in a folder of its own, which only its owner can enter: a diskcache.
 
-    With `evict`, writes past `size_limit` bytes each evict the row used longest ago. (One row: with
+    With `evict`, writes past `limit` bytes each evict the row used longest ago. (One row: with
     diskcache's default of ten, large values evict everything, the one just written included.)
     """
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    directory.chmod(0o700)
-    return diskcache.Cache(
-        str(directory),
-        timeout=_SECONDS_TO_WAIT,
-        disk=BytesDisk,
-        size_limit=size_limit,
-        eviction_policy="least-recently-used" if evict else "none",
-        cull_limit=1 if evict else 0,
-        statistics=0,
-    )
+
+    def __init__(self, directory: Path, limit: int, *, evict: bool) -> None:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        directory.chmod(0o700)
+        self._limit = limit
+        self._cache = diskcache.Cache(
+            str(directory),
+            timeout=_SECONDS_TO_WAIT,
+            disk=BytesDisk,
+            size_limit=limit,
+            eviction_policy="least-recently-used" if evict else "none",
+            cull_limit=1 if evict else 0,
+            statistics=0,
+        )
+
+    def get(self, row: str) -> bytes | None:
+        value: bytes | None = self._cache.get(row)
+        if value is None and row in self:
+            raise Damaged("the row's file is missing.")
+        return value
+
+    def __contains__(self, row: object) -> bool:
+        return row in self._cache
+
+    def add(self, row: str, value: bytes) -> None:
+        self._cache.add(row, value)
+        self._keep_to_quota()
+
+    def set(self, row: str, value: bytes) -> None:
+        self._cache.set(row, value)
+        self._keep_to_quota()
+
+    def delete(self, row: str) -> None:
+        self._cache.delete(row)
+
+    def rows(self) -> list[str]:
+        return list(self._cache)
+
+    def transact(self) -> AbstractContextManager[None]:
+        transaction: AbstractContextManager[None] = self._cache.transact()
+        return transaction
+
+    def size(self) -> int:
+        return int(self._cache.volume())
+
+    def clear(self) -> None:
+        self._cache.clear()
+
+    def close(self) -> None:
+        self._cache.close()
+
+    def sweep(self) -> None:
+        """Delete files that no row names and rows whose file is gone. Nobody else may write."""
+        with warnings.catch_warnings(), contextlib.suppress(TypeError):  # a planted row's file name
+            warnings.simplefilter("ignore")
+            self._cache.check(fix=True)
+
+    def _keep_to_quota(self) -> None:
+        # A write evicts one row, which is too little when large values follow small ones.
+        if self.size() > 1.1 * self._limit:
+            self._cache.cull()
 
 
-class Attendance:
-    """Who has the caches open, so that somebody alone can sweep up after one that was killed.
+class DirectoryLock:
+    """Who has the shelves open, so that somebody alone can sweep up after one that was killed.
 
     A killed writer leaves files that no row names and no quota counts, but so does, for a moment,
     every living one. So each keeps a shared lock while it lives, and a marker file that it removes
     on leaving: whoever gets the exclusive lock is alone, and any marker there is then a dead one's.
     """
 
-    def __init__(self, directory: Path, sweep: Callable[[], None]) -> None:
+    def __init__(self, directory: Path, shelves: Iterable[DiskShelf]) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
         try:
             with contextlib.suppress(BlockingIOError):
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if left_behind := list(directory.iterdir()):
-                    sweep()
+                    for shelf in shelves:
+                        shelf.sweep()
                     for marker in left_behind:
                         marker.unlink()
             fcntl.flock(lock, fcntl.LOCK_SH)  # waits while somebody else sweeps
@@ -118,7 +177,11 @@ class Attendance:
         except BaseException:
             os.close(lock)
             raise
-        self.leave = weakref.finalize(self, _leave, marker, lock)  # at exit at the latest
+        self._leave = weakref.finalize(self, _leave, marker, lock)  # at exit at the latest
+
+    def leave(self) -> None:
+        """Let go of the directory."""
+        self._leave()
 
 
 def _leave(marker: Path, lock: int) -> None:
@@ -126,8 +189,10 @@ def _leave(marker: Path, lock: int) -> None:
     os.close(lock)
 
 
-def sweep(cache: diskcache.Cache) -> None:
-    """Delete files that no row names and rows whose file is gone. Nobody else may be writing."""
-    with warnings.catch_warnings(), contextlib.suppress(TypeError):  # a planted row's file name
-        warnings.simplefilter("ignore")
-        cache.check(fix=True)
+def shelves_on_disk(directory: Path, limit: int, saved_limit: int) -> Shelves:
+    """Open, or make, the two shelves in a directory; the limits are in bytes."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    runs = DiskShelf(directory / "runs", limit, evict=True)
+    saved = DiskShelf(directory / "saved", saved_limit, evict=False)
+    lock = DirectoryLock(directory / "open", (runs, saved))
+    return Shelves(runs, saved, lock.leave)

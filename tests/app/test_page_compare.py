@@ -29,7 +29,7 @@ from diffgrid.records.frames import Frames, encode_frames
 from diffgrid.records.trajectories import Trajectory
 from diffgrid.spec.path import parse_path
 from diffgrid.spec.run import RunSpec
-from diffgrid.store.runs import TrajectoryStore
+from diffgrid.store.forgiving import TrajectoryStore
 
 PATIENCE = 120_000  # ms; machines that run tests are often busy
 ROOT = File(__file__).parents[2]

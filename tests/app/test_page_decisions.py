@@ -28,7 +28,7 @@ from diffgrid.pictures.primitives import STYLES, Scene
 from diffgrid.records.frames import encode_final
 from diffgrid.spec.path import Path
 from diffgrid.spec.run import RunSpec, key
-from diffgrid.store.runs import TrajectoryStore
+from diffgrid.store.forgiving import TrajectoryStore
 
 ROOT = File(__file__).parents[2]
 STEPS, ROWS, COLUMNS = 8, (0, 1, 2, 4, 6), 3

@@ -27,7 +27,7 @@ from diffgrid.sharing.address import from_query
 from diffgrid.spec.grid import Grid
 from diffgrid.spec.path import format_path, parse_path
 from diffgrid.spec.run import RunSpec, key
-from diffgrid.store.runs import TrajectoryStore
+from diffgrid.store.forgiving import TrajectoryStore
 
 ROOT = File(__file__).parents[2]
 STEPS = 6

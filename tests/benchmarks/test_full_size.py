@@ -12,7 +12,7 @@ import diffgrid
 from benchmarks import full_size
 from benchmarks.full_size import ARCHITECTURES, IDS, Architecture
 from diffgrid.engine.local import LocalEngine
-from diffgrid.store.runs import TrajectoryStore
+from diffgrid.store.forgiving import TrajectoryStore
 
 SMALL: dict[str, dict[str, Any]] = {
     "unet": {"block_out_channels": [32] * 4, "cross_attention_dim": 32},

@@ -18,7 +18,7 @@ from PIL import Image
 from diffgrid import __version__, api
 from diffgrid.cli import commands
 from diffgrid.models.hub_list import HubModel
-from diffgrid.store.runs import TrajectoryStore
+from diffgrid.store.forgiving import TrajectoryStore
 from tests import tiny
 
 ROOT = Folder(__file__).parents[2]
@@ -512,7 +512,7 @@ def test_bad_options_are_one_line_and_leave_nothing_behind(
     _is_refused(sh("grid", *A_RUN, *files, *given), words)
     assert list(tmp_path.iterdir()) == []
     if cache_directory.exists():
-        assert len(TrajectoryStore(cache_directory)._runs) == 0
+        assert TrajectoryStore(cache_directory)._runs.rows() == []
 
 
 @pytest.mark.parametrize("given", [["--seed", "-1"], ["--path", "24.0"], ["--out", "/"]])

@@ -14,7 +14,7 @@ from diffgrid.errors import BadInput
 from diffgrid.models.registry import specify
 from diffgrid.spec.grid import Grid
 from diffgrid.spec.path import parse_path
-from diffgrid.store.runs import TrajectoryStore
+from diffgrid.store.forgiving import TrajectoryStore
 from tests import tiny
 
 SECONDS = 120

@@ -19,7 +19,7 @@ from diffgrid.limits import Limits
 from diffgrid.models.registry import specify
 from diffgrid.spec.grid import Grid
 from diffgrid.spec.path import minimum
-from diffgrid.store.runs import TrajectoryStore
+from diffgrid.store.forgiving import TrajectoryStore
 from tests import tiny
 
 ROOT = Folder(__file__).parents[2]

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from diffgrid.errors import BadInput
+from diffgrid.errors import Damaged
 from diffgrid.pictures.figures import (
     MARGIN,
     Cell,
@@ -160,7 +160,7 @@ def test_frames_survive_their_payload_and_json(x0: list[bytes], final: bytes) ->
     ],
 )
 def test_a_header_that_does_not_describe_its_payload_is_refused(header: dict[str, object]) -> None:
-    with pytest.raises(BadInput, match="frames"):
+    with pytest.raises(Damaged, match="frames"):
         Frames.from_payload(header, b"abcdef")
 
 
@@ -194,7 +194,7 @@ def claiming(width: int, height: int) -> bytes:
 )
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_decode_refuses_what_is_not_one_whole_picture_of_sane_size(data: bytes) -> None:
-    with pytest.raises(BadInput, match="picture"):
+    with pytest.raises(Damaged, match="picture"):
         decode(data)
 
 

@@ -20,8 +20,8 @@ from diffgrid.sampling import cpu_parallel
 from diffgrid.sampling.decoding import TINY, Decoder
 from diffgrid.spec.path import parse_path
 from diffgrid.spec.run import key
-from diffgrid.store.bundled import Shipped
-from diffgrid.store.runs import TrajectoryStore
+from diffgrid.store.bundled import Bundled
+from diffgrid.store.forgiving import TrajectoryStore
 from tests import tiny
 
 SECONDS = 120
@@ -166,7 +166,7 @@ def test_a_tiny_autoencoder_that_does_not_fit_is_an_error(heavy: Folder) -> None
 
 
 def test_linear_previews_of_a_trained_model_have_its_colours_once_a_picture_is_finished() -> None:
-    decoder, run = Decoder(load(ASSETS / "monsters")), Shipped().get(key(specify(), ()))
+    decoder, run = Decoder(load(ASSETS / "monsters")), Bundled().get(key(specify(), ()))
     assert run is not None
     (finished,) = decoder.final(run.latents[-1:])
     late = run.pred_original_sample[run.steps // 4 :: 4]

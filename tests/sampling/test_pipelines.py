@@ -10,7 +10,7 @@ from diffgrid.errors import BadInput, ModelError
 from diffgrid.models import memory
 from diffgrid.models.registry import find_model, specify
 from diffgrid.sampling import pipelines
-from diffgrid.store.runs import TrajectoryStore
+from diffgrid.store.forgiving import TrajectoryStore
 from tests import tiny
 
 CPU = torch.device("cpu")

@@ -15,7 +15,7 @@ import numpy as np
 
 from diffgrid.records.trajectories import Trajectory, to_bytes
 from diffgrid.spec.run import RunSpec, key
-from diffgrid.store.runs import TrajectoryStore
+from diffgrid.store.forgiving import TrajectoryStore
 
 ROOT = Path(__file__).parents[2]
 STEPS = 6

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from diffgrid.records.frames import Frames, decode
 from diffgrid.spec.path import format_path
-from diffgrid.store.runs import TrajectoryStore
+from diffgrid.store.forgiving import TrajectoryStore
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 CONFIGURATIONS = json.loads((FIXTURES / "addresses.json").read_bytes())["configurations"]

@@ -27,7 +27,7 @@ from diffgrid.sharing.view import View
 from diffgrid.spec.grid import Grid
 from diffgrid.spec.path import Path, describe, minimum
 from diffgrid.spec.run import RunSpec, key
-from diffgrid.store.runs import TrajectoryStore
+from diffgrid.store.forgiving import TrajectoryStore
 
 # Seconds. A change of the form that takes longer is sampled only when somebody says so, unless it
 # is no larger than the first grid: a change of the prompt alone never has to ask with a bundled

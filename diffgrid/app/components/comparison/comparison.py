@@ -14,13 +14,14 @@ from diffgrid.app.components.shared.mount import component
 from diffgrid.app.components.shared.protocol import Album
 from diffgrid.compare import differing, distance, levels_of, settings, thinned
 from diffgrid.engine.job import stored_frames
-from diffgrid.errors import BadInput, DiffgridError
+from diffgrid.errors import DiffgridError
 from diffgrid.models.registry import scheduler_name
 from diffgrid.records import frames
 from diffgrid.records.frames import Frames
 from diffgrid.records.trajectories import Trajectory
 from diffgrid.spec.path import describe
-from diffgrid.store.runs import RunInfo, TrajectoryStore
+from diffgrid.store.forgiving import TrajectoryStore
+from diffgrid.store.runs import RunInfo
 
 MOST_LISTED = 200  # rows; each has a picture
 MOST_SHOWN = 4  # runs side by side
@@ -151,7 +152,7 @@ def to_table(store: TrajectoryStore, infos: Iterable[RunInfo]) -> list[dict[str,
             "steps": info.spec.num_inference_steps,
             "guidance": info.spec.guidance_scale,
             "eta": info.spec.eta,
-            "when": None if info.shipped else datetime.fromtimestamp(info.created, UTC),
+            "when": None if info.bundled else datetime.fromtimestamp(info.created, UTC),
             "size": info.size,
             "note": info.note or None,
             "key": info.key[:8],
@@ -200,7 +201,7 @@ def _thumbnail(store: TrajectoryStore, key: str) -> str:
     """The finished picture as a data URL; a key's picture never changes."""
     pictures = stored_frames(store, key)
     if pictures is None:
-        raise BadInput(f"run {key[:8]} has no pictures.")
+        raise DiffgridError(f"run {key[:8]} has no pictures.")
     small = frames.decode(pictures.final).resize((THUMBNAIL, THUMBNAIL))
     encoded = b64encode(frames.encode_preview(np.asarray(small))).decode("ascii")
     return f"data:image/webp;base64,{encoded}"
@@ -209,7 +210,7 @@ def _thumbnail(store: TrajectoryStore, key: str) -> str:
 def _thumbnail_or_none(store: TrajectoryStore, info: RunInfo) -> str | None:
     try:
         return _thumbnail(store, info.key) if info.has_frames else None
-    except BadInput:  # not kept by the cache: they may be decoded anew
+    except DiffgridError:  # not kept by the cache: they may be decoded anew
         return None
 
 

@@ -23,7 +23,7 @@ from diffgrid.engine.job import stored_frames
 from diffgrid.spec.grid import Grid
 from diffgrid.spec.path import Path, behind, describe, format_path
 from diffgrid.spec.run import key
-from diffgrid.store.runs import TrajectoryStore
+from diffgrid.store.forgiving import TrajectoryStore
 
 LARGEST_MAP = 128  # px a side, all channels of a state together: what a lane can show
 VIOLET, ORANGE = (124, 92, 255), (232, 131, 34)  # to be seen on white and on black alike

@@ -1,0 +1,117 @@
+"""Trajectories of numbers that only a seed decides, and a store in memory, for the tests of it."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from diffgrid.records.trajectories import Trajectory, to_bytes
+from diffgrid.spec.path import parse_path
+from diffgrid.spec.run import RunSpec
+from diffgrid.store.bundled import Bundled
+from diffgrid.store.forgiving import GIB, TrajectoryStore
+from diffgrid.store.shelf import Shelves
+
+SPEC = RunSpec(
+    model="monsters",
+    digest="ab" * 32,
+    prompt="a spotted green monster",
+    negative_prompt="",
+    guidance_scale=3.0,
+    scheduler="DDIMScheduler",
+    scheduler_config="{}",
+    num_inference_steps=6,
+    eta=1.0,
+    seed=7,
+    height=64,
+    width=64,
+)
+
+
+def trajectory(seed: int = 7, path: str = "trunk", steps: int = 6, side: int = 32) -> Trajectory:
+    """At side 32 it takes 213 kB, a file; at 4, a row."""
+    rng = np.random.default_rng(seed)
+    latents = rng.standard_normal((7, 4, side, side)).astype(np.float32)
+    return Trajectory(
+        spec=replace(SPEC, seed=seed),
+        path=parse_path(path),
+        latents=latents[: steps + 1],
+        model_outputs=-latents[:steps],
+        timesteps=np.linspace(999, 0, 6),
+        alphas=np.linspace(0.1, 1, 7),
+        sigmas=np.linspace(1, 0, 7),
+        prediction_type="epsilon",
+    )
+
+
+def same(one: Trajectory | None, other: Trajectory | None) -> bool:
+    return one is not None and other is not None and to_bytes(one) == to_bytes(other)
+
+
+def flipped(value: bytes, place: int = -1) -> bytes:
+    """The value with one bit of one byte changed."""
+    changed = bytearray(value)
+    changed[place] ^= 1
+    return bytes(changed)
+
+
+class MemoryShelf:
+    """A shelf that is gone with the process: a dict, the row used longest ago first."""
+
+    def __init__(self, limit: int = GIB, *, evict: bool = True) -> None:
+        self.values: dict[str, bytes] = {}
+        self.limit, self.evict = limit, evict
+
+    def get(self, row: str) -> bytes | None:
+        if row in self.values:
+            self.values[row] = self.values.pop(row)
+        return self.values.get(row)
+
+    def __contains__(self, row: object) -> bool:
+        return row in self.values
+
+    def add(self, row: str, value: bytes) -> None:
+        if row not in self.values:
+            self.set(row, value)
+
+    def set(self, row: str, value: bytes) -> None:
+        self.values.pop(row, None)
+        self.values[row] = value
+        while self.evict and self.size() > self.limit:
+            del self.values[next(iter(self.values))]
+
+    def delete(self, row: str) -> None:
+        self.values.pop(row, None)
+
+    def rows(self) -> list[str]:
+        return list(self.values)
+
+    @contextlib.contextmanager
+    def transact(self) -> Iterator[None]:
+        before = dict(self.values)
+        try:
+            yield
+        except BaseException:
+            self.values = before
+            raise
+
+    def size(self) -> int:
+        return sum(map(len, self.values.values()))
+
+    def clear(self) -> None:
+        self.values.clear()
+
+    def close(self) -> None:
+        pass
+
+
+def shelves_in_memory(directory: Path, limit: int, saved_limit: int) -> Shelves:
+    shelves = MemoryShelf(limit), MemoryShelf(saved_limit, evict=False)
+    return Shelves(*shelves, leave=lambda: None)
+
+
+def store_in_memory(bundled: Bundled | None = None) -> TrajectoryStore:
+    """A store that touches no disk, for whoever tests something else."""
+    return TrajectoryStore(Path("memory"), bundled=bundled, shelves=shelves_in_memory)

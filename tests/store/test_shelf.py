@@ -1,0 +1,267 @@
+"""Every shelf keeps the promises of `Shelf`, and a store on it behaves as a dict does."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from diffgrid.errors import BadInput
+from diffgrid.records.trajectories import Trajectory
+from diffgrid.store.disk import DiskShelf, shelves_on_disk
+from diffgrid.store.forgiving import TrajectoryStore
+from diffgrid.store.shelf import Shelf, Shelves
+from tests.store.made import MemoryShelf, flipped, same, shelves_in_memory, trajectory
+
+
+@pytest.fixture(params=["memory", "disk"])
+def make(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Shelf]:
+    """A new shelf of so many bytes."""
+
+    def make(limit: int = 10**7, *, evict: bool = True) -> Shelf:
+        if request.param == "memory":
+            return MemoryShelf(limit, evict=evict)
+        return DiskShelf(tmp_path / "shelf", limit, evict=evict)
+
+    return make
+
+
+@pytest.mark.parametrize("size", [0, 10, 100_000])
+def test_values_come_back_until_they_are_deleted(make: Callable[..., Shelf], size: int) -> None:
+    shelf = make()
+    assert shelf.get("row") is None
+    assert "row" not in shelf
+    shelf.add("row", bytes(size))
+    assert shelf.get("row") == bytes(size)
+    assert "row" in shelf
+    assert shelf.size() >= size
+    shelf.close()
+    assert shelf.rows() == ["row"]
+    shelf.delete("row")
+    shelf.delete("row")
+    assert shelf.get("row") is None
+    assert shelf.rows() == []
+
+
+def test_to_add_is_to_leave_what_is_there_and_to_set_is_not(make: Callable[..., Shelf]) -> None:
+    shelf = make()
+    shelf.add("row", b"first")
+    shelf.add("row", b"second")
+    assert shelf.get("row") == b"first"
+    shelf.set("row", b"third")
+    assert shelf.get("row") == b"third"
+    shelf.set("other", b"new")
+    assert sorted(shelf.rows()) == ["other", "row"]
+    shelf.clear()
+    assert shelf.rows() == []
+
+
+def test_what_fails_in_a_transaction_was_never_begun(make: Callable[..., Shelf]) -> None:
+    shelf = make()
+    shelf.set("row", b"before")
+
+    def write_and_fail() -> None:
+        with shelf.transact():
+            shelf.set("row", b"after")
+            shelf.add("other", b"after")
+            raise OSError("no space")
+
+    with pytest.raises(OSError, match="no space"):
+        write_and_fail()
+    assert shelf.rows() == ["row"]
+    assert shelf.get("row") == b"before"
+    with shelf.transact():
+        shelf.set("row", b"after")
+    assert shelf.get("row") == b"after"
+
+
+def test_a_full_shelf_evicts_what_was_used_longest_ago(make: Callable[..., Shelf]) -> None:
+    shelf = make(1_000_000)
+    for number in range(40):
+        shelf.add(str(number), bytes(100_000))
+        assert shelf.get("0")
+        assert shelf.get(str(number))
+        assert shelf.size() <= 1_200_000
+    assert "1" not in shelf
+    assert {"0", "36", "37", "38", "39"} <= set(shelf.rows())
+
+
+def test_a_shelf_for_what_is_saved_evicts_nothing(make: Callable[..., Shelf]) -> None:
+    shelf = make(1_000_000, evict=False)
+    for number in range(20):
+        shelf.add(str(number), bytes(100_000))
+    assert len(shelf.rows()) == 20
+
+
+# A store on two shelves, beside the dicts that say what it should hold.
+
+RUNS = [trajectory(1, side=2), trajectory(2, "1.0/3.2", side=2), trajectory(3, "2.1", side=2)]
+KEYS = [run.key for run in RUNS]
+NUMBERS = st.integers(0, len(RUNS) - 1)
+
+
+def begun(number: int, steps: int) -> Trajectory:
+    return trajectory(RUNS[number].spec.seed, ("trunk", "1.0/3.2", "2.1")[number], steps, side=2)
+
+
+class StoreBesideDicts(RuleBasedStateMachine):
+    """What is added and saved is found until it is removed, evicted or damaged, and nothing else.
+
+    `stored` and `saved` hold, by run, whether its arrays are whole there; `names` and `notes` what
+    the saved are called.
+    """
+
+    shelves: Callable[[Path, int, int], Shelves]
+
+    @initialize()
+    def begin(self) -> None:
+        self.folder = tempfile.TemporaryDirectory()
+        self.stored: dict[int, bool] = {}
+        self.saved: dict[int, bool] = {}
+        self.names: dict[int, tuple[str, str]] = {}
+        self.partial: dict[int, int] = {}
+        self.pictures: set[tuple[str, int]] = set()
+        self.store = self.open()
+
+    def open(self) -> TrajectoryStore:
+        return TrajectoryStore(Path(self.folder.name), shelves=type(self).shelves)
+
+    def teardown(self) -> None:
+        if hasattr(self, "store"):
+            self.store.close()
+            self.folder.cleanup()
+
+    def whole(self, number: int) -> bool:
+        return self.saved.get(number, False) or self.stored.get(number, False)
+
+    @rule(number=NUMBERS)
+    def add(self, number: int) -> None:
+        self.store.add(RUNS[number])
+        self.partial.pop(number, None)
+        home = self.saved if number in self.names else self.stored
+        home[number] = True
+
+    @rule(number=NUMBERS, steps=st.integers(0, 5))
+    def put_partial(self, number: int, steps: int) -> None:
+        self.store.put_partial(begun(number, steps))
+        self.partial[number] = steps
+
+    @rule(number=NUMBERS)
+    def add_frames(self, number: int) -> None:
+        self.store.add_frames(KEYS[number], "abc", {"of": number}, b"pictures")
+        self.pictures.add(("saved" if number in self.names else "runs", number))
+
+    @rule(number=NUMBERS, name=st.sampled_from(["one", "other"]), note=st.sampled_from([None, "!"]))
+    def save(self, number: int, name: str, note: str | None) -> None:
+        if not self.whole(number):
+            with pytest.raises(BadInput):
+                self.store.save(KEYS[number], name, note)
+            return
+        self.store.save(KEYS[number], name, note)
+        self.saved[number] = True
+        if ("runs", number) in self.pictures:
+            self.pictures.add(("saved", number))
+        self.names[number] = name, note or self.names.get(number, ("", ""))[1]
+
+    @rule(number=NUMBERS)
+    def unsave(self, number: int) -> None:
+        self.store.unsave(KEYS[number])
+        if self.names.pop(number, None) is None:
+            return
+        if number in self.saved:
+            self.stored[number] = self.saved.pop(number) or self.stored.get(number, False)
+        if ("saved", number) in self.pictures:
+            self.pictures -= {("saved", number)}
+            self.pictures.add(("runs", number))
+
+    @rule(number=NUMBERS)
+    def remove(self, number: int) -> None:
+        self.store.remove(KEYS[number])
+        for held in (self.stored, self.saved, self.names, self.partial):
+            held.pop(number, None)
+        self.pictures -= {("runs", number), ("saved", number)}
+
+    @rule()
+    def clear(self) -> None:
+        self.store.clear()
+        self.stored.clear()
+        self.partial.clear()
+        self.pictures = {held for held in self.pictures if held[0] == "saved"}
+
+    @rule(number=NUMBERS, kind=st.sampled_from(["", "/meta", "/partial", "/frames/abc"]))
+    def evict(self, number: int, kind: str) -> None:
+        self.store._runs.delete(KEYS[number] + kind)
+        match kind:
+            case "":
+                self.stored.pop(number, None)
+            case "/partial":
+                self.partial.pop(number, None)
+            case "/frames/abc":
+                self.pictures.discard(("runs", number))
+
+    @rule(number=NUMBERS, shelf=st.sampled_from(["runs", "saved"]), place=st.integers(10, 300))
+    def damage(self, number: int, shelf: str, place: int) -> None:
+        rows, held = {
+            "runs": (self.store._runs, self.stored),
+            "saved": (self.store._saved, self.saved),
+        }[shelf]
+        if held.get(number):
+            rows.set(KEYS[number], flipped(rows.get(KEYS[number]) or b"", place))
+            held[number] = False
+
+    @rule(number=NUMBERS)
+    def damage_frames(self, number: int) -> None:
+        if ("runs", number) in self.pictures:
+            self.store._runs.set(f"{KEYS[number]}/frames/abc", b"no pictures")
+            self.pictures.discard(("runs", number))
+
+    @rule()
+    def verify(self) -> None:
+        found = {(damage.cache, KEYS.index(damage.row[:64])) for damage in self.store.verify()}
+        damaged = {("saved", number) for number, whole in self.saved.items() if not whole}
+        assert {damage for damage in found if damage[0] == "saved"} == damaged
+        assert {found.cache for found in self.store.verify()} <= {"saved"}
+
+    @precondition(lambda self: self.shelves is shelves_on_disk)
+    @rule()
+    def reopen(self) -> None:
+        self.store.close()
+        self.store = self.open()
+
+    @invariant()
+    def holds_what_the_dicts_hold(self) -> None:
+        if not hasattr(self, "store"):
+            return
+        for number, run in enumerate(RUNS):
+            found = self.store.get(run.key)
+            assert same(found, run) if self.whole(number) else found is None
+            assert self.store.has(run.key) == self.whole(number)
+            checkpoint, steps = self.store.get_partial(run.key), self.partial.get(number)
+            assert (checkpoint and checkpoint.steps) == steps
+            assert self.store.is_saved(run.key) == (number in self.names)
+            frames = self.store.get_frames(run.key, "abc")
+            drawn = {("runs", number), ("saved", number)} & self.pictures
+            assert (frames is not None) == bool(drawn)
+            assert frames is None or (frames[0], bytes(frames[1])) == ({"of": number}, b"pictures")
+        listed = {KEYS.index(info.key): info.saved for info in self.store.runs()}
+        names = {number: name for number, (name, _) in self.names.items()}
+        assert {number: name for number, name in listed.items() if name} == names
+        assert {number for number in range(len(RUNS)) if self.whole(number)} <= set(listed)
+        assert self.store.warning is None
+
+
+class InMemory(StoreBesideDicts):
+    shelves = staticmethod(shelves_in_memory)
+
+
+class OnDisk(StoreBesideDicts):
+    shelves = staticmethod(shelves_on_disk)
+
+
+TestStoreInMemory = InMemory.TestCase
+TestStoreInMemory.settings = settings(max_examples=30, stateful_step_count=25, deadline=None)
+TestStoreOnDisk = OnDisk.TestCase
+TestStoreOnDisk.settings = settings(max_examples=6, stateful_step_count=20, deadline=None)
