@@ -4,6 +4,7 @@
 
 PYTHON ?= python3
 ARGS ?=
+CORES := $(shell getconf _NPROCESSORS_ONLN)
 
 VENV := .venv
 # Always `python -m`: the scripts in .venv/bin break when a checkout is moved.
@@ -20,11 +21,13 @@ unexport PYTHONHOME
 export OMP_WAIT_POLICY := PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test matrix bench bench-app lint format chromium
+.PHONY: help run check test coverage matrix bench bench-app lint format chromium
 
 help:
 	@echo 'make run      start the app                        (ARGS="--server.port 8600")'
+	@echo 'make check    ruff, mypy and all but slow tests    (ARGS="-k store")'
 	@echo 'make test     ruff, mypy and every test            (ARGS="-k store")'
+	@echo 'make coverage every test, and which lines none runs'
 	@echo 'make matrix   every model family with every scheduler, against plain diffusers (minutes)'
 	@echo 'make bench    what the default grid costs here     (ARGS="--repeat 5")'
 	@echo 'make bench-app  how soon the app answers, in Chromium'
@@ -35,10 +38,16 @@ help:
 run: $(VENV)/installed
 	$(PY) -m streamlit run streamlit_app.py $(ARGS)
 
+check: lint
+	$(PY) -m pytest -n $(CORES) --dist loadfile --no-loadscope-reorder -m 'not slow and not browser' $(ARGS)
+
 # One process more than cores, since browser tests wait; each takes whole files, the long ones first
 # (tests/conftest.py): fixtures that load a model are made once a file.
 test: lint chromium
-	$(PY) -m pytest -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(PY) -m pytest -n $$(($(CORES) + 1)) --dist loadfile --no-loadscope-reorder $(ARGS)
+
+coverage: chromium $(VENV)/installed-dev
+	$(PY) -m pytest --cov -n $$(($(CORES) + 1)) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # One thread: with two the library itself comes out up to 7e-5 off what it makes with one.
 matrix: $(VENV)/installed-dev

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import sys
@@ -9,11 +10,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# A busy machine is no fault of what is tested.
+settings.register_profile("no clock", deadline=None)
+settings.load_profile("no clock")
 
 # Before any import of torch, diffusers or transformers, which read them once: a test that reaches
 # for the hub fails instead of downloading, and there is a process a core already.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["OMP_NUM_THREADS"] = "1"
+
+
+def pytest_collection_finish() -> None:
+    """What torch and its kin left in memory stays: a collection, as each load of a model makes two,
+    would go through all of it, a quarter of a second."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

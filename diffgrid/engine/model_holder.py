@@ -43,9 +43,10 @@ class ModelHolder:
         """
         wanted = (spec.digest, spec.dtype)
         if self._loaded is None or self._loaded[0] != wanted:
-            gc.unfreeze()
-            self._loaded = None  # first free the other one: two may not fit
-            gc.collect()
+            if self._loaded is not None:
+                gc.unfreeze()
+                self._loaded = None  # first free the other one: two may not fit
+                gc.collect()
             try:
                 self._loaded = (wanted, self._read(spec))
             except DiffgridError:
