@@ -24,6 +24,9 @@ _ALIGNMENT = 64
 _LONGEST_HEADER = 2**20  # bytes; a specification with a long list of betas takes some 30,000
 
 
+Unsealed = tuple[dict[str, Any], memoryview]  # a header, and the payload it describes
+
+
 def seal(kind: str, header: Mapping[str, Any], payload: bytes | memoryview = b"") -> bytes:
     """Wrap a payload; `kind` (such as "trajectory") keeps one sort from being read as another."""
     text = json.dumps({**header, "kind": kind}, sort_keys=True).encode("ascii")
@@ -34,7 +37,7 @@ def seal(kind: str, header: Mapping[str, Any], payload: bytes | memoryview = b""
     return b"".join((_PREFIX.pack(_MAGIC, _VERSION, checksum.digest()), length, text, payload))
 
 
-def unseal(kind: str, value: bytes | memoryview) -> tuple[dict[str, Any], memoryview]:
+def unseal(kind: str, value: bytes | memoryview) -> Unsealed:
     """Undo `seal`: the header, without its kind, and a view of the payload.
 
     Raises:

@@ -12,7 +12,6 @@ import uuid
 import warnings
 import weakref
 from collections.abc import Iterable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Self
 
@@ -83,8 +82,8 @@ class BytesDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
         return path if path.resolve().is_relative_to(directory) else None
 
 
-class DiskShelf:
-    """A shelf in a folder of its own, which only its owner can enter: a diskcache.
+class DiskShelf(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
+    """A shelf in a folder of its own, which only its owner can enter.
 
     With `evict`, writes past `limit` bytes each evict the row used longest ago. (One row: with
     diskcache's default of ten, large values evict everything, the one just written included.)
@@ -93,8 +92,7 @@ class DiskShelf:
     def __init__(self, directory: Path, limit: int, *, evict: bool) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         directory.chmod(0o700)
-        self._limit = limit
-        self._cache = diskcache.Cache(
+        super().__init__(
             str(directory),
             timeout=_SECONDS_TO_WAIT,
             disk=BytesDisk,
@@ -105,51 +103,29 @@ class DiskShelf:
         )
 
     def get(self, row: str) -> bytes | None:
-        value: bytes | None = self._cache.get(row)
+        value: bytes | None = super().get(row)
         if value is None and row in self:
             raise Damaged("the row's file is missing.")
         return value
 
-    def __contains__(self, row: object) -> bool:
-        return row in self._cache
-
     def add(self, row: str, value: bytes) -> None:
-        self._cache.add(row, value)
+        super().add(row, value)
         self._keep_to_quota()
 
     def set(self, row: str, value: bytes) -> None:
-        self._cache.set(row, value)
+        super().set(row, value)
         self._keep_to_quota()
 
-    def delete(self, row: str) -> None:
-        self._cache.delete(row)
-
-    def rows(self) -> list[str]:
-        return list(self._cache)
-
-    def transact(self) -> AbstractContextManager[None]:
-        transaction: AbstractContextManager[None] = self._cache.transact()
-        return transaction
-
-    def size(self) -> int:
-        return int(self._cache.volume())
-
-    def clear(self) -> None:
-        self._cache.clear()
-
-    def close(self) -> None:
-        self._cache.close()
+    def _keep_to_quota(self) -> None:
+        # A write evicts one row, which is too little when large values follow small ones.
+        if self.volume() > 1.1 * self.size_limit:
+            self.cull()
 
     def sweep(self) -> None:
         """Delete files that no row names and rows whose file is gone. Nobody else may write."""
         with warnings.catch_warnings(), contextlib.suppress(TypeError):  # a planted row's file name
             warnings.simplefilter("ignore")
-            self._cache.check(fix=True)
-
-    def _keep_to_quota(self) -> None:
-        # A write evicts one row, which is too little when large values follow small ones.
-        if self.size() > 1.1 * self._limit:
-            self._cache.cull()
+            self.check(fix=True)
 
 
 class DirectoryLock:

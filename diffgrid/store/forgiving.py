@@ -18,7 +18,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 import diskcache
 import platformdirs
 
-from diffgrid.errors import StoreError
+from diffgrid.errors import OtherVersion, StoreError
 from diffgrid.store.bundled import Bundled
 from diffgrid.store.disk import shelves_on_disk
 from diffgrid.store.runs import Runs
@@ -48,12 +48,11 @@ def _forgiven(
         if time.monotonic() >= self._quiet_until:
             try:
                 return method(self._stored, *args, **kwargs)
+            except OtherVersion:
+                self._warn("holds runs of another version of diffgrid", "choose")
             except _FAILURES as error:
                 self._quiet_until = time.monotonic() + SECONDS_OF_QUIET
-                self.warning = (
-                    f"The cache in {self.directory} failed ({_said(error)}), so some results are "
-                    "not kept: free disk space, or choose another directory with DIFFGRID_CACHE."
-                )
+                self._warn(f"failed ({_said(error)})", "free disk space, or choose")
                 self._hang_up()
         return otherwise(self._bundled, *args, **kwargs)
 
@@ -147,6 +146,12 @@ class TrajectoryStore:
                 f"cache directory {self.directory} cannot be used ({_said(error)}): make it "
                 "writable, free disk space, or choose another one with DIFFGRID_CACHE."
             ) from error
+
+    def _warn(self, what: str, do: str) -> None:
+        self.warning = (
+            f"The cache in {self.directory} {what}, so some results are not kept: {do} another "
+            "directory with DIFFGRID_CACHE."
+        )
 
     def _hang_up(self) -> None:
         # A failed commit leaves this thread's connection inside its transaction; a new one is not.

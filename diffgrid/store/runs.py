@@ -25,14 +25,12 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from diffgrid.errors import BadInput, Damaged, OtherVersion, StoreError
-from diffgrid.records.codec import seal, unseal
+from diffgrid.records.codec import Unsealed, seal, unseal
 from diffgrid.records.trajectories import Trajectory, from_bytes, run_named, to_bytes
 from diffgrid.spec.path import Path, format_path
 from diffgrid.spec.run import RunSpec
 from diffgrid.store.bundled import Bundled
 from diffgrid.store.shelf import Shelf
-
-Payload = tuple[dict[str, Any], memoryview]  # a header and what it describes
 
 _KEY = re.compile(r"[0-9a-f]{64}")
 _DIGEST = re.compile(r"[0-9A-Za-z_-]{1,64}")
@@ -66,7 +64,8 @@ class Damage:
 class Runs:
     """Trajectories by key, on two shelves; what the shelves raise, it raises.
 
-    `saved_limit` is the quota of what is saved, in bytes.
+    `saved_limit` is the quota of what is saved, in bytes. Writing raises OtherVersion where a row
+    of that name is another version's: it stays.
     """
 
     def __init__(
@@ -117,29 +116,29 @@ class Runs:
         """Store a checkpoint in place of the last one."""
         self._runs.set(f"{trajectory.key}/partial", to_bytes(trajectory))
 
-    def get_frames(self, key: str, digest: str) -> Payload | None:
+    def get_frames(self, key: str, digest: str) -> Unsealed | None:
         """Header and payload of the trajectory's pictures, as the decoder `digest` drew them."""
-        row = _frames_row(key, digest)
-        frames = self._read(self._saved, row, _open_frames)
-        frames = frames or self._read(self._runs, row, _open_frames)
+        row = _row(key, "frames", digest)
+        frames = self._read(self._saved, row, _open_sealed)
+        frames = frames or self._read(self._runs, row, _open_sealed)
         return frames or self._bundled.get_frames(key, digest)
 
     def add_frames(
         self, key: str, digest: str, header: Mapping[str, Any], payload: bytes | memoryview
     ) -> None:
         """Store the pictures of a stored trajectory, where it is stored."""
-        self._write(self._home(key), _frames_row(key, digest), seal("frames", header, payload))
+        self._write(self._home(key), _row(key, "frames", digest), seal("frames", header, payload))
 
-    def get_labels(self, key: str, probe: str) -> Payload | None:
+    def get_labels(self, key: str, probe: str) -> Unsealed | None:
         """Header and payload of what the probe `probe` saw in a trajectory's finished picture."""
-        labels = self._read(self._runs, _labels_row(key, probe), _open_labels)
+        labels = self._read(self._runs, _row(key, "labels", probe), _open_sealed)
         return labels or self._bundled.get_labels(key, probe)
 
     def add_labels(
         self, key: str, probe: str, header: Mapping[str, Any], payload: bytes | memoryview
     ) -> None:
         """Store what a probe saw; the trajectory itself need not be stored."""
-        self._runs.set(_labels_row(key, probe), seal("labels", header, payload))
+        self._runs.set(_row(key, "labels", probe), seal("labels", header, payload))
 
     # What people ask for.
 
@@ -147,7 +146,7 @@ class Runs:
         """All stored trajectories, the newest first; then, if asked for, those that are bundled."""
         found: dict[str, RunInfo] = {}
         for shelf in (self._runs, self._saved):  # a saved run is listed as saved
-            rows = shelf.rows()
+            rows = list(shelf)
             framed = {row.split("/")[0] for row in rows if "/frames/" in row}
             with shelf.transact():  # one transaction: each read notes its time of use
                 for key in filter(_KEY.fullmatch, rows):
@@ -166,7 +165,7 @@ class Runs:
         Raises:
             BadInput: no stored key does, or several do.
         """
-        stored = {*self._runs.rows(), *self._saved.rows()}
+        stored = {*self._runs, *self._saved}
         known = filter(_KEY.fullmatch, stored | self._bundled.keys)
         keys = [key for key in known if prefix and key.startswith(prefix)]
         if len(keys) != 1:
@@ -200,13 +199,12 @@ class Runs:
             raise BadInput(f"no stored run has the key {key!r}: compute it before saving it.")
         copies = {
             row: seal("frames", *frames)
-            for row in self._runs.rows()
-            if row.startswith(f"{key}/frames/")
-            and (frames := self._read(self._runs, row, _open_frames))
+            for row in _rows_of(self._runs, f"{key}/frames")
+            if (frames := self._read(self._runs, row, _open_sealed))
         }
         if self._read(self._saved, key, _open_finished) is None:
             copies[key] = to_bytes(trajectory)
-        if self._saved.size() + sum(map(len, copies.values())) > self._saved_limit:
+        if self._saved.volume() + sum(map(len, copies.values())) > self._saved_limit:
             raise StoreError(
                 f"saved runs would take more than {self._saved_limit:,} bytes: remove one first."
             )
@@ -252,7 +250,7 @@ class Runs:
         """
         damages = []
         for name, shelf in (("runs", self._runs), ("saved", self._saved)):
-            for row in shelf.rows():
+            for row in list(shelf):
                 try:
                     if (value := shelf.get(row)) is not None:
                         _opener(row)(row, value)
@@ -270,7 +268,7 @@ class Runs:
 
     def size(self) -> int:
         """Bytes that are stored, saved runs included."""
-        return self._runs.size() + self._saved.size()
+        return self._runs.volume() + self._saved.volume()
 
     # How it is done.
 
@@ -290,13 +288,15 @@ class Runs:
             return None
 
     def _write(self, shelf: Shelf, row: str, value: bytes) -> None:
-        """Write a row, unless it is there and whole, or of another version."""
+        """Write a row, unless it is there and whole.
+
+        Raises:
+            OtherVersion: it is another version's.
+        """
         try:
             if (old := shelf.get(row)) is not None:
                 _opener(row)(row, old)
             shelf.add(row, value)
-        except OtherVersion:
-            return
         except Damaged:
             shelf.set(row, value)
         self._unreadable.discard((shelf, row))
@@ -332,21 +332,13 @@ class Runs:
 
 
 def _rows_of(shelf: Shelf, key: str) -> list[str]:
-    return [row for row in shelf.rows() if row == key or row.startswith(f"{key}/")]
+    return [row for row in shelf if row == key or row.startswith(f"{key}/")]
 
 
-def _frames_row(key: str, digest: str) -> str:
-    return f"{key}/frames/{_digest(digest)}"
-
-
-def _labels_row(key: str, probe: str) -> str:
-    return f"{key}/labels/{_digest(probe)}"
-
-
-def _digest(digest: str) -> str:
+def _row(key: str, kind: str, digest: str) -> str:
     if not _DIGEST.fullmatch(digest):
         raise ValueError(f"a digest is up to 64 letters and digits, not {digest!r}")
-    return digest
+    return f"{key}/{kind}/{digest}"
 
 
 def _seal_meta(info: RunInfo) -> bytes:
@@ -377,12 +369,8 @@ def _open_finished(row: str, value: bytes) -> Trajectory:
     return trajectory
 
 
-def _open_frames(row: str, value: bytes) -> Payload:
-    return unseal("frames", value)
-
-
-def _open_labels(row: str, value: bytes) -> Payload:
-    return unseal("labels", value)
+def _open_sealed(row: str, value: bytes) -> Unsealed:
+    return unseal(row.split("/")[1], value)
 
 
 def _open_meta(row: str, value: bytes) -> RunInfo:
@@ -411,8 +399,8 @@ def _open_unknown(row: str, value: bytes) -> None:
 _OPENERS: dict[str, Callable[[str, bytes], object]] = {
     "": _open_finished,
     "meta": _open_meta,
-    "frames": _open_frames,
-    "labels": _open_labels,
+    "frames": _open_sealed,
+    "labels": _open_sealed,
     "partial": _open_trajectory,
 }
 

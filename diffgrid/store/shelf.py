@@ -1,9 +1,10 @@
 """A shelf: bytes by the names of their rows. It is all that the store asks of a disk (`disk`).
 
 Another medium is one more such file: a class with these methods, and a function that opens two.
+They are methods of diskcache, by its names.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
@@ -29,13 +30,13 @@ class Shelf(Protocol):
     def delete(self, row: str) -> None:
         """Delete a row, if it is there."""
 
-    def rows(self) -> list[str]:
+    def __iter__(self) -> Iterator[str]:
         """The names of all rows, planted ones too."""
 
     def transact(self) -> AbstractContextManager[None]:
         """All that is written until the end is written together, or not at all."""
 
-    def size(self) -> int:
+    def volume(self) -> int:
         """Bytes on the medium."""
 
     def clear(self) -> None:

@@ -362,9 +362,9 @@ def test_another_device_than_a_gpu_means_full_precision(
 # Whether it is whole.
 
 
-def _damage(directory: Folder, key: str) -> None:
+def _damage(directory: Folder, key: str, cache: str = "runs") -> None:
     """Flip one bit of a stored trajectory, on the disk."""
-    with sqlite3.connect(directory / "runs" / "cache.db") as database:
+    with sqlite3.connect(directory / cache / "cache.db") as database:
         ((value,),) = database.execute("SELECT value FROM Cache WHERE key = ?", [key]).fetchall()
         damaged = bytearray(value)
         damaged[len(damaged) // 2] ^= 1
@@ -385,6 +385,22 @@ def test_verify_finds_damage_once_and_it_is_made_again(
     assert found.out.endswith("; removed\n")
     assert sh("verify").code == 0
     assert grid()["evaluations"]["sampled"] == STEPS - 1
+
+
+def test_verify_leaves_what_is_saved_and_says_so_each_time(
+    grid: Callable[..., dict[str, Any]], sh: Shell, cache_directory: Folder
+) -> None:
+    key = grid()["key"]
+    sh("runs", "save", key, "--name", "mine")
+    sh("cache", "--clear")
+    _damage(cache_directory, key, "saved")
+    for _ in range(2):
+        found = sh("verify")
+        assert found.code == 1
+        assert found.out.startswith(f"saved {key}: ")
+        assert found.out.endswith("; left there, as it is saved\n")
+    grid()
+    assert sh("verify").code == 0
 
 
 def test_showing_a_damaged_run_says_that_it_was_damaged(
@@ -512,7 +528,7 @@ def test_bad_options_are_one_line_and_leave_nothing_behind(
     _is_refused(sh("grid", *A_RUN, *files, *given), words)
     assert list(tmp_path.iterdir()) == []
     if cache_directory.exists():
-        assert TrajectoryStore(cache_directory)._runs.rows() == []
+        assert not list(TrajectoryStore(cache_directory)._runs)
 
 
 @pytest.mark.parametrize("given", [["--seed", "-1"], ["--path", "24.0"], ["--out", "/"]])

@@ -79,14 +79,14 @@ class MemoryShelf:
     def set(self, row: str, value: bytes) -> None:
         self.values.pop(row, None)
         self.values[row] = value
-        while self.evict and self.size() > self.limit:
+        while self.evict and self.volume() > self.limit:
             del self.values[next(iter(self.values))]
 
     def delete(self, row: str) -> None:
         self.values.pop(row, None)
 
-    def rows(self) -> list[str]:
-        return list(self.values)
+    def __iter__(self) -> Iterator[str]:
+        return iter(list(self.values))
 
     @contextlib.contextmanager
     def transact(self) -> Iterator[None]:
@@ -97,7 +97,7 @@ class MemoryShelf:
             self.values = before
             raise
 
-    def size(self) -> int:
+    def volume(self) -> int:
         return sum(map(len, self.values.values()))
 
     def clear(self) -> None:

@@ -19,8 +19,9 @@ from diffgrid.records.frames import Frames, decode
 from diffgrid.spec.grid import Grid, default_rows
 from diffgrid.spec.path import Path, fork, parse_path
 from diffgrid.spec.run import RunSpec, key
-from diffgrid.store.bundled import FIRST_GRID, LABELS, Bundled, pack_floats, unpack_floats, write
+from diffgrid.store.bundled import FIRST_GRID, LABELS, Bundled, unpack_floats
 from diffgrid.store.forgiving import TrajectoryStore
+from training.first_grid import pack_floats, write
 
 WITHOUT_TORCH = """
 import sys

@@ -83,7 +83,7 @@ def test_a_full_cache_keeps_the_newest_and_the_saved(tmp_path: Path) -> None:
     kept = {info.spec.seed for info in opened.runs()}
     assert {0, 1, *range(33, 41)} <= kept
     assert not kept & set(range(2, 20))
-    assert opened._runs.size() <= 4_400_000
+    assert opened._runs.volume() <= 4_400_000
     assert opened.verify() == []
     opened.close()
 
@@ -95,7 +95,7 @@ def test_large_runs_after_many_small_ones_stay_within_the_quota(tmp_path: Path) 
     for seed in range(1000, 1030):
         opened.put_partial(trajectory(seed, steps=3, side=64))
         opened.add(trajectory(seed, side=64))
-        assert opened._runs.size() <= 4_400_000 + 900_000
+        assert opened._runs.volume() <= 4_400_000 + 900_000
     assert same(opened.get(trajectory(1029).key), trajectory(1029, side=64))
     opened.close()
 

@@ -14,11 +14,12 @@ import platformdirs
 import pytest
 
 from diffgrid.errors import StoreError
+from diffgrid.records.trajectories import to_bytes
 from diffgrid.store import disk
 from diffgrid.store.bundled import Bundled
 from diffgrid.store.disk import BytesDisk
 from diffgrid.store.forgiving import SECONDS_OF_QUIET, TrajectoryStore
-from tests.store.made import MemoryShelf, same, store_in_memory, trajectory
+from tests.store.made import MemoryShelf, flipped, same, store_in_memory, trajectory
 
 
 @pytest.fixture
@@ -124,7 +125,7 @@ def test_commands_say_that_the_cache_failed(monkeypatch: pytest.MonkeyPatch) -> 
     opened.add(trajectory())
     asked: dict[str, Callable[[], object]] = {
         "set": lambda: opened.save(trajectory().key, "mine"),
-        "rows": opened.runs,
+        "__iter__": opened.runs,
         "clear": opened.clear,
         "get": opened.verify,
     }
@@ -134,6 +135,21 @@ def test_commands_say_that_the_cache_failed(monkeypatch: pytest.MonkeyPatch) -> 
             with pytest.raises(StoreError, match="memory cannot be used .*No space left on device"):
                 ask()
     assert opened.warning is None
+
+
+def test_a_run_that_another_version_wrote_is_a_warning() -> None:
+    opened, run = store_in_memory(), trajectory()
+    later = flipped(to_bytes(run), 9)  # another layout
+    opened._runs.set(run.key, later)
+    assert opened.get(run.key) is None
+    assert opened.warning is None
+    opened.add(run)
+    assert "runs of another version of diffgrid, so some results are not kept" in str(
+        opened.warning
+    )
+    assert opened._runs.get(run.key) == later
+    opened.add(trajectory(8))  # and the rest goes on
+    assert same(opened.get(trajectory(8).key), trajectory(8))
 
 
 def test_what_is_bundled_is_found_without_a_disk(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from diffgrid.errors import BadInput, StoreError
+from diffgrid.errors import BadInput, OtherVersion, StoreError
 from diffgrid.records import codec
 from diffgrid.records.codec import seal
 from diffgrid.records.trajectories import to_bytes
@@ -314,7 +314,7 @@ def test_verify_says_what_is_wrong_where(opened: Runs) -> None:
 
 
 def all_rows(opened: Runs) -> dict[tuple[Shelf, str], bytes | None]:
-    return {(s, row): s.get(row) for s in (opened._runs, opened._saved) for row in s.rows()}
+    return {(s, row): s.get(row) for s in (opened._runs, opened._saved) for row in s}
 
 
 def with_another_sampler(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -377,5 +377,6 @@ def test_a_run_that_another_version_wrote_is_not_written_over(opened: Runs) -> N
     run = trajectory(side=4)
     later = flipped(to_bytes(run), 9)  # another layout
     opened._runs.set(run.key, later)
-    opened.add(run)
+    with pytest.raises(OtherVersion):
+        opened.add(run)
     assert opened._runs.get(run.key) == later
