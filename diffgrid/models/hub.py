@@ -10,15 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from diffgrid.errors import ModelError
+from diffgrid.models.families import FAMILIES
 from diffgrid.models.hub_list import HubModel, cache
 
-PARTS = (
-    "scheduler",
-    *(f"{part}{which}" for part in ("text_encoder", "tokenizer") for which in ("", "_2", "_3")),
-    "transformer",
-    "unet",
-    "vae",
-)
 # Unconditional models lie flat, with no folder a part.
 ROOT = ("model_index.json", "config.json", "scheduler_config.json")
 
@@ -45,7 +39,7 @@ def fetch(model: HubModel, *, show: bool = False) -> Path:
                 model.id,
                 revision=model.revision,
                 cache_dir=cache(),
-                allow_patterns=patterns(model.variant),
+                allow_patterns=patterns(model),
                 ignore_patterns=["*.non_ema*"] if model.variant else ["*.non_ema*", "*.fp16*"],
             )
         )
@@ -63,11 +57,13 @@ def fetch(model: HubModel, *, show: bool = False) -> Path:
         ) from error
 
 
-def patterns(variant: str | None) -> list[str]:
-    """The files of a diffusers repository that are loaded, as the hub's library matches them."""
-    tensors = f"*.{variant}*.safetensors" if variant else "*.safetensors"
+def patterns(model: HubModel) -> list[str]:
+    """The files of its repository that are loaded, as the hub's library matches them."""
+    family = FAMILIES[model.pipeline]
+    tensors = f"*.{model.variant}*.safetensors" if model.variant else "*.safetensors"
     names = (tensors, "*.json", "*.txt", "*.model")
-    of_parts = [f"{part}/{name}" for part in PARTS for name in names]
+    parts = ("scheduler", family.denoiser, *family.parts)
+    of_parts = [f"{part}/{name}" for part in parts for name in names]
     return [*ROOT, "diffusion_pytorch_model.safetensors", *of_parts]
 
 

@@ -1,4 +1,4 @@
-"""Everything that needs torch. Only the engine imports this, inside its worker."""
+"""Everything that needs torch: who imports this does so where it samples, never at start."""
 
 import os
 

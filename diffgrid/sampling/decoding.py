@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate
 
 from diffgrid.errors import ModelError
+from diffgrid.models.families import FAMILIES, Family
 from diffgrid.sampling import cpu_parallel
 
 ROWS = 8  # pictures decoded together; more are no cheaper a picture on a CPU, and take memory
@@ -65,16 +66,15 @@ class Decoder:
         """
         if self.way == "vae":
             return decode(self._pipe, latents)
-        to_pixels = _tiny(self._pipe) if self.way == "tiny" else _linear(self._pipe.vae, finished)
-        return _pictures(to_pixels, latents, _factor(self._pipe.vae))
+        to_pixels = _tiny(self._pipe) if self.way == "tiny" else _linear(self._pipe, finished)
+        return _pictures(to_pixels, latents, _factor(self._pipe))
 
 
 def decode(pipe: DiffusionPipeline, latents: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Latents (n, C, h, w) -> pictures (n, H, W, 3), as the pipeline itself makes them."""
-    vae = getattr(pipe, "vae", None)
-    if vae is None:
+    if getattr(pipe, "vae", None) is None:
         return _pictures(lambda pixels: pixels, latents, 1)
-    return _pictures(partial(_decode, vae), latents, _factor(vae))
+    return _pictures(partial(_decode, _family(pipe), pipe.vae), latents, _factor(pipe))
 
 
 @torch.inference_mode()
@@ -94,29 +94,25 @@ def _rows(height: int, width: int) -> int:
     return min(ROWS, max(1, ROWS * SIDE**2 // (height * width)))
 
 
-def _factor(vae: Any) -> int:
+def _factor(pipe: DiffusionPipeline) -> int:
     """Pixels a latent, along one side."""
-    return int(2 ** (len(vae.config.block_out_channels) - 1))
+    return int(pipe.vae_scale_factor)
 
 
-def _decode(vae: Any, latents: Tensor) -> Tensor:
+def _family(pipe: DiffusionPipeline) -> Family:
+    return FAMILIES[type(pipe).__name__]
+
+
+def _decode(family: Family, vae: Any, latents: Tensor) -> Tensor:
     """Latents (n, C, h, w) -> pixels (n, 3, H, W), -1 … 1."""
-    config = vae.config
-    z = latents.to(vae.device, vae.dtype)
-    mean, std = config.get("latents_mean"), config.get("latents_std")
-    if mean is not None and std is not None:  # of SDXL's kin
-        mean, std = (z.new_tensor(values).view(1, -1, 1, 1) for values in (mean, std))
-        z = z * std / config.scaling_factor + mean
-    else:
-        z = z / config.scaling_factor + (config.get("shift_factor") or 0.0)
-    return cpu_parallel.run(vae, lambda rows: vae.decode(rows, return_dict=False)[0], z)
+    return cpu_parallel.run(vae, partial(family.decode, vae), latents.to(vae.device, vae.dtype))
 
 
 def _way(pipe: DiffusionPipeline) -> Way:
     vae = getattr(pipe, "vae", None)
     if vae is None or isinstance(vae, AutoencoderTiny):
         return "vae"
-    if vae.config.block_out_channels[0] <= LIGHT:
+    if vae.config[_family(pipe).blocks][0] <= LIGHT:
         return "vae"
     return "tiny" if (_tiny_folder(pipe) / "config.json").is_file() else "linear"
 
@@ -132,7 +128,9 @@ def _tiny_folder(pipe: DiffusionPipeline) -> Path:
 
 def _tiny(pipe: DiffusionPipeline) -> _ToPixels:
     if pipe.vae not in _tinies:
-        _tinies[pipe.vae] = partial(_decode, _read_tiny(_tiny_folder(pipe), pipe.vae))
+        _tinies[pipe.vae] = partial(
+            _decode, _family(pipe), _read_tiny(_tiny_folder(pipe), pipe.vae)
+        )
     return _tinies[pipe.vae]
 
 
@@ -153,7 +151,7 @@ def _read_tiny(folder: Path, vae: Any) -> Any:
     return tiny.to(vae.device)
 
 
-def _linear(vae: Any, finished: Finished | None) -> _ToPixels:
+def _linear(pipe: DiffusionPipeline, finished: Finished | None) -> _ToPixels:
     """A linear map from a latent's C channels to its colour, by least squares.
 
     It is fitted to what the VAE makes of noise, which is a quarter of the work of one picture of
@@ -163,10 +161,10 @@ def _linear(vae: Any, finished: Finished | None) -> _ToPixels:
     and 12 (correlations .90, .87 and .85 in red, green and blue). Encoded drawings did no better
     than noise.
     """
-    if vae not in _of_noise:
-        _of_noise[vae] = _fit_to_noise(vae)
-    gram, moments = _of_noise[vae]
-    factor = _factor(vae)
+    if pipe.vae not in _of_noise:
+        _of_noise[pipe.vae] = _fit_to_noise(pipe)
+    gram, moments = _of_noise[pipe.vae]
+    factor = _factor(pipe)
     if finished:
         latents, picture = (torch.tensor(values)[None].float() for values in finished)
         colours = avg_pool2d(picture.movedim(-1, 1) / 127.5 - 1, factor)
@@ -183,10 +181,10 @@ def _linear(vae: Any, finished: Finished | None) -> _ToPixels:
 
 
 @torch.inference_mode()
-def _fit_to_noise(vae: Any) -> tuple[Tensor, Tensor]:
-    noise = _noise(vae.config.latent_channels)
-    pixels = _decode(vae, noise).float().clamp(-1, 1).cpu()
-    return _normal_equations(noise, avg_pool2d(pixels, _factor(vae)))
+def _fit_to_noise(pipe: DiffusionPipeline) -> tuple[Tensor, Tensor]:
+    noise = _noise(pipe.vae.config.latent_channels)
+    pixels = _decode(_family(pipe), pipe.vae, noise).float().clamp(-1, 1).cpu()
+    return _normal_equations(noise, avg_pool2d(pixels, _factor(pipe)))
 
 
 def _normal_equations(latents: Tensor, colours: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,7 @@ import transformers
 from diffusers import DiffusionPipeline, SchedulerMixin
 
 from diffgrid.errors import BadInput, ModelError
+from diffgrid.models.families import FAMILIES
 from diffgrid.models.memory import free_memory
 from diffgrid.spec.run import RunSpec
 
@@ -96,9 +97,8 @@ def load(
         # Convolutions are 1.1 to 1.3 times as fast so. Not the denoiser's: it then rounds otherwise
         # than plain diffusers', and LCM makes 6e-4 of that by its last step.
         vae.to(memory_format=torch.channels_last)
-    if type(pipe).__name__ == "StableDiffusionXLPipeline" and dtype == "float16":
-        # As its pipeline does for decoding: float16 overflows there.
-        pipe.vae.to(torch.float32 if pipe.vae.config.force_upcast else torch.float16)
+    if family := FAMILIES.get(type(pipe).__name__):
+        family.after_load(pipe, dtype)
     return pipe
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from diffgrid.models.listing import TO_FETCH, entries
 from diffgrid.models.registry import find_model, models, specify
 from tests import tiny
 
+THREE_ENCODERS = next(model for model in HUB_MODELS if model.pipeline == "StableDiffusion3Pipeline")
 TURBO = next(model for model in HUB_MODELS if model.id == "stabilityai/sd-turbo")
 
 
@@ -74,18 +76,18 @@ def test_a_model_is_asked_for_by_its_pinned_revision(
 
 REPOSITORY = {  # a file -> whether it is fetched for (fp16, None)
     "model_index.json": (True, True),
-    "unet/config.json": (True, True),
+    "transformer/config.json": (True, True),
     "tokenizer_2/merges.txt": (True, True),
     "tokenizer_3/spiece.model": (True, True),
-    "unet/diffusion_pytorch_model.safetensors": (False, True),
-    "unet/diffusion_pytorch_model.fp16.safetensors": (True, False),
+    "transformer/diffusion_pytorch_model.safetensors": (False, True),
+    "transformer/diffusion_pytorch_model.fp16.safetensors": (True, False),
     "text_encoder_3/model.fp16-00001-of-00002.safetensors": (True, False),
     "text_encoder_3/model-00001-of-00002.safetensors": (False, True),
     "diffusion_pytorch_model.safetensors": (True, True),  # of a flat repository
-    "unet/diffusion_pytorch_model.non_ema.safetensors": (False, False),
-    "unet/diffusion_pytorch_model.bin": (False, False),
-    "unet/flax_model.msgpack": (False, False),
-    "unet/my_unet.py": (False, False),
+    "transformer/diffusion_pytorch_model.non_ema.safetensors": (False, False),
+    "transformer/diffusion_pytorch_model.bin": (False, False),
+    "transformer/flax_model.msgpack": (False, False),
+    "transformer/my_unet.py": (False, False),
     "pipeline.py": (False, False),
     "safety_checker/model.safetensors": (False, False),
     "v1-5-pruned-emaonly.safetensors": (False, False),
@@ -94,9 +96,9 @@ REPOSITORY = {  # a file -> whether it is fetched for (fp16, None)
 }
 
 
-@pytest.mark.parametrize(("column", "name"), [(0, "sd-turbo"), (1, "ddpm-cat-256")])
+@pytest.mark.parametrize(("column", "variant"), [(0, "fp16"), (1, None)])
 def test_only_tensors_configurations_and_vocabularies_are_fetched(
-    column: int, name: str, monkeypatch: pytest.MonkeyPatch
+    column: int, variant: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: dict[str, Any] = {}
 
@@ -105,7 +107,7 @@ def test_only_tensors_configurations_and_vocabularies_are_fetched(
         return ""
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
-    hub.fetch(next(model for model in HUB_MODELS if model.id.endswith(name)))
+    hub.fetch(replace(THREE_ENCODERS, variant=variant))
     for file, fetched in REPOSITORY.items():
         allowed = any(fnmatch(file, pattern) for pattern in asked["allow_patterns"])
         ignored = any(fnmatch(file, pattern) for pattern in asked["ignore_patterns"])

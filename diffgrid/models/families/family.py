@@ -13,6 +13,8 @@ class Family:
 
     pipeline = ""  # the diffusers class
     denoiser = "unet"  # the part that is evaluated at each step
+    parts: tuple[str, ...] = ("text_encoder", "tokenizer", "vae")  # what else is fetched of it
+    blocks = "block_out_channels"  # where its VAE's configuration has the channels of each level
     prompted = True  # whether it takes a prompt
     negative = True  # whether it takes a negative prompt
     guided = True  # whether it takes a guidance scale
@@ -29,10 +31,13 @@ class Family:
     def side(self, configs: Configs) -> int | None:
         """The height and width it was trained for, in pixels, where its configuration says so."""
         latent_side = configs(self.denoiser).get("sample_size")
-        blocks = configs("vae").get("block_out_channels")
+        blocks = configs("vae").get(self.blocks)
         if not isinstance(latent_side, int) or not isinstance(blocks, list):
             return None
         return int(latent_side * 2 ** (len(blocks) - 1))
+
+    def after_load(self, pipe: Any, dtype: str) -> None:
+        """What its pipeline needs before it is used."""
 
     # Tensors, on their way to the denoiser and back. Latents are (n, C, h, w).
 
@@ -51,3 +56,14 @@ class Family:
     def output(self, output: Any, latents: Any) -> Any:
         """The denoiser's output -> what the scheduler's step takes, (n, C, h, w)."""
         return output
+
+    def decode(self, vae: Any, latents: Any) -> Any:
+        """Final latents -> pixels (n, 3, H, W), -1 … 1, as its pipeline decodes them."""
+        config = vae.config
+        mean, std = config.get("latents_mean"), config.get("latents_std")
+        if mean is not None and std is not None:  # of SDXL's kin
+            mean, std = (latents.new_tensor(values).view(1, -1, 1, 1) for values in (mean, std))
+            latents = latents * std / config.scaling_factor + mean
+        else:
+            latents = latents / config.scaling_factor + (config.get("shift_factor") or 0.0)
+        return vae.decode(latents, return_dict=False)[0]

@@ -8,6 +8,7 @@ from diffgrid.models.families.family import Configs, Family
 class Flux(Family):
     pipeline = "FluxPipeline"
     denoiser = "transformer"
+    parts = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "vae")
     negative = False
     guidance = 3.5
     steps = 28
@@ -16,7 +17,7 @@ class Flux(Family):
     shared = ("img_ids", "txt_ids")
 
     def side(self, configs: Configs) -> int | None:
-        blocks = configs("vae").get("block_out_channels")
+        blocks = configs("vae").get(self.blocks)
         return 128 * 2 ** (len(blocks) - 1) if isinstance(blocks, list) else None
 
     def timestep(self, timestep: Any) -> Any:

@@ -6,6 +6,10 @@ from diffgrid.models.families.family import Family
 class StableDiffusion3(Family):
     pipeline = "StableDiffusion3Pipeline"
     denoiser = "transformer"
+    parts = (
+        *(f"{part}{which}" for part in ("text_encoder", "tokenizer") for which in ("", "_2", "_3")),
+        "vae",
+    )
     guidance = 7.0
     steps = 28
     flow = True

@@ -7,6 +7,7 @@ class DDPM(Family):
     """Its loop neither scales the denoiser's input nor the initial noise."""
 
     pipeline = "DDPMPipeline"
+    parts = ()
     prompted = negative = guided = False
     guidance = 1.0
     schedulers: tuple[str, ...] = (
