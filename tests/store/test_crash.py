@@ -11,11 +11,9 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
-
 from diffgrid.records.trajectories import Trajectory, to_bytes
-from diffgrid.spec.run import RunSpec, key
 from diffgrid.store.forgiving import TrajectoryStore
+from tests.store import made
 
 ROOT = Path(__file__).parents[2]
 STEPS = 6
@@ -23,36 +21,8 @@ KILLS = 12
 
 
 def trajectory(seed: int, steps: int = STEPS) -> Trajectory:
-    """Numbers that only the seed decides; 480 kB."""
-    rng = np.random.default_rng(seed)
-    latents = rng.standard_normal((STEPS + 1, 4, 48, 48)).astype(np.float32)
-    return Trajectory(
-        spec=specification(seed),
-        path=(),
-        latents=latents[: steps + 1],
-        model_outputs=-latents[:steps],
-        timesteps=np.linspace(999, 0, STEPS),
-        alphas=np.linspace(0.1, 1, STEPS + 1),
-        sigmas=np.linspace(1, 0, STEPS + 1),
-        prediction_type="epsilon",
-    )
-
-
-def specification(seed: int) -> RunSpec:
-    return RunSpec(
-        model="monsters",
-        digest="ab" * 32,
-        prompt="a spotted green monster",
-        negative_prompt="",
-        guidance_scale=3.0,
-        scheduler="DDIMScheduler",
-        scheduler_config="{}",
-        num_inference_steps=STEPS,
-        eta=1.0,
-        seed=seed,
-        height=384,
-        width=384,
-    )
+    """480 kB."""
+    return made.trajectory(seed, steps=steps, side=48)
 
 
 def write_for_ever(directory: Path, seed: int) -> None:
@@ -63,7 +33,7 @@ def write_for_ever(directory: Path, seed: int) -> None:
             print(seed, steps, flush=True)
         store.add(trajectory(seed))
         print(seed, STEPS, flush=True)
-        store.add_frames(key(specification(seed), ()), "abc", {}, bytes(50_000))
+        store.add_frames(trajectory(seed).key, "abc", {}, bytes(50_000))
         seed += 1
 
 
@@ -97,7 +67,7 @@ def test_a_killed_writer_leaves_what_it_was_told_is_stored(tmp_path: Path) -> No
         store = TrajectoryStore(tmp_path)
         assert store.verify() == []
         for seed, steps in acknowledged.items():
-            name = key(specification(seed), ())
+            name = trajectory(seed).key
             done, checkpoint = store.get(name), store.get_partial(name)
             if done is not None:
                 assert to_bytes(done) == to_bytes(trajectory(seed))
