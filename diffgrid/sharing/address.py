@@ -1,4 +1,4 @@
-"""What somebody looks at, and its way into an address and back: untrusted input ends here.
+"""A view's way into an address and back: untrusted input ends here.
 
 >>> view = from_query({"prompt": "a red monster", "steps": "10", "rows": "1,4:0.7.2"})
 >>> view.rows
@@ -78,7 +78,9 @@ def command(view: View, path: Path) -> str:
     for name in OPTIONS:
         value = getattr(view, name)
         if value not in (None, "") or name == "prompt":
-            words += [f"--{name.replace('_', '-')}", _text(value)]
+            flag, text = f"--{name.replace('_', '-')}", _text(value)
+            # Alone, a text that begins with a dash would be taken for the next option.
+            words += [f"{flag}={text}"] if text.startswith("-") else [flag, text]
     if path:
         words += ["--path", format_path(path)]
     return shlex.join([*words, "--out", f"{file_name(path)}.png"])

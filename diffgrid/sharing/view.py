@@ -229,7 +229,7 @@ def _stretched(rows: Rows, old: Loop, new: Loop, back: int) -> Rows:
 
 
 def _fresh(branches: tuple[int, ...]) -> int:
-    return max(branches) + 1
+    return max(branches, default=-1) + 1
 
 
 def _own_eta(view: View) -> float | None:
