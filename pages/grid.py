@@ -1,6 +1,7 @@
 """The branching grid: a prompt's trunk, and the paths it did not take."""
 
 import time
+from contextlib import suppress
 from functools import partial
 from urllib.parse import urlencode
 
@@ -14,7 +15,9 @@ from diffgrid.app.session.desk import HEAD_START, SECONDS_TO_ANSWER, Desk, desk
 from diffgrid.app.shell import page_file, through_the_entry
 from diffgrid.app.text import plain, seconds, weight
 from diffgrid.engine.protocol import Snapshot
+from diffgrid.errors import DiffgridError
 from diffgrid.sharing.address import command, to_query
+from diffgrid.spec.path import parse_path
 
 SECONDS_BETWEEN_LOOKS = 0.5
 WELCOMED = {"welcomed": True}
@@ -34,7 +37,12 @@ def show(mine: Desk, around: tuple[object, ...]) -> None:
     mine.sign()
     if mine.job:
         tell(mine.job.snapshot())
-    board(data=present(mine), on_act=partial(act_on, mine), on_lack=partial(lack_on, mine))
+    board(
+        data=present(mine),
+        on_acts=partial(act_on, mine),
+        on_rest=partial(rest_on, mine),
+        on_lack=partial(lack_on, mine),
+    )
 
 
 def tell(snapshot: Snapshot) -> None:
@@ -46,7 +54,15 @@ def tell(snapshot: Snapshot) -> None:
 
 
 def act_on(mine: Desk) -> None:
-    act(mine, st.session_state["board"].act)
+    for what in mine.inbox.take(st.session_state["board"].acts):
+        act(mine, what)
+
+
+def rest_on(mine: Desk) -> None:
+    match st.session_state["board"].rest:  # a browser may send anything
+        case {"path": str(path)}:
+            with suppress(DiffgridError):
+                mine.rest(parse_path(path))
 
 
 def lack_on(mine: Desk) -> None:

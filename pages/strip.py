@@ -1,11 +1,12 @@
 """One trajectory, timestep by timestep."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import streamlit as st
 
 from diffgrid.api import Trajectory, finished_trajectory
-from diffgrid.app.components.strip.strip import message, show_film, thumbnails
+from diffgrid.app.components.strip.strip import message, show_strip, thumbnails
 from diffgrid.app.session.actions import act
 from diffgrid.app.session.change import changeable
 from diffgrid.app.session.desk import Desk, desk, engine, store
@@ -69,9 +70,18 @@ def show(mine: Desk, grid: Grid, path: Path, job: Job, running: bool) -> None:
         trajectory = finished_trajectory(ahead, path)
         noisy = job.noisy(path) if snapshot.state == "done" else None
         groups, change = thumbnails(store(), grid), changeable(mine.view, path)
-        data = message(trajectory, noisy, groups, grid.rows, waiting=running, change=change)
-        if done := show_film(data):
-            act_on(mine, path, done)
+        data = message(
+            trajectory,
+            noisy,
+            groups,
+            grid.rows,
+            waiting=running,
+            change=change,
+            acted=mine.inbox.receipt,
+        )
+        if done := show_strip(data, mine.inbox):
+            for each in done:
+                act_on(mine, path, each)
             st.rerun()
         downloads(trajectory, command(mine.view, path))
     except DiffgridError as error:
@@ -79,7 +89,7 @@ def show(mine: Desk, grid: Grid, path: Path, job: Job, running: bool) -> None:
             trouble(error)
 
 
-def act_on(mine: Desk, path: Path, done: dict[str, Any]) -> None:
+def act_on(mine: Desk, path: Path, done: Mapping[str, Any]) -> None:
     """Another trajectory of the grid, or this one under another prompt: then it is the trunk."""
     if done.get("do") == "change":
         act(mine, done, path)

@@ -45,6 +45,7 @@ def present(mine: Desk) -> bytes:
         labelling=labelling,
         named=partial(_named, find_model(grid.spec.model), grid.spec),
         ledger=mine.ledger,
+        acted=mine.inbox.receipt,
     )
 
 

@@ -241,6 +241,37 @@ def test_the_keyboard_alone_can_go_the_way(address: str, visit: Callable[..., Pa
     expect(page.get_by_role("dialog")).to_have_count(0)
 
 
+@pytest.mark.parametrize("rested", [0.1, 0.3, 0.5])
+def test_a_hint_never_takes_the_place_of_an_act(
+    address: str, visit: Callable[..., Page], rested: float
+) -> None:
+    page = visit(address)
+    painted(page, "trunk")
+    cell(page, "5.2").hover()
+    page.locator(".board[data-playing='5.2']").wait_for()
+    time.sleep(rested)  # a pointer that rests 0.4 s is told to the server
+    page.keyboard.press("t")
+    expect(page).to_have_url(re.compile(r"/strip\?.*path=5\.2"))
+
+
+def test_acts_that_come_at_once_are_all_done(address: str, visit: Callable[..., Page]) -> None:
+    page = visit(address)
+    painted(page, "trunk")
+    fewer = page.get_by_role("button", name="One column less")
+    fewer.evaluate("button => { button.click(); button.click(); }")
+    painted(page, "trunk", 8)
+    page.get_by_role("button", name="Undo").click()
+    painted(page, "trunk", 12)
+
+
+def test_tab_goes_on_from_the_trunk(address: str, visit: Callable[..., Page]) -> None:
+    page = visit(address)
+    painted(page, "trunk")
+    page.get_by_role("button", name="the trunk in view").focus()
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="More about this picture")).to_be_focused()
+
+
 def test_a_trunk_is_changed_on_the_way_and_cells_are_re_noised(
     address: str, visit: Callable[..., Page]
 ) -> None:

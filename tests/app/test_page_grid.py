@@ -162,9 +162,11 @@ class Shown:
 
     data: bytes = b""
     desk: Any = None
+    rest_on: Any = None
 
-    def __call__(self, *, data: bytes, key: str = "board", on_act: Any, on_lack: Any) -> None:
-        (self.desk,) = on_act.args
+    def __call__(self, *, data: bytes, on_acts: Any, on_rest: Any, on_lack: Any) -> None:
+        (self.desk,) = on_acts.args
+        self.rest_on = on_rest
         self.data = data
 
     @property
@@ -394,15 +396,21 @@ def test_rows_columns_and_rerolls_change_only_what_they_name(page: AppTest, show
 
 
 def test_a_resting_pointer_has_the_next_grid_sampled_ahead(
-    page: AppTest, stage: Stage, shown: Shown
+    page: AppTest, stage: Stage, shown: Shown, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    touch(page, shown, do="rest", path="5.2")
+    def rest(path: str) -> None:
+        board = SimpleNamespace(rest={"path": path, "at": 0})
+        monkeypatch.setattr(st, "session_state", {"board": board})
+        shown.rest_on()
+
+    rest("5.2")
     assert not stage.ahead_of  # first what was asked for
     stage.jobs[0].finish()
-    touch(page, shown, do="rest", path="5.2")
+    rest("5.2")
     assert stage.ahead_of[-1][0] == parse_path("5.2")
     stage.seconds = 90
-    touch(page, shown, do="rest", path="5.3")
+    for path in ("5.3", "no path"):
+        rest(path)
     assert len(stage.ahead_of) == 1
     assert len(stage.jobs) == 1
 

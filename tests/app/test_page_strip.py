@@ -243,9 +243,9 @@ def test_the_grids_other_trajectories_can_be_picked(
     thumbnails = {each["path"]: each["picture"] for each in shown(opened)["thumbnails"]}
     assert [*thumbnails] == ["trunk", "1.0", "1.1", "3.0", "3.1"]
     assert None not in thumbnails.values()
-    picks = iter([{"do": "pick", "path": "1.0"}])
+    picks = iter([[{"do": "pick", "path": "1.0"}]])
     with monkeypatch.context() as patch:
-        patch.setattr(strip, "show_film", lambda data: next(picks, None))
+        patch.setattr(strip, "show_strip", lambda data, inbox: next(picks, []))
         opened.run()
     whole(opened.run())
     assert shown(opened)["path"] == "1.0"
@@ -258,9 +258,9 @@ def test_a_trajectory_goes_on_under_another_prompt(
 ) -> None:
     opened = page(path="1.0")
     assert shown(opened)["change"]["prompt"] == grid.spec.prompt
-    acts = iter([{"do": "change", "step": 9, "prompt": "a hat", "guidance": 3.0}])
+    acts = iter([[{"do": "change", "step": 9, "prompt": "a hat", "guidance": 3.0}]])
     with monkeypatch.context() as patch:
-        patch.setattr(strip, "show_film", lambda data: next(acts, None))
+        patch.setattr(strip, "show_strip", lambda data, inbox: next(acts, []))
         opened.run()
     whole(opened.run())
     assert "too late" in opened.error[0].value

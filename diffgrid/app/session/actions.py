@@ -49,8 +49,6 @@ def _act(mine: Desk, what: Mapping[str, Any], view: View) -> None:
             mine.clear()
         case "resample":
             mine.again()
-        case "rest":
-            mine.rest(parse_path(what["path"]))
         case "lane":
             mine.show_lane(what["lane"])
         case "star":

@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import streamlit as st
 
+from diffgrid.app.components.shared.inbox import Inbox
 from diffgrid.app.components.shared.protocol import Ledger
 from diffgrid.decisions.study import OneTree, OnView, Study, begin_study
 from diffgrid.engine.local import LocalEngine
@@ -68,6 +69,7 @@ class Desk:
         self.next: tuple[str, dict[str, str]] | None = None  # a page to go to, and its address
         self.sharing = False  # whether the link is to be shown
         self.ledger = Ledger()  # which pictures the grid on the page holds
+        self.inbox = Inbox()  # what was done on the page
         # The job for one trajectory of the grid, and which: the strip's own.
         self.aside: tuple[tuple[RunSpec, Path], Job] | None = None
         self.generation = 0  # rises when the form must show other values than were typed

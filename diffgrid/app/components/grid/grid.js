@@ -4,6 +4,7 @@
 
 import { changeFrom } from "../shared/dialog.js";
 import { copyText, icon, make, saveFile, stillness, styled } from "../shared/dom.js";
+import { Outbox } from "../shared/outbox.js";
 import { atTheEnd, bitmap, clear, paint, show, unpack } from "../shared/protocol.js";
 import { compareTwo, enlarge } from "./dialogs.js";
 import { placeSeen, renderSeen } from "./icons.js";
@@ -17,11 +18,12 @@ const ASK_AGAIN = 2000; // ms before what is still lacking, or labels, are asked
 const BELOW = 21; // px, of what a row shows where it stands below the cells
 const FADE = { duration: 460, easing: "cubic-bezier(.3,.7,.2,1)" };
 
-export default async function mount({ data, parentElement, setStateValue, setTriggerValue }) {
+export default async function mount({ data, parentElement, setStateValue }) {
   await styled(parentElement);
   const root = parentElement.querySelector(".board");
   const board = (root.owner ??= new Board(root));
-  board.send = (act) => setTriggerValue("act", act);
+  board.outbox.connect((acts) => setStateValue("acts", acts));
+  board.hint = (path) => setStateValue("rest", { path, at: Date.now() });
   board.ask = (names) => setStateValue("lack", { names, at: Date.now() });
   board.receive(data);
   return atTheEnd(root, () => board.rest());
@@ -30,6 +32,8 @@ export default async function mount({ data, parentElement, setStateValue, setTri
 class Board extends Skeleton {
   constructor(root) {
     super(root);
+    this.outbox = new Outbox();
+    this.send = (act) => this.outbox.push(act);
     this.known = new Map(); // names -> Pictures
     this.rows = new Map(); // step -> {element, cells, …}
     this.moments = []; // the buttons of the strip
@@ -66,6 +70,7 @@ class Board extends Skeleton {
     clearTimeout(this.restTimer);
     clearTimeout(this.guessTimer);
     clearTimeout(this.lackTimer);
+    this.outbox.close();
     this.observer.disconnect();
     window.removeEventListener("resize", this.onresize);
     window.removeEventListener("keydown", this.onletter, true);
@@ -77,6 +82,7 @@ class Board extends Skeleton {
 
   receive(bytes) {
     const head = unpack(bytes, this.known);
+    this.outbox.acknowledge(head.acted);
     const lacks = head.lacking.length > 0;
     this.root.toggleAttribute("data-lacking", lacks);
     clearTimeout(this.lackTimer);
@@ -429,9 +435,10 @@ class Board extends Skeleton {
 
   rests(cell) {
     const { path } = cell.entry;
-    if (this.head.running || this.rested.has(path)) return;
+    // What was just done may lead to another page: a hint from one that is left disturbs the next.
+    if (this.head.running || this.outbox.waiting.length || this.rested.has(path)) return;
     this.rested.add(path);
-    this.send({ do: "rest", path });
+    this.hint(path);
   }
 
   drawPlaying(moment) {

@@ -2,8 +2,7 @@
 
 `message` is a pure function from what is known now to bytes. All that moves under a pointer
 (replay, scrubbing, comparing two cells) happens in the browser, from pictures that are already
-there. What needs the server comes back as one trigger, `act`, with a value such as
-`{"do": "follow", "path": "5.2"}`:
+there. What needs the server comes back as an act such as `{"do": "follow", "path": "5.2"}`:
 
 | do | with | |
 |---|---|---|
@@ -13,7 +12,6 @@ there. What needs the server comes back as one trigger, `act`, with a value such
 | reroll_cell | step, branch | |
 | add_column, drop_column | | |
 | change | step, prompt, guidance | the trunk goes on from that step under others |
-| rest | path | a pointer rests on this cell: a click may follow; at most once a path |
 | lane | lane | `"x0"`, or `"xt"`: send x_t as well |
 | star, strip | path | strip opens the page of this trajectory |
 | compare | paths | two of them, on the page that compares |
@@ -34,14 +32,22 @@ _component = component("grid", '<div class="board"></div>')
 
 
 def board(
-    *, data: bytes, key: str = "board", on_act: Callable[[], None], on_lack: Callable[[], None]
+    *,
+    data: bytes,
+    key: str = "board",
+    on_acts: Callable[[], None],
+    on_rest: Callable[[], None],
+    on_lack: Callable[[], None],
 ) -> Any:
-    """Mount the grid; in `on_act`, `st.session_state[key].act` holds what was done.
+    """Mount the grid; each is called when the state of its name in `st.session_state[key]` changed.
 
-    In `on_lack`, `st.session_state[key].lack["names"]` are pictures of the last message that the
-    browser does not have. It is a state and no trigger, which could overtake a touch.
+    `acts` is for an `Inbox`. `rest["path"]` is a cell that the pointer rests on, at most once a
+    path: a click may follow. `lack["names"]` are pictures of the last message that the browser does
+    not have.
     """
-    return _component(key=key, data=data, on_act_change=on_act, on_lack_change=on_lack)
+    return _component(
+        key=key, data=data, on_acts_change=on_acts, on_rest_change=on_rest, on_lack_change=on_lack
+    )
 
 
 def message(
@@ -68,6 +74,7 @@ def message(
     labelling: bool = False,
     named: Callable[[Path], Collection[str]] = lambda _: (),
     ledger: Ledger | None = None,
+    acted: tuple[str, int] = ("", 0),
 ) -> bytes:
     """All the component draws.
 
@@ -91,6 +98,7 @@ def message(
         named: the factors of which a path's prompt names a value.
         ledger: what the browser holds; all pictures are sent where none is given. What the first
             look can do without, the cells' trajectories, waits until it is asked for.
+        acted: the `receipt` of the acts that were taken.
     """
     album, labels = Album(), labels or {}
     length = grid.spec.length
@@ -132,6 +140,7 @@ def message(
     ]
     every_fork = {fork for path in grid.paths for fork in path}
     header: dict[str, Any] = {
+        "acted": acted,
         "length": length,
         "path": format_path(grid.path),
         "crumbs": [format_path(path) for path in (*ancestors(grid.path), grid.path)],

@@ -65,7 +65,8 @@ export class Skeleton {
       event.preventDefault();
       this.openMenu(this.shown, element);
     };
-    element.onkeydown = (event) => this.onCellLetter(event, this.portrait);
+    // A handler that returns false keeps the browser from what the key does: Tab goes on.
+    element.onkeydown = (event) => void this.onCellLetter(event, this.portrait);
     this.prompt = make("p", { class: "prompt" });
     this.name = make("b");
     this.facts = make("span");

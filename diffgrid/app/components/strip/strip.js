@@ -4,6 +4,7 @@
 import { changeFrom } from "../shared/dialog.js";
 import { icon, make, styled, svg } from "../shared/dom.js";
 import { nearest } from "../shared/nearest.js";
+import { Outbox } from "../shared/outbox.js";
 import { atTheEnd, clear, show, unpack } from "../shared/protocol.js";
 
 const LANES = {
@@ -15,14 +16,17 @@ const LANES = {
 const FRAMES_A_SECOND = 10;
 const CHART = { height: 190, left: 34, right: 14, top: 10, bottom: 44 };
 
-export default async function mount({ data, parentElement, setTriggerValue }) {
+export default async function mount({ data, parentElement, setStateValue }) {
   await styled(parentElement);
   const section = parentElement.querySelector(".film");
   const film = (section.film ??= build(section));
-  film.send = (act) => setTriggerValue("act", act);
-  receive(film, unpack(data, film.known));
+  film.outbox.connect((acts) => setStateValue("acts", acts));
+  const message = unpack(data, film.known);
+  film.outbox.acknowledge(message.acted);
+  receive(film, message);
   return atTheEnd(section, () => {
     film.resized.disconnect();
+    film.outbox.close();
     stop(film);
   });
 }
@@ -37,6 +41,7 @@ function symbol(lane) {
 /** All that does not depend on a trajectory. */
 function build(section) {
   const film = { section, known: new Map(), large: "x0", off: new Set(), step: null, hover: null };
+  film.outbox = new Outbox();
   film.thumbnails = make("nav", { class: "thumbnails", "aria-label": "Trajectories" });
   film.picture = make("canvas", { role: "img" });
   film.caption = make("figcaption");
@@ -237,7 +242,7 @@ function drawThumbnails(film) {
 function thumbnail(film) {
   const button = make("button", { type: "button" }, make("canvas", {}), make("span", {}));
   button.addEventListener("click", () => {
-    if (button.path !== film.data.path) film.send({ do: "pick", path: button.path });
+    if (button.path !== film.data.path) film.outbox.push({ do: "pick", path: button.path });
   });
   return button;
 }
@@ -462,13 +467,13 @@ function go(film, step) {
 /** From the scrubber's step on, another prompt or guidance. */
 function change(film) {
   stop(film);
-  const { data, step, section, send } = film;
+  const { data, step, section, outbox } = film;
   changeFrom(section, {
     change: data.change,
     step,
     picture: (at) => pictureOf(film, "x0", at),
     words: (at) => `step ${at} · t = ${time(data, at)}`,
-    send,
+    send: (act) => outbox.push(act),
   });
 }
 

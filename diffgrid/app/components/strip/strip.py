@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from diffgrid.api import Trajectory, recipe
+from diffgrid.app.components.shared.inbox import Inbox
 from diffgrid.app.components.shared.mount import component
 from diffgrid.app.components.shared.protocol import Album
 from diffgrid.compare import FARTHEST, log_snr
@@ -32,14 +33,13 @@ FULL = 0.995  # the quantile that full colour stands for: one odd element must n
 _strip = component("strip", '<section class="film" aria-label="Trajectory strip"></section>')
 
 
-def show_film(data: bytes) -> dict[str, Any] | None:
-    """Draw a `message`; what was done just now.
+def show_strip(data: bytes, inbox: Inbox) -> list[dict[str, Any]]:
+    """Draw a `message`; what was done since.
 
     `{"do": "pick", "path": …}` is a thumbnail; `{"do": "change", "step": …, "prompt": …,
     "guidance": …}` asks for the trajectory to go on under others.
     """
-    done = _strip(key="film", data=data, on_act_change=lambda: None).act
-    return done if isinstance(done, dict) else None
+    return [*inbox.take(_strip(key="film", data=data, on_acts_change=lambda: None).acts)]
 
 
 def message(
@@ -49,13 +49,14 @@ def message(
     rows: Collection[int] = (),
     waiting: bool = False,
     change: Mapping[str, Any] | None = None,
+    acted: tuple[str, int] = ("", 0),
 ) -> bytes:
     """All that the component shows of a finished trajectory of T steps.
 
     `noisy` are the decoded x_t before each step, T pictures, or None where they are not made;
     `waiting` says that they will be. `thumbnails` are pictures of the trajectories to choose from,
     in groups, where known; `rows` the steps at which those leave; `change` is what
-    `changeable` says of it.
+    `changeable` says of it; `acted` the receipt of the acts that were taken.
     """
     album, length = Album(), trajectory.spec.length
     final = trajectory.frames.final
@@ -63,6 +64,7 @@ def message(
     x0 = trajectory.pred_original_sample
     name, *settings = recipe(trajectory.spec, trajectory.path)
     header = {
+        "acted": acted,
         "path": format_path(trajectory.path),
         "name": name,
         "change": change,
