@@ -3,7 +3,7 @@
 from functools import partial
 
 from diffgrid.api import recipe
-from diffgrid.app.components.grid.grid import message
+from diffgrid.app.components.grid.grid import GridState, message
 from diffgrid.app.session import prompt_words
 from diffgrid.app.session.change import changeable
 from diffgrid.app.session.desk import Desk
@@ -22,7 +22,7 @@ def present(mine: Desk) -> bytes:
     snapshot = mine.job.snapshot() if mine.job else None
     labelling = mine.labelling  # asked before the labels: they may come in between
     noisy = {path: pictures for path in grid.paths if (pictures := mine.noisy(path))}
-    return message(
+    state = GridState(
         grid,
         snapshot.paths if snapshot else {},
         mine.made(),
@@ -44,9 +44,9 @@ def present(mine: Desk) -> bytes:
         labels=mine.labels(),
         labelling=labelling,
         named=partial(_named, find_model(grid.spec.model), grid.spec),
-        ledger=mine.ledger,
         acted=mine.inbox.receipt,
     )
+    return message(state, mine.ledger)
 
 
 def _named(model: Model, spec: RunSpec, path: Path) -> prompt_words.Picked:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from diffgrid.app.components.grid.grid import message
+from diffgrid.app.components.grid.grid import GridState, message
 from diffgrid.app.components.shared.protocol import Ledger
 from diffgrid.engine.protocol import PathView
 from diffgrid.models.registry import specify
@@ -40,7 +40,7 @@ def sent(
     **more: Any,
 ) -> dict[str, Any]:
     """The header, its indices replaced by the pictures they stand for."""
-    data = message(shown, views or {}, made, **more)
+    data = message(GridState(shown, views or {}, made, **more))
     (size,) = struct.unpack("<I", data[:4])
     header: dict[str, Any] = json.loads(data[4 : 4 + size])
     pictures, start = [], 4 + size
@@ -145,7 +145,7 @@ def brought(
     shown: Grid, ledger: Ledger, made: Mapping[Path, Frames] | None = None
 ) -> dict[str, str]:
     """The pictures that a message brings, by their names."""
-    data = message(shown, {}, finished(shown) if made is None else made, ledger=ledger)
+    data = message(GridState(shown, {}, finished(shown) if made is None else made), ledger)
     (size,) = struct.unpack("<I", data[:4])
     header, pictures = json.loads(data[4 : 4 + size]), io.BytesIO(data[4 + size :])
     read = {

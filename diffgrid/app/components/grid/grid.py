@@ -1,6 +1,6 @@
 """The branching grid as one component: what it is sent, and how it is mounted.
 
-`message` is a pure function from what is known now to bytes. All that moves under a pointer
+`message` is a pure function from a `GridState` to bytes. All that moves under a pointer
 (replay, scrubbing, comparing two cells) happens in the browser, from pictures that are already
 there. What needs the server comes back as an act such as `{"do": "follow", "path": "5.2"}`:
 
@@ -19,6 +19,7 @@ there. What needs the server comes back as an act such as `{"do": "follow", "pat
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from diffgrid.app.components.shared.mount import component
@@ -50,33 +51,9 @@ def board(
     )
 
 
-def message(
-    grid: Grid,
-    views: Mapping[Path, PathView],
-    made: Mapping[Path, Frames],
-    *,
-    recipe: Sequence[str] = (),
-    command: Callable[[Path], str] = format_path,
-    levels: Sequence[tuple[float, float]] | None = None,
-    noisy: Mapping[Path, Sequence[bytes]] | None = None,
-    lane: Literal["x0", "xt"] = "x0",
-    starred: Collection[Path] = (),
-    running: bool = False,
-    stopped: bool = False,
-    status: str = "",
-    fraction: float = 0.0,
-    cost: str = "",
-    can_undo: bool = False,
-    can_redo: bool = False,
-    max_columns: int = 8,
-    change: Mapping[str, Any] | None = None,
-    labels: Mapping[Path, Mapping[str, str]] | None = None,
-    labelling: bool = False,
-    named: Callable[[Path], Collection[str]] = lambda _: (),
-    ledger: Ledger | None = None,
-    acted: tuple[str, int] = ("", 0),
-) -> bytes:
-    """All the component draws.
+@dataclass(frozen=True)
+class GridState:
+    """All that the component draws.
 
     Args:
         grid: what is on view.
@@ -96,21 +73,51 @@ def message(
             focus, which left x_k as they did.
         labelling: whether labels are still to come: the browser asks again.
         named: the factors of which a path's prompt names a value.
-        ledger: what the browser holds; all pictures are sent where none is given. What the first
-            look can do without, the cells' trajectories, waits until it is asked for.
         acted: the `receipt` of the acts that were taken.
     """
-    album, labels = Album(), labels or {}
+
+    grid: Grid
+    views: Mapping[Path, PathView]
+    made: Mapping[Path, Frames]
+    recipe: Sequence[str] = ()
+    command: Callable[[Path], str] = format_path
+    levels: Sequence[tuple[float, float]] | None = None
+    noisy: Mapping[Path, Sequence[bytes]] = field(default_factory=dict)
+    lane: Literal["x0", "xt"] = "x0"
+    starred: Collection[Path] = ()
+    running: bool = False
+    stopped: bool = False
+    status: str = ""
+    fraction: float = 0.0
+    cost: str = ""
+    can_undo: bool = False
+    can_redo: bool = False
+    max_columns: int = 8
+    change: Mapping[str, Any] | None = None
+    labels: Mapping[Path, Mapping[str, str]] = field(default_factory=dict)
+    labelling: bool = False
+    named: Callable[[Path], Collection[str]] = lambda _: ()
+    acted: tuple[str, int] = ("", 0)
+
+
+def message(state: GridState, ledger: Ledger | None = None) -> bytes:
+    """What the browser is sent (`GridHead` in message.js, and the pictures).
+
+    `ledger` is what it holds; all pictures are sent where none is given. What the first look can do
+    without, the cells' trajectories, waits until it is asked for.
+    """
+    album, grid = Album(), state.grid
     length = grid.spec.length
     # An evaluation is named by the forks before it, and its step.
     x0 = {
         (behind(path, step), step): frame
-        for path, frames in made.items()
+        for path, frames in state.made.items()
         for step, frame in enumerate(frames.x0)
     }
 
     def entry(path: Path, branch: int | None = None) -> dict[str, Any]:
-        view, frames, decoded = views.get(path, PathView()), made.get(path), (noisy or {}).get(path)
+        view, frames = state.views.get(path, PathView()), state.made.get(path)
+        decoded = state.noisy.get(path)
         final = frames.final if frames else None
         guesses = [x0.get((behind(path, step), step)) for step in range(length)]
         later = path != grid.path
@@ -122,8 +129,8 @@ def message(
             "branch": branch,
             "step": length if frames else view.step,
             "done": frames is not None,
-            "starred": path in starred,
-            "recipe": command(path),
+            "starred": path in state.starred,
+            "recipe": state.command(path),
             "x0": album.put_all(guesses, later=later),
             "noisy": album.put_all(decoded, later=later) if decoded else None,
             "final": album.put(final, later=later),
@@ -134,13 +141,16 @@ def message(
         {
             "step": step,
             "cells": [entry(*cell) for cell in zip(paths, branches, strict=True)],
-            "seen": _seen([labels[p] for p in (*paths, grid.path) if p in labels], named(paths[0])),
+            "seen": _seen(
+                [state.labels[path] for path in (*paths, grid.path) if path in state.labels],
+                state.named(paths[0]),
+            ),
         }
         for step, paths, branches in zip(grid.rows, grid.cells, grid.branches, strict=True)
     ]
     every_fork = {fork for path in grid.paths for fork in path}
     header: dict[str, Any] = {
-        "acted": acted,
+        "acted": state.acted,
         "length": length,
         "path": format_path(grid.path),
         "crumbs": [format_path(path) for path in (*ancestors(grid.path), grid.path)],
@@ -148,20 +158,21 @@ def message(
         "words": {format_path((f,)): describe((f,)) for f in every_fork if f.changes},
         "back": grid.back,
         "row_steps": list(row_steps(grid.spec.loop, grid.back)),
-        "labelling": labelling,
-        "change": change,
+        "labelling": state.labelling,
+        "change": state.change,
         "prompt": grid.spec.prompt,
-        "recipe": list(recipe),
-        "levels": [{"timestep": t, "alpha_bar": level} for t, level in levels] if levels else None,
-        "lane": lane,
-        "running": running,
-        "stopped": stopped,
-        "status": status,
-        "fraction": fraction,
-        "cost": cost,
-        "can_undo": can_undo,
-        "can_redo": can_redo,
-        "max_columns": max_columns,
+        "recipe": list(state.recipe),
+        "levels": state.levels
+        and [{"timestep": t, "alpha_bar": alpha_bar} for t, alpha_bar in state.levels],
+        "lane": state.lane,
+        "running": state.running,
+        "stopped": state.stopped,
+        "status": state.status,
+        "fraction": state.fraction,
+        "cost": state.cost,
+        "can_undo": state.can_undo,
+        "can_redo": state.can_redo,
+        "max_columns": state.max_columns,
         "focus": entry(grid.path),
         "rows": rows,
     }

@@ -4,8 +4,13 @@
 /** An entry's picture at a moment; null where nothing is known, undefined what is on its way. */
 export function frameAt(entry, moment, lane) {
   if (moment >= entry.x0.length) return entry.newest === undefined ? entry.x0.at(-1) : entry.newest;
-  const frame = (lane === "xt" && entry.noisy ? entry.noisy : entry.x0)[moment];
+  const frame = laneOf(entry, lane)[moment];
   return frame === null ? entry.newest : frame;
+}
+
+/** An entry's pictures along time: x_t's where they are asked for and there, or else x̂0's. */
+export function laneOf(entry, lane) {
+  return lane === "xt" && entry.noisy ? entry.noisy : entry.x0;
 }
 
 /** "t = 799", as short as the scheduler's value allows. */
@@ -20,6 +25,11 @@ export function levelText(head, step) {
   if (level == null) return "";
   const digits = level < 0.01 ? level.toPrecision(1) : level.toFixed(2);
   return `ᾱ ${Number(digits) >= 1 ? "1" : String(digits).replace(/^0/, "")}`;
+}
+
+/** "t = 799 · ᾱ .31" */
+export function noiseText(head, step) {
+  return [timeText(head, step), levelText(head, step)].filter(Boolean).join(" · ");
 }
 
 export function nameOf(entry) {

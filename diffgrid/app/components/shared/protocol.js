@@ -1,7 +1,7 @@
 // What all components share: taking a message apart (see protocol.py), and drawing its pictures.
 
 /** Encoded bytes; a Blob of them, and what they show, once somebody asks. */
-class Picture {
+export class Picture {
   constructor(bytes) {
     this.bytes = bytes;
   }

@@ -1,0 +1,47 @@
+// A cell of the grid: one branch's picture, its state, and what a touch of it calls.
+
+import { icon, make, tool } from "../shared/dom.js";
+import { nameOf, timeText } from "./player.js";
+
+/** `on` is {enter(cell), leave(cell), settle(cell), press(event, cell), menu(cell, anchor), touched()}. */
+export function makeCell(row, on) {
+  const canvas = make("canvas", { "aria-hidden": "true" });
+  const bar = make("span", { class: "bar" });
+  const star = make("span", { class: "starred", "aria-hidden": "true" }, icon("star"));
+  const dots = tool("more", "More", () => on.menu(cell, dots), { tabindex: -1 });
+  dots.classList.add("dots");
+  const names = { class: "cell", role: "gridcell", tabindex: -1 };
+  const element = make("div", names, canvas, bar, star, dots);
+  const cell = { element, canvas, bar, row, slot: row.cells.length, entry: null };
+  element.onpointerenter = (event) => event.pointerType === "touch" || on.enter(cell);
+  element.onpointerleave = (event) => event.pointerType === "touch" || on.leave(cell);
+  element.onfocus = () => {
+    on.settle(cell);
+    if (element.matches(":focus-visible")) on.enter(cell);
+  };
+  element.onblur = () => {
+    if (!on.touched() && !element.matches(":hover")) on.leave(cell);
+  };
+  element.onclick = (event) => on.press(event, cell);
+  element.oncontextmenu = (event) => {
+    event.preventDefault();
+    on.menu(cell, dots);
+  };
+  return cell;
+}
+
+/** A cell or the portrait: its state, not its picture. The bar of one that plays is its own. */
+export function renderEntry({ element, frame = element, entry, bar, row }, head, plays) {
+  const { done } = entry;
+  frame.classList.toggle("ghost", Boolean(entry.ghost || entry.newest === null));
+  frame.classList.toggle("pending", !done || Boolean(entry.ghost));
+  frame.classList.toggle("has-star", entry.starred);
+  element.setAttribute("aria-busy", String(!done));
+  const share = done ? 0 : entry.step / head.length;
+  if (!plays) bar.style.setProperty("--share", share);
+  const state = done ? "done" : `${Math.round(share * 100)} %`;
+  const name = row ? nameOf(entry) : "the trunk in view";
+  const at = row ? ` from ${timeText(head, row.step)}` : `, ${entry.name}, enlarge`;
+  const star = entry.starred ? ", starred" : "";
+  element.setAttribute("aria-label", `${name}${at}, ${state}${star}`);
+}

@@ -1,0 +1,50 @@
+// What can be done with a cell, or with the trunk, as a menu.
+
+import { icon, make } from "../shared/dom.js";
+import { nameOf } from "./player.js";
+
+export function makeMenu() {
+  const element = make("div", { class: "menu", role: "menu", popover: "auto" });
+  let from; // what has the focus again when it closes
+  element.onkeydown = (event) => {
+    const items = [...element.children];
+    const at = items.indexOf(event.target);
+    const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    event.stopPropagation();
+    if (event.key === "Tab") element.hidePopover();
+    if (event.key === "Tab" || event.key === "Escape") from.focus();
+    if (!by) return;
+    event.preventDefault();
+    items[(at + by + items.length) % items.length].focus();
+  };
+
+  function makeItem({ label, icon: drawn, key, run }) {
+    const button = make("button", { type: "button", role: "menuitem", tabindex: -1 });
+    button.append(icon(drawn), make("span", {}, label));
+    if (key) button.append(make("kbd", {}, key === "Enter" ? "↵" : key));
+    button.onclick = () => {
+      element.hidePopover();
+      run();
+    };
+    return button;
+  }
+
+  return {
+    element,
+
+    /** `items` are [{label, icon, key, run}]; it opens at the corner of `anchor`. */
+    open(holder, items, anchor) {
+      element.setAttribute("aria-label", nameOf(holder.entry));
+      element.replaceChildren(...items.map(makeItem));
+      from = holder.element;
+      element.showPopover();
+      const at = anchor.getBoundingClientRect();
+      const { width, height } = element.getBoundingClientRect();
+      const left = Math.min(at.right - 8, window.innerWidth - width - 8);
+      const top = Math.min(at.bottom - 8, window.innerHeight - height - 8);
+      element.style.left = `${Math.max(8, left)}px`;
+      element.style.top = `${Math.max(8, top)}px`;
+      element.firstChild.focus();
+    },
+  };
+}

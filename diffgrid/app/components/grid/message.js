@@ -1,0 +1,74 @@
+// What the grid is sent (see `GridState` in grid.py), its pictures in place of their indices.
+
+import { unpack } from "../shared/protocol.js";
+
+/**
+ * @typedef {import("../shared/protocol.js").Picture} Picture
+ * null is a picture that nobody has yet, undefined one that is on its way.
+ * @typedef {Picture | null | undefined} Shown
+ *
+ * @typedef {object} Entry one trajectory of T steps
+ * @property {string} path
+ * @property {string} name how the path is read
+ * @property {number | null} branch
+ * @property {number} step how far it is, 0 … T
+ * @property {boolean} done
+ * @property {boolean} starred
+ * @property {string} recipe a command line
+ * @property {Shown[]} x0 T of them
+ * @property {Shown[] | null} noisy x_t, T of them, where they are decoded
+ * @property {Shown} final
+ * @property {Shown} newest
+ * @property {boolean} [ghost] it will be made anew
+ *
+ * @typedef {object} Seen what the finals of a row show
+ * @property {string} factor
+ * @property {boolean} fixed whether the prompt names a value
+ * @property {[string, number][]} values the most frequent first
+ *
+ * @typedef {object} GridHead
+ * @property {[string, number]} acted the receipt of the acts that were done
+ * @property {number} length T
+ * @property {string} path of the focus, the trunk on view
+ * @property {string[]} crumbs its ancestors and itself
+ * @property {Record<string, string>} words how a fork is read, where that is not as it is written
+ * @property {number} back steps that a fork goes back
+ * @property {number[]} row_steps where a row can be
+ * @property {boolean} labelling
+ * @property {{steps: number[], prompt: string, guidance: number} | null} change
+ * @property {string} prompt
+ * @property {string[]} recipe
+ * @property {{timestep: number, alpha_bar: number | null}[] | null} levels T of them
+ * @property {"x0" | "xt"} lane
+ * @property {boolean} running
+ * @property {boolean} stopped
+ * @property {string} status
+ * @property {number} fraction 0 … 1
+ * @property {string} cost
+ * @property {boolean} can_undo
+ * @property {boolean} can_redo
+ * @property {number} max_columns
+ * @property {Entry} focus
+ * @property {{step: number, cells: Entry[], seen: Seen[]}[]} rows
+ * @property {string[]} lacking names of pictures that are to be asked for
+ */
+
+/**
+ * @param {Uint8Array} bytes
+ * @param {Map<string, Picture>} known
+ * @returns {GridHead}
+ */
+export function read(bytes, known) {
+  const head = unpack(bytes, known);
+  const picture = (index) => (index == null ? null : head.pictures[index]);
+  const resolve = (entry) => ({
+    ...entry,
+    x0: entry.x0.map(picture),
+    noisy: entry.noisy?.map(picture),
+    final: picture(entry.final),
+    newest: picture(entry.newest),
+  });
+  head.focus = resolve(head.focus);
+  for (const row of head.rows) row.cells = row.cells.map(resolve);
+  return head;
+}

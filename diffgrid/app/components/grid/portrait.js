@@ -1,0 +1,46 @@
+// The trunk: a large picture, and in words what it is.
+
+import { make, tool } from "../shared/dom.js";
+import { HeatMap } from "./heat_map.js";
+import { nameOf } from "./player.js";
+
+/** `on` is {press(event), menu(anchor), key(event)}. */
+export function makePortrait(on) {
+  const canvas = make("canvas", { "aria-hidden": "true" });
+  const element = make("button", { type: "button", class: "portrait" }, canvas);
+  const bar = make("span", { class: "bar" });
+  const dots = tool("more", "More about this picture", () => on.menu(dots));
+  dots.classList.add("dots");
+  const frame = make("div", { class: "frame" }, element, bar, dots);
+  element.onclick = on.press;
+  element.oncontextmenu = (event) => {
+    event.preventDefault();
+    on.menu(element);
+  };
+  // A handler that returns false keeps the browser from what the key does: Tab goes on.
+  element.onkeydown = (event) => void on.key(event);
+  const prompt = make("p", { class: "prompt" });
+  const name = make("b");
+  const facts = make("span");
+  const words = make("p", { class: "quiet" }, name, facts);
+  const beside = make("div", { class: "words" }, prompt, words);
+  const holder = { element, canvas, bar, frame, entry: null };
+  return {
+    trunk: make("div", { class: "trunk" }, frame, beside),
+    holder,
+    map: new HeatMap(holder, beside),
+
+    render(head) {
+      holder.entry = head.focus;
+      const none = head.change ? "(empty prompt)" : "(no prompt)";
+      prompt.textContent = head.prompt ? `“${head.prompt}”` : none;
+      prompt.title = head.prompt;
+    },
+
+    /** Say whose picture is shown: the trunk's own, or that of a cell which plays. */
+    tell(entry, head, own) {
+      name.textContent = own ? head.focus.name : nameOf(entry);
+      facts.textContent = head.recipe.map((word) => ` · ${word}`).join("");
+    },
+  };
+}

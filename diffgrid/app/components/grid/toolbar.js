@@ -1,0 +1,71 @@
+// Above the grid: the path as a breadcrumb, a line that says what happened, and the tools.
+
+import { icon, make, tool } from "../shared/dom.js";
+
+const SAID = 6000; // ms that a sentence stands
+
+/** `on` is {act(name), goto(path), toggleMap()}. */
+export function makeToolbar(on) {
+  const crumbs = make("nav", { class: "crumbs", "aria-label": "Path" });
+  const note = make("p", { class: "note quiet", "aria-live": "polite" });
+  const undo = tool("undo", "Undo", () => on.act("undo"));
+  const redo = tool("redo", "Redo", () => on.act("redo"));
+  const fewer = tool("minus", "One column less", () => on.act("drop_column"));
+  const columns = make("span", { class: "quiet" });
+  const more = tool("plus", "One column more", () => on.act("add_column"));
+  const worded = (attributes, ...children) =>
+    make("button", { type: "button", ...attributes }, ...children);
+  const differ = worded(
+    {
+      class: "tool worded differ",
+      title: "Where the finals of a row differ, laid over the trunk",
+      "aria-label": "Where rows differ",
+      "aria-pressed": "false",
+      onclick: on.toggleMap,
+    },
+    icon("map"),
+    make("span", {}, "Where rows differ"),
+  );
+  const onclick = () => on.act("share");
+  const share = worded({ class: "tool worded", onclick }, icon("share"), "Share");
+  const tools = { class: "tools", role: "toolbar", "aria-label": "Grid tools" };
+  const all = make("div", tools, undo, redo, fewer, columns, more, differ, share);
+  let timer;
+
+  function renderCrumbs({ crumbs: paths, words }) {
+    if (crumbs.dataset.path === paths.join(" ")) return;
+    crumbs.dataset.path = paths.join(" ");
+    const parts = paths.map((path, i) => {
+      const fork = path.split("/").at(-1); // what it adds to the one before
+      const last = words[fork] ?? fork;
+      if (i === paths.length - 1) return make("b", { "aria-current": "page", title: path }, last);
+      return make("button", { type: "button", title: path, onclick: () => on.goto(path) }, last);
+    });
+    crumbs.replaceChildren(...parts.flatMap((part, i) => (i ? ["›", part] : [part])));
+  }
+
+  return {
+    element: make("div", { class: "top" }, crumbs, note, all),
+
+    render(head) {
+      renderCrumbs(head);
+      undo.disabled = !head.can_undo;
+      redo.disabled = !head.can_redo;
+      const count = Math.max(1, ...head.rows.map((row) => row.cells.length));
+      columns.textContent = count;
+      columns.title = `${count} branches a row`;
+      fewer.disabled = count <= 1;
+      more.disabled = count >= head.max_columns;
+    },
+
+    press(pressed) {
+      differ.setAttribute("aria-pressed", String(pressed));
+    },
+
+    say(text) {
+      note.textContent = text;
+      clearTimeout(timer);
+      timer = setTimeout(() => (note.textContent = ""), SAID);
+    },
+  };
+}
