@@ -21,7 +21,7 @@ unexport PYTHONHOME
 export OMP_WAIT_POLICY := PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help run check test coverage matrix bench bench-app lint format chromium
+.PHONY: help run check test coverage matrix bench bench-app lint format javascript chromium
 
 help:
 	@echo 'make run      start the app                        (ARGS="--server.port 8600")'
@@ -38,16 +38,21 @@ help:
 run: $(VENV)/installed
 	$(PY) -m streamlit run streamlit_app.py $(ARGS)
 
-check: lint
+check: lint javascript
 	$(PY) -m pytest -n $(CORES) --dist loadfile --no-loadscope-reorder -m 'not slow and not browser' $(ARGS)
 
 # One process more than cores, since browser tests wait; each takes whole files, the long ones first
 # (tests/conftest.py): fixtures that load a model are made once a file.
-test: lint chromium
+test: lint javascript chromium
 	$(PY) -m pytest -n $$(($(CORES) + 1)) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 coverage: chromium $(VENV)/installed-dev
 	$(PY) -m pytest --cov -n $$(($(CORES) + 1)) --dist loadfile --no-loadscope-reorder $(ARGS)
+
+# What computes in the components.
+javascript:
+	@if command -v node >/dev/null; then node --test --test-reporter=dot tests/app/components/*.test.mjs; \
+	else echo 'No node here: the tests of the JavaScript were not run.' >&2; fi
 
 # One thread: with two the library itself comes out up to 7e-5 off what it makes with one.
 matrix: $(VENV)/installed-dev
@@ -64,6 +69,10 @@ lint: $(VENV)/installed-dev
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 	$(PY) -c 'from importlinter.cli import lint_imports_command as lint; lint()' --no-logo
+	@if command -v npm >/dev/null; then \
+	  test -x node_modules/.bin/tsc || npm install --silent --no-audit --no-fund; \
+	  node_modules/.bin/tsc --project jsconfig.json && echo 'JavaScript: no issues found'; \
+	else echo 'No npm here: the types of the JavaScript were not checked.' >&2; fi
 
 format: $(VENV)/installed-dev
 	$(PY) -m ruff check --fix .

@@ -6,28 +6,14 @@
 import { icon, make, styled, svg } from "../shared/dom.js";
 import { nearest } from "../shared/nearest.js";
 import { atTheEnd, bitmap, paint, unpack } from "../shared/protocol.js";
+import { axis, frameNear } from "./axis.js";
 
 const LETTERS = ["A", "B", "C", "D"];
 const VIEWS = { side: "Side by side", wipe: "Wipe", flip: "Flip", difference: "Difference × 2" };
-const ENDS = 930; // where the levels end on the scrubber's 0 … 1000; the finished picture is at 1000
 const FRAME_MS = 90;
 
 const signed = (number, digits) => number.toFixed(digits).replace("-", "\u2212");
 const brief = (number) => String(Number(number.toPrecision(4)));
-
-/** The levels of all runs as places on the scrubber. */
-function axis(runs) {
-  const levels = [...new Set(runs.flatMap((run) => run.levels))].sort((a, b) => a - b);
-  const [low, high] = [levels[0], levels.at(-1)];
-  const place = (level) => (high > low ? ((level - low) / (high - low)) * ENDS : 0);
-  return { low, high, place, levels, places: [...levels.map(place), 1000] };
-}
-
-/** The frame a run shows at a stop: an index into its steps, or their count for the finished one. */
-function frameNear(run, scale, stop) {
-  const level = scale.levels[stop];
-  return level === undefined ? run.levels.length : nearest(run.levels, level);
-}
 
 class Comparison {
   constructor(root) {

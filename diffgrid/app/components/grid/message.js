@@ -1,3 +1,4 @@
+// @ts-check
 // What the grid is sent (see `GridState` in grid.py), its pictures in place of their indices.
 
 import { unpack } from "../shared/protocol.js";
@@ -60,7 +61,9 @@ import { unpack } from "../shared/protocol.js";
  */
 export function read(bytes, known) {
   const head = unpack(bytes, known);
+  /** @param {number | null} index */
   const picture = (index) => (index == null ? null : head.pictures[index]);
+  /** @param {any} entry */
   const resolve = (entry) => ({
     ...entry,
     x0: entry.x0.map(picture),

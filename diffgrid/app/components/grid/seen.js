@@ -1,6 +1,7 @@
 // What a row's finished cells show, as small icons.
 
 import { make, svg } from "../shared/dom.js";
+import { factorState, factorWords, isOpen } from "./tally.js";
 
 const DOT = "M8 2.8a5.2 5.2 0 1 0 0 10.4a5.2 5.2 0 0 0 0-10.4z";
 const SWATCH = "M3 3h10v10H3z";
@@ -93,31 +94,6 @@ function valueIcon(factor, value) {
   if (colour) return glyph([DOT], { colour, class: "glyph dot" });
   const drawn = GLYPHS[factor]?.[value];
   return drawn ? glyph(drawn) : make("i", {}, value === "unclear" ? "?" : value.slice(0, 3));
-}
-
-const isOpen = ({ values }) => values.length > 1;
-
-/** "3 green, 2 blue": how many finals show what. */
-function tally({ values }) {
-  return values.map(([value, count]) => `${count} ${plainWords(value)}`).join(", ");
-}
-
-function plainWords(value) {
-  return value.replace(/^an? /, "").replace(/^(\w+) eyes?$/, "$1-eyed");
-}
-
-function factorWords(seen) {
-  const lock = seen.fixed ? ", named by the prompt" : "";
-  const agreed = `all ${plainWords(seen.values[0][0])}`;
-  return `${seen.factor}: ${isOpen(seen) ? `${tally(seen)}, with the trunk` : agreed}${lock}`;
-}
-
-/** "body open: 2 red, 2 blue" */
-function factorState(seen) {
-  const { factor, values } = seen;
-  const lock = seen.fixed ? ", named by the prompt" : "";
-  if (isOpen(seen)) return `${factor} open: ${tally(seen)}${lock}`;
-  return `${factor} settled ${plainWords(values[0][0])}${lock}`;
 }
 
 function makeFactor(seen, i) {

@@ -2,14 +2,8 @@
 
 import { icon, make } from "../shared/dom.js";
 import { show } from "../shared/protocol.js";
+import { momentsFor } from "./layout.js";
 import { laneOf, levelText, noiseText, timeText } from "./player.js";
-
-/** As many moments as there is room for (`width` px), the rows' steps among them. */
-export function momentsFor(length, width, forks) {
-  const room = Math.max(6, Math.min(13, Math.floor(width / 56)));
-  const even = Array.from({ length: room }, (_, i) => Math.round((i * (length - 1)) / (room - 1)));
-  return [...new Set([...even, ...forks])].sort((a, b) => a - b);
-}
 
 /** `on` is {play(), scrub(moment), lane(lane), addRow(step), stop()}. */
 export function makeTimeline(on) {

@@ -6,6 +6,7 @@ import { icon, make, styled, svg } from "../shared/dom.js";
 import { nearest } from "../shared/nearest.js";
 import { Outbox } from "../shared/outbox.js";
 import { atTheEnd, clear, show, unpack } from "../shared/protocol.js";
+import { CHART, positions } from "./positions.js";
 
 const LANES = {
   latents: { sign: ["x", "t"], note: "latents", name: "the latents x_t, each channel a map" },
@@ -14,7 +15,6 @@ const LANES = {
   change: { sign: ["Δx̂", "0"], note: "changed", name: "where x̂₀ changed since the step before" },
 };
 const FRAMES_A_SECOND = 10;
-const CHART = { height: 190, left: 34, right: 14, top: 10, bottom: 44 };
 
 export default async function mount({ data, parentElement, setStateValue }) {
   await styled(parentElement);
@@ -333,23 +333,6 @@ function time(data, step) {
 }
 
 // --- the chart ----------------------------------------------------------------------------------
-
-/**
- * Where the columns stand on the axis of noise levels, in px.
- *
- * Levels past ±farthest, the infinite ones too, stand at its ends: they would squeeze all others.
- */
-function positions({ logSnr, farthest }, width) {
-  const within = (value) => value != null && Math.abs(value) <= farthest;
-  const known = logSnr.filter(within);
-  const [low, high] = known.length ? [Math.min(...known), Math.max(...known)] : [-1, 1];
-  const [from, to] = [CHART.left + 28, width - CHART.right - 28];
-  const first = logSnr.findIndex(within);
-  const at = (value) => from + ((value - low) / (high - low || 1)) * (to - from);
-  const end = (i) => (i < first ? CHART.left : width - CHART.right);
-  const x = logSnr.map((value, i) => (within(value) ? at(value) : end(i)));
-  return { x, at, low, high };
-}
 
 function drawChart(film) {
   const { data, chart } = film;

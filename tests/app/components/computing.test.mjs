@@ -1,0 +1,149 @@
+// What computes in the components, without a page: node --test tests/app/components/*.test.mjs
+
+import assert from "node:assert/strict";
+import { mock, test } from "node:test";
+
+import { axis, frameNear } from "../../../diffgrid/app/components/comparison/axis.js";
+import { followed, ghosted } from "../../../diffgrid/app/components/grid/foresight.js";
+import { layout, momentsFor } from "../../../diffgrid/app/components/grid/layout.js";
+import { frameAt, levelText, noiseText, timeText } from "../../../diffgrid/app/components/grid/player.js";
+import { factorState, factorWords } from "../../../diffgrid/app/components/grid/tally.js";
+import { nearest } from "../../../diffgrid/app/components/shared/nearest.js";
+import { Outbox } from "../../../diffgrid/app/components/shared/outbox.js";
+import { unpack } from "../../../diffgrid/app/components/shared/protocol.js";
+import { positions } from "../../../diffgrid/app/components/strip/positions.js";
+
+function packed(header, ...pictures) {
+  const text = new TextEncoder().encode(JSON.stringify(header));
+  const bytes = new Uint8Array(4 + text.length + pictures.flat().length);
+  new DataView(bytes.buffer).setUint32(0, text.length, true);
+  bytes.set(text, 4);
+  bytes.set(pictures.flat(), 4 + text.length);
+  return bytes;
+}
+
+test("a message comes apart into its header and its pictures", () => {
+  const known = new Map();
+  const sent = packed({ path: "5.2", names: ["a", "b"], lengths: [2, 1] }, [1, 2], [3]);
+  const { path, pictures, lacking } = unpack(sent, known);
+  assert.equal(path, "5.2");
+  assert.deepEqual(pictures.map(({ bytes }) => [...bytes]), [[1, 2], [3]]);
+  assert.deepEqual(lacking, []);
+});
+
+test("a picture that came before is the same again; what never came is lacking", () => {
+  const known = new Map();
+  const [before] = unpack(packed({ names: ["a"], lengths: [2] }, [1, 2]), known).pictures;
+  const again = unpack(packed({ names: ["a", "new"], lengths: [0, 0] }), known);
+  assert.equal(again.pictures[0], before);
+  assert.equal(again.pictures[1], undefined);
+  assert.deepEqual(again.lacking, ["new"]);
+});
+
+test("acts are kept, and sent together, until a message acknowledges them", () => {
+  mock.timers.enable({ apis: ["setTimeout"] });
+  const sent = [];
+  const outbox = new Outbox();
+  outbox.connect(({ acts }) => sent.push(acts.map(([number]) => number)));
+  outbox.push({ do: "undo" });
+  outbox.push({ do: "redo" });
+  mock.timers.tick(4000);
+  outbox.acknowledge(["another page's", 2]);
+  outbox.acknowledge([outbox.sender, 1]);
+  outbox.push({ do: "share" });
+  outbox.acknowledge([outbox.sender, 3]);
+  mock.timers.tick(60000);
+  assert.deepEqual(sent, [[1], [1, 2], [1, 2], [2, 3]]);
+  mock.timers.reset();
+});
+
+test("a cell shows the lane's picture, or the newest one, at a moment", () => {
+  const entry = { x0: ["a", null, "c"], noisy: ["n", "m", "o"], newest: "c" };
+  assert.equal(frameAt(entry, 0, "x0"), "a");
+  assert.equal(frameAt(entry, 0, "xt"), "n");
+  assert.equal(frameAt(entry, 1, "x0"), "c");
+  assert.equal(frameAt(entry, 3, "x0"), "c");
+  assert.equal(frameAt({ ...entry, newest: undefined }, 3, "x0"), "c");
+});
+
+test("noise is told as shortly as it can be", () => {
+  const levels = [{ timestep: 999, alpha_bar: 0.0004 }, { timestep: 12.5, alpha_bar: 0.9999 }];
+  const head = { levels };
+  assert.equal(noiseText(head, 0), "t = 999 · ᾱ .0004");
+  assert.equal(timeText(head, 1), "t = 12.5");
+  assert.equal(levelText(head, 1), "ᾱ 1");
+  assert.equal(timeText({ levels: null }, 3), "step 3");
+});
+
+const entry = (path, branch) => ({ path, branch, name: path });
+const head = {
+  path: "trunk",
+  focus: entry("trunk", null),
+  rows: [
+    { step: 1, cells: [entry("1.0", 0), entry("1.1", 1)] },
+    { step: 5, cells: [entry("5.0", 0)] },
+  ],
+};
+
+test("a followed cell and the trunk change places, and the rows below are made anew", () => {
+  const next = followed(head, 1, 1);
+  assert.equal(next.path, "1.1");
+  assert.equal(next.focus, head.rows[0].cells[1]);
+  assert.deepEqual(next.rows[0].cells[1], { ...head.focus, branch: 1 });
+  assert.equal(next.rows[1].cells[0].ghost, true);
+  assert.equal(head.rows[1].cells[0].ghost, undefined);
+  const far = { ...head, rows: [{ step: 9, cells: [entry("1.1/9.0", 0)] }] };
+  assert.deepEqual(followed(far, 9, 0).crumbs, ["trunk", "1.1", "1.1/9.0"]);
+});
+
+test("ghosts are those asked for", () => {
+  const [first, second] = ghosted(head, (row) => row.step === 5).rows;
+  assert.deepEqual(first.cells, head.rows[0].cells);
+  assert.equal(second.cells[0].ghost, true);
+});
+
+test("cells fit the window: never under the least size while there is room", () => {
+  const { size, spare } = layout(900, 900, [4, 4, 4, 4]);
+  assert.equal(size(false), 102);
+  assert.equal(size(true), 81);
+  assert.equal(spare, 900 - 152 - 4 * (102 + 12) - 10);
+  assert.ok(layout(360, 800, [8]).size(false) >= 56);
+});
+
+test("the strip shows the first and last step and every row's", () => {
+  const steps = momentsFor(25, 500, [1, 7]);
+  assert.equal(steps[0], 0);
+  assert.equal(steps.at(-1), 24);
+  assert.ok(steps.includes(1) && steps.includes(7));
+  assert.deepEqual(steps, [...new Set(steps)].sort((a, b) => a - b));
+});
+
+test("a row's finals are counted in words", () => {
+  const open = { factor: "eyes", fixed: false, values: [["two eyes", 3], ["one eye", 1]] };
+  const settled = { factor: "head", fixed: true, values: [["a hat", 4]] };
+  assert.equal(factorState(open), "eyes open: 3 two-eyed, 1 one-eyed");
+  assert.equal(factorWords(open), "eyes: 3 two-eyed, 1 one-eyed, with the trunk");
+  assert.equal(factorState(settled), "head settled hat, named by the prompt");
+});
+
+test("of two as near the first is nearest", () => {
+  assert.equal(nearest([1, 3, 5], 4), 1);
+  assert.equal(nearest([9], -4), 0);
+});
+
+test("runs stand on one axis by their levels, the finished picture at its end", () => {
+  const one = { levels: [-4, 0, 4] };
+  const other = { levels: [-2, 6] };
+  const scale = axis([one, other]);
+  assert.deepEqual(scale.levels, [-4, -2, 0, 4, 6]);
+  assert.equal(scale.places[0], 0);
+  assert.equal(scale.places.at(-1), 1000);
+  assert.equal(frameNear(one, scale, 1), 0);
+  assert.equal(frameNear(other, scale, 5), 2);
+});
+
+test("levels past the farthest stand at the chart's ends", () => {
+  const { x, low, high } = positions({ logSnr: [-30, -2, 2, null], farthest: 10 }, 500);
+  assert.deepEqual([low, high], [-2, 2]);
+  assert.deepEqual(x, [34, 62, 458, 486]);
+});
