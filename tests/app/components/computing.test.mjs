@@ -47,7 +47,7 @@ test("acts are kept, and sent together, until a message acknowledges them", () =
   outbox.connect(({ acts }) => sent.push(acts.map(([number]) => number)));
   outbox.push({ do: "undo" });
   outbox.push({ do: "redo" });
-  mock.timers.tick(4000);
+  mock.timers.tick(2000);
   outbox.acknowledge(["another page's", 2]);
   outbox.acknowledge([outbox.sender, 1]);
   outbox.push({ do: "share" });

@@ -1,7 +1,7 @@
 // @ts-check
 // What a component asks of the server: each act arrives, and is done once (see inbox.py).
 
-const PATIENCE = 4000; // ms to wait for a receipt, twice as long each time
+const PATIENCE = 2000; // ms to wait for a receipt, twice as long each time
 
 /** Keeps the acts that no message has acknowledged yet, and sends all of them with each new one. */
 export class Outbox {
