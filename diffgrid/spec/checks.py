@@ -1,4 +1,4 @@
-"""Checks of single values, each with the one sentence that says what is allowed."""
+"""Checks of single values: each raises BadInput with the one sentence that says what is allowed."""
 
 import math
 from collections.abc import Sequence
@@ -8,18 +8,11 @@ from typing import Any
 from diffgrid.errors import BadInput
 from diffgrid.limits import Limits
 
-HARD = Limits()
-
-
-def rises(steps: Sequence[int]) -> bool:
-    return all(first < second for first, second in pairwise(steps))
-
-
-def set_field(frozen: object, name: str, value: object) -> None:
-    object.__setattr__(frozen, name, value)
+HARD = Limits()  # nobody may go beyond these; a public server's own are tighter
 
 
 def check_whole(field: str, value: object, low: int, high: int) -> None:
+    """A whole number from `low` to `high`."""
     if type(value) is not int or not low <= value <= high:  # not isinstance: True is no number here
         raise BadInput(
             f"{field} {shown(value)} is not allowed: use a whole number from {low} to {high}."
@@ -27,15 +20,16 @@ def check_whole(field: str, value: object, low: int, high: int) -> None:
 
 
 def check_real(field: str, value: Any, low: float, high: float) -> float:
-    # 3 and 3.0 must have one key, -0.0 and 0.0 too: hence float() and + 0.0.
+    """A finite number from `low` to `high`, in the one way it is written in keys."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if number and low <= value <= high and value < math.inf:  # false for NaN
-        return float(value) + 0.0
+        return float(value) + 0.0  # 3 and 3.0 must have one key, -0.0 and 0.0 too
     allowed = f"from {low} to {high}" if high < math.inf else f"of {low} or more"
     raise BadInput(f"{field} {shown(value)} is not allowed: use a number {allowed}.")
 
 
 def check_text(field: str, value: object, longest: int) -> str:
+    """Text of at most so many characters that can be encoded."""
     if not isinstance(value, str):
         raise BadInput(f"{field} {shown(value)} is not allowed: use text.")
     if len(value) > longest:
@@ -47,10 +41,17 @@ def check_text(field: str, value: object, longest: int) -> str:
     return value
 
 
-def listed(numbers: Sequence[int]) -> str:
-    return shown(",".join(map(str, numbers)))
+def rises(steps: Sequence[int]) -> bool:
+    """Whether each step is later than the one before."""
+    return all(first < second for first, second in pairwise(steps))
 
 
 def shown(value: object) -> str:
+    """A value as a sentence quotes it: on one line, and not too long."""
     text = ascii(value) if isinstance(value, str) else str(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def set_field(frozen: object, name: str, value: object) -> None:
+    """Put what a check made of a field in its place, while a frozen value is being made."""
+    object.__setattr__(frozen, name, value)

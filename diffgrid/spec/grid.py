@@ -7,7 +7,7 @@ from typing import Self
 
 from diffgrid.errors import BadInput
 from diffgrid.limits import Limits
-from diffgrid.spec.checks import HARD, check_whole, listed, rises, shown
+from diffgrid.spec.checks import HARD, check_whole, rises, shown
 from diffgrid.spec.path import Path, before, check_path, choose, fork
 from diffgrid.spec.run import RunSpec
 from diffgrid.spec.schedulers import Loop
@@ -53,7 +53,7 @@ class Grid:
                 )
         if not rises(self.rows):
             raise BadInput(
-                f"rows {listed(self.rows)} are not allowed: give each step once, in rising order."
+                f"rows {_listed(self.rows)} are not allowed: give each step once, in rising order."
             )
         if len(self.branches) != len(self.rows):
             raise BadInput(
@@ -64,7 +64,7 @@ class Grid:
                 check_whole("a branch", number, 0, HARD.max_branch)
             if len(set(numbers)) < len(numbers):
                 raise BadInput(
-                    f"row {row} shows branches {listed(numbers)}: give each branch once."
+                    f"row {row} shows branches {_listed(numbers)}: give each branch once."
                 )
         self.check(HARD)
 
@@ -107,28 +107,25 @@ class Grid:
 
 def default_rows(loop: Loop, back: int = 0) -> tuple[int, ...]:
     """The fork steps shown when nobody chose: more of them early, where more is decided."""
-    wanted = [round(loop.length * share) for share in (0.04, 0.2, 0.4, 0.64)]
-    return rows_near(loop, [step for step in wanted if step <= loop.length - 2], back)
+    return rows_near(loop, [round(loop.length * share) for share in (0.04, 0.2, 0.4, 0.64)], back)
 
 
 def rows_near(loop: Loop, steps: Iterable[int], back: int = 0) -> tuple[int, ...]:
     """The fork steps nearest to these, of those from which one can go `back`; each once, rising."""
     possible = row_steps(loop, back)
-    if not possible:
-        return ()
-    return tuple(sorted({nearest(possible, step) for step in steps}))
-
-
-def nearest(choices: range, value: int) -> int:
-    """The one of these nearest to a value; found without looking at them all."""
-    index = round((value - choices.start) / choices.step)
-    return choices[min(max(index, 0), len(choices) - 1)]
+    return tuple(sorted({nearest(possible, step) for step in steps})) if possible else ()
 
 
 def row_steps(loop: Loop, back: int = 0) -> range:
     """The fork steps from which one can go `back`."""
     steps = loop.fork_steps
     return range(steps.start + back, steps.stop if back % steps.step == 0 else 0, steps.step)
+
+
+def nearest(choices: range, value: int) -> int:
+    """The one of these nearest to a value; found without looking at them all."""
+    index = round((value - choices.start) / choices.step)
+    return choices[min(max(index, 0), len(choices) - 1)]
 
 
 def parse_fork_kind(text: str) -> int:
@@ -149,3 +146,7 @@ def parse_fork_kind(text: str) -> int:
 def format_fork_kind(back: int) -> str:
     """Write it as people read it; `parse_fork_kind` takes it back."""
     return f"renoise:{back}" if back else "fresh"
+
+
+def _listed(numbers: Iterable[int]) -> str:
+    return shown(",".join(map(str, numbers)))

@@ -1,4 +1,4 @@
-"""The words everything else is written in: run specifications, forks, paths, grids, evaluations.
+"""Forks and paths: which trajectory of a run is meant, and which evaluations trajectories share.
 
 A *path* is a tuple of forks with strictly rising steps, and `()` is the trunk. A fork `(k, j)`
 redraws the noise of the one transition k → k+1; its trajectory shares x_k, the scheduler's state
@@ -210,6 +210,20 @@ def check_path(path: Path, loop: Loop) -> None:
             )
 
 
+def choose(loop: Loop) -> str:
+    """What can be chosen to fork at, as the end of a sentence."""
+    length, steps = loop.length, loop.fork_steps
+    if not steps:
+        leave = "step leaves" if length == 1 else "steps leave"
+        return f"{length} {leave} no room for a fork, so raise the steps"
+    chosen = f"with {length} steps, choose one from {steps[0]} to {steps[-1]}"
+    if steps.step > 1:
+        chosen += f" in steps of {steps.step}, where this scheduler begins a step of its own"
+    elif steps.start:
+        chosen += ", since this scheduler corrects the first ones afterwards"
+    return chosen
+
+
 def evaluations(length: int, paths: Iterable[Path]) -> set[tuple[Path, int]]:
     """The names of all evaluations behind these trajectories: (what is behind step i, i)."""
     return {(behind(path, step), step) for path in paths for step in range(length)}
@@ -223,17 +237,3 @@ def minimum(paths: Iterable[Path], length: int) -> int:
 def naive(paths: Collection[Path], length: int) -> int:
     """How many evaluations they would need one by one."""
     return length * len(set(paths))
-
-
-def choose(loop: Loop) -> str:
-    """What can be chosen to fork at, as the end of a sentence."""
-    length, steps = loop.length, loop.fork_steps
-    if not steps:
-        leave = "step leaves" if length == 1 else "steps leave"
-        return f"{length} {leave} no room for a fork, so raise the steps"
-    chosen = f"with {length} steps, choose one from {steps[0]} to {steps[-1]}"
-    if steps.step > 1:
-        chosen += f" in steps of {steps.step}, where this scheduler begins a step of its own"
-    elif steps.start:
-        chosen += ", since this scheduler corrects the first ones afterwards"
-    return chosen

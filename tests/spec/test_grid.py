@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 
 from diffgrid.errors import BadInput
 from diffgrid.limits import Limits
-from diffgrid.spec.grid import Grid, default_rows
+from diffgrid.spec.grid import (
+    Grid,
+    default_rows,
+    format_fork_kind,
+    nearest,
+    parse_fork_kind,
+    row_steps,
+    rows_near,
+)
 from diffgrid.spec.path import Path, format_path, minimum, naive, parse_path
 from diffgrid.spec.schedulers import Loop
 from tests.spec.made import SPEC, paths
@@ -114,3 +122,40 @@ def test_the_cost_of_the_default_grid() -> None:
     grid = Grid.with_columns(SPEC, (), default_rows(SPEC.loop), 4)
     assert naive(grid.paths, 25) == 17 * 25 == 425
     assert minimum(grid.paths, 25) == 25 + 4 * sum(25 - k - 1 for k in (1, 5, 10, 16)) == 281
+
+
+loops = st.builds(
+    lambda length, first, tail, stages: Loop(length, range(first, length - tail, stages)),
+    st.integers(0, 60),
+    st.integers(0, 12),
+    st.integers(1, 6),
+    st.integers(1, 3),
+)
+
+
+@given(loops, st.integers(0, 60))
+def test_a_row_stands_where_one_can_fork_and_go_back(loop: Loop, back: int) -> None:
+    possible = [step for step in loop.fork_steps if step - back in loop.fork_steps]
+    assert list(row_steps(loop, back)) == possible
+
+
+@given(loops, st.lists(st.integers(-5, 1100), max_size=5), st.integers(0, 20))
+def test_rows_move_to_the_nearest_step_there_is(loop: Loop, wanted: list[int], back: int) -> None:
+    possible = row_steps(loop, back)
+    for step in wanted if possible else []:
+        assert abs(nearest(possible, step) - step) == min(abs(k - step) for k in possible)
+    rows = rows_near(loop, wanted, back)
+    assert list(rows) == sorted(set(rows))
+    assert set(rows) <= set(possible)
+    assert bool(rows) == bool(wanted and possible)
+
+
+@given(st.integers(0, 9999))
+def test_a_written_kind_of_fork_reads_back(back: int) -> None:
+    assert parse_fork_kind(format_fork_kind(back)) == back
+
+
+@pytest.mark.parametrize("text", ["", "Fresh", "renoise", "renoise:0", "renoise:-1", "renoise:٣"])
+def test_what_is_no_kind_of_fork_is_refused(text: str) -> None:
+    with pytest.raises(BadInput, match="fork .* is not allowed: write fresh, or renoise: and"):
+        parse_fork_kind(text)

@@ -10,23 +10,34 @@ from diffgrid.spec.path import (
     Path,
     ancestors,
     before,
+    behind,
     check_path,
     describe,
     evaluations,
     file_name,
     fork,
     format_path,
+    in_effect,
     minimum,
+    naive,
     parse_path,
 )
 from diffgrid.spec.schedulers import Loop
-from tests.spec.made import paths
+from tests.spec.made import paths, paths_of_every_kind
 
 
-@given(paths)
+@given(paths_of_every_kind)
 def test_a_written_path_reads_back(path: Path) -> None:
-    if all(fork.branch < 10**9 for fork in path):
-        assert parse_path(format_path(path)) == path
+    assert parse_path(format_path(path)) == path
+
+
+@given(st.text(st.sampled_from("0123456789.:/-=&+%abeginprtu٣ "), max_size=20))
+def test_any_text_is_a_path_or_refused_in_one_line(text: str) -> None:
+    try:
+        path = parse_path(text)
+    except BadInput:
+        return
+    assert parse_path(format_path(path)) == path
 
 
 def test_paths_are_written_as_the_design_says() -> None:
@@ -101,3 +112,16 @@ def test_a_fork_shares_the_evaluation_at_its_own_step() -> None:
 def test_one_more_branch_costs_what_follows_it(path: Path, step: int) -> None:
     cost = minimum([path, fork(path, step, 10**9 - 1)], 1000) - 1000
     assert cost == (0 if Fork(step, 10**9 - 1) in path else 1000 - step - 1)
+
+
+@given(st.lists(paths_of_every_kind, min_size=1, max_size=4))
+def test_sharing_costs_no_more_than_one_by_one_and_no_less_than_one(chosen: list[Path]) -> None:
+    assert 1000 <= minimum(chosen, 1000) <= naive(chosen, 1000)
+    assert minimum([*chosen, *chosen], 1000) == minimum(chosen, 1000)
+
+
+@given(paths_of_every_kind, st.integers(0, 999))
+def test_an_evaluation_depends_on_no_more_than_its_transition(path: Path, step: int) -> None:
+    evaluation, transition = behind(path, step), in_effect(path, step)
+    assert transition[: len(evaluation)] == evaluation
+    assert path[: len(transition)] == transition
