@@ -2,7 +2,7 @@
 
 import sys
 
-from diffgrid.cli.commands import main
+from diffgrid.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

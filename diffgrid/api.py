@@ -8,7 +8,6 @@ The engine, and with it the loaded model and the store, is kept between calls.
 """
 
 import html
-import inspect
 import os
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator
@@ -39,6 +38,7 @@ from diffgrid.records import frames, trajectories
 from diffgrid.records.frames import Frames
 from diffgrid.spec.grid import Grid as GridRequest
 from diffgrid.spec.grid import default_rows, parse_fork_kind
+from diffgrid.spec.options import OPTIONS
 from diffgrid.spec.path import Path, describe, format_path, naive, parse_path
 from diffgrid.spec.run import RunSpec, key
 from diffgrid.store.forgiving import TrajectoryStore
@@ -49,7 +49,6 @@ if TYPE_CHECKING:
     from diffgrid.decisions.results import Results
 
 Watch = Callable[[Snapshot], None]
-OPTIONS = tuple(inspect.signature(specify).parameters)
 
 
 @dataclass(frozen=True, eq=False)
@@ -350,6 +349,7 @@ def recipe(spec: RunSpec, path: Path) -> tuple[str, ...]:
     ]
     if spec.negative_prompt:
         words.append(f"not “{spec.negative_prompt}”")
+    words += [f"{name} {value}" for name, value in spec.added_words.items()]
     return tuple(words)
 
 
@@ -390,9 +390,10 @@ def _writing(option: str, file: File) -> Iterator[None]:
 
 
 def _known(options: dict[str, Any]) -> dict[str, Any]:
+    names = [option.name for option in OPTIONS]
     for name in options:
-        if name not in OPTIONS:
-            known = ", ".join(OPTIONS)
+        if name not in names:
+            known = ", ".join(names)
             raise BadInput(
                 f"option {name!r} is not known: use {known}, rows, columns, path or fork."
             )

@@ -93,6 +93,7 @@ def settings(spec: RunSpec, path: Path) -> dict[str, str]:
         "model": spec.model,
         "weights": spec.digest[:8],
         "dtype": spec.dtype,
+        **spec.added_words,
     }
 
 
@@ -107,8 +108,9 @@ def differing(runs: Sequence[tuple[RunSpec, Path]]) -> dict[str, tuple[str, ...]
         names = sorted({name for config in configs for name in config})
         for table, config in zip(tables, configs, strict=True):
             table.update({name: _short(config.get(name)) for name in names})
-    names = [name for name in tables[0] if len({table[name] for table in tables}) > 1]
-    return {name: tuple(table[name] for table in tables) for name in names}
+    told = dict.fromkeys(name for table in tables for name in table)
+    rows = {name: tuple(table.get(name, "") for table in tables) for name in told}
+    return {name: each for name, each in rows.items() if len(set(each)) > 1}
 
 
 def _short(value: object) -> str:

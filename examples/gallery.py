@@ -44,6 +44,7 @@ from diffgrid.models.hub_list import find_hub_model
 from diffgrid.models.registry import find_model, specify, to_fetch
 from diffgrid.records.trajectories import to_bytes
 from diffgrid.spec.grid import Grid, rows_near
+from diffgrid.spec.options import OPTIONS
 from diffgrid.spec.path import format_path
 from diffgrid.spec.run import RunSpec, key
 from diffgrid.store.forgiving import TrajectoryStore
@@ -196,7 +197,7 @@ def _bring(model: str) -> None:
 
 def _run(options: argparse.Namespace, prompt: str) -> dict[str, Any]:
     """The options of one grid; what nobody chose is left to the model."""
-    chosen = {name: getattr(options, name, None) for name in api.OPTIONS}
+    chosen = {name: getattr(options, name, None) for name in (option.name for option in OPTIONS)}
     return {name: value for name, value in chosen.items() if value is not None} | {"prompt": prompt}
 
 

@@ -17,6 +17,8 @@ from diffgrid.models.families import Family
 from diffgrid.models.folder import BUNDLED, Model
 from diffgrid.models.registry import choose_scheduler, find_model, models
 from diffgrid.sharing.view import View, backs
+from diffgrid.spec.options import Option
+from diffgrid.spec.options import added as added_options
 from diffgrid.spec.schedulers import SCHEDULERS, name_of
 
 # A browser's numbers are whole up to here; larger seeds are for the command line.
@@ -151,8 +153,21 @@ def _lab(mine: Desk, limits: Limits, key: Any, field: Any) -> None:
         )  # fmt: skip
     if model.family.negative:
         st.text_input("Negative prompt", **field("negative_prompt", view.negative_prompt))
+    for added in added_options().values():
+        _added(added, field(added.name, view.options[added.name]))
     kind, config = choose_scheduler(model, view.scheduler)
     _fork_kind(mine, FORKS[kind.draws(config, view.eta)], key)
+
+
+def _added(option: Option, field: dict[str, Any]) -> None:
+    """The field of an option that the table was given since: by its kind alone."""
+    if option.kind is str:
+        st.text_input(option.title.capitalize(), help=option.help, **field)
+    elif option.kind is int:
+        low, high = int(option.low), int(option.high)
+        st.number_input(option.title.capitalize(), low, high, help=option.help, **field)
+    else:
+        st.slider(option.title.capitalize(), option.low, option.high, help=option.help, **field)
 
 
 def _fork_kind(mine: Desk, fresh: str, key: Any) -> None:

@@ -1,18 +1,11 @@
-"""The command line: python -m diffgrid COMMAND.
-
-Every command exits with 0, with 1 when `verify` finds damage, or with 2 and one plain line when
-something it was given is not allowed.
-"""
+"""What each command does; every one returns its exit code."""
 
 import argparse
 import json
-import logging
 import os
-import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,168 +13,24 @@ from typing import Any, NoReturn
 
 from tqdm import tqdm
 
-from diffgrid import __version__, api
-from diffgrid.decisions.study import StudySnapshot
+from diffgrid import api
+from diffgrid.cli.progress import Progress
 from diffgrid.engine.local import LocalEngine
-from diffgrid.engine.protocol import Snapshot
 from diffgrid.errors import BadInput, DiffgridError, StoreError
 from diffgrid.models import hub
-from diffgrid.models.folder import BUNDLED
 from diffgrid.models.hub_list import find_hub_model
 from diffgrid.models.listing import TO_FETCH, Entry, entries
 from diffgrid.models.memory import BYTES
-from diffgrid.models.registry import SEED, find_model, models, own_models, scheduler_name, to_fetch
+from diffgrid.models.registry import find_model, models, own_models, scheduler_name, to_fetch
+from diffgrid.spec.options import OPTIONS
 from diffgrid.spec.path import format_path
-from diffgrid.spec.schedulers import SCHEDULERS
 from diffgrid.store.forgiving import TrajectoryStore
 from diffgrid.store.runs import RunInfo
 
-_NO_TRACEBACKS = logging.NullHandler()  # what the engine logs; people get its one line
 
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """One line, without the usage that argparse prints before it."""
-        line = " ".join(message.splitlines())
-        self.exit(2, f"diffgrid: {line} (see {self.prog} --help)\n")
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; its exit code."""
-    logging.getLogger("diffgrid").addHandler(_NO_TRACEBACKS)
-    options = _parser().parse_args(arguments)
-    try:
-        code: int = options.run(options)
-        sys.stdout.flush()
-        return code
-    except DiffgridError as error:
-        print(f"diffgrid: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("diffgrid: stopped; what was computed is kept", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # the reader of a pipe has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="diffgrid", description="The paths a diffusion model did not take.")
-    parser.add_argument("--version", action="version", version=f"diffgrid {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-
-    def command(name: str, run: Callable[[Any], int], summary: str) -> argparse.ArgumentParser:
-        added = commands.add_parser(name, help=summary, description=summary)
-        added.set_defaults(run=run)
-        return added
-
-    grid = command("grid", _grid, "branch one trajectory at several steps")
-    _run_options(grid)
-    grid.add_argument("--rows", type=_steps, metavar="1,5,10", help="steps to fork at")
-    grid.add_argument("--columns", type=_whole, default=4, help="branches a row (default: 4)")
-    grid.add_argument(
-        "--fork",
-        default="fresh",
-        metavar="fresh|renoise:M",
-        help="fresh noise from the fork on, or M steps back to more noise first (default: fresh)",
-    )
-    grid.add_argument("--json", type=Path, metavar="FILE", help="write costs and cells there")
-
-    study = command("study", _study, "measure when what is decided, over many trunks")
-    _settings(study)
-    study.add_argument(
-        "--trunks", type=_whole, default=16, metavar="N", help="seeds 0 to N-1 (default: 16)"
-    )
-    study.add_argument("--rows", type=_steps, metavar="1,5,10", help="steps to fork at")
-    study.add_argument("--columns", type=_whole, default=4, help="branches a row (default: 4)")
-    study.add_argument(
-        "--json", type=Path, required=True, metavar="FILE", help="write it all there"
-    )
-    study.add_argument("--csv", type=Path, required=True, metavar="FILE", help="write the curves")
-
-    strip = command("strip", _strip, "show one trajectory, timestep by timestep")
-    _run_options(strip)
-
-    runs = command("runs", _runs, "list, show, save or remove what is in the cache")
-    runs.add_argument(
-        "action", nargs="?", choices=("list", "show", "save", "remove"), default="list"
-    )
-    runs.add_argument(
-        "key", nargs="?", metavar="KEY", help="a run's key; its first 8 digits will do"
-    )
-    runs.add_argument("--name", help="the name to save it under")
-    runs.add_argument("--json", action="store_true", help="print JSON")
-
-    verify = command("verify", _verify, "check all that is stored, and remove what is damaged")
-    verify.add_argument(
-        "--recompute", action="store_true", help="sample every run again and compare"
-    )
-
-    listed = command("models", _models, "list the models that can be used, or fetch one")
-    listed.add_argument("--fetch", metavar="ID", help="bring a listed model to this machine")
-    listed.add_argument("--json", action="store_true", help="print JSON")
-
-    app = command("app", _app, "start the app on this machine")
-    app.add_argument("--port", type=_whole, default=8501, help="where to serve it (default: 8501)")
-
-    cache = command("cache", _cache, "show how large the cache is, or empty it")
-    cache.add_argument("--clear", action="store_true", help="remove all runs that were not saved")
-    return parser
-
-
-def _run_options(parser: argparse.ArgumentParser) -> None:
-    _settings(parser)
-    add = parser.add_argument
-    add("--seed", type=_whole, default=SEED, help=f"of the trunk's noise (default: {SEED})")
-    add("--path", default="trunk", metavar="8.2/14.0", help="the trajectory in view")
-    add("--out", type=Path, required=True, metavar="FILE", help="the picture to write, a PNG")
-
-
-def _settings(parser: argparse.ArgumentParser) -> None:
-    names = ", ".join(scheduler.name for scheduler in SCHEDULERS)
-    add = parser.add_argument
-    add("--prompt", help="what to draw (default: one that shows the model off)")
-    add("--negative-prompt", default="", help="what to keep away from")
-    add("--model", default=BUNDLED[0], help="a name from `models`, or a diffusers folder")
-    add("--scheduler", help=f"{names}, or a class name (default: the model's own)")
-    add("--steps", type=_whole, help="denoising steps, 1 to 1000")
-    add("--guidance", type=_number, help="classifier-free guidance scale; 1 is none")
-    add("--eta", type=_number, help="of ddim: 0 is deterministic, 1 as random as ddpm")
-    add("--height", type=_whole, help="pixels")
-    add("--width", type=_whole, help="pixels")
-    add(
-        "--dtype",
-        help="float32, bfloat16 or float16 (default: DIFFGRID_DTYPE, or else float32; half the "
-        "precision for a large model where a GPU is)",
-    )
-    add("--device", help="cpu, cuda or mps (default: DIFFGRID_DEVICE, or the fastest here)")
-
-
-def _whole(text: str) -> int:
-    if not re.fullmatch(r"[+-]?[0-9]{1,300}", text):  # int() takes 1_000 and other scripts' digits
-        raise argparse.ArgumentTypeError(f"{text[:60]!r} is not allowed: give a whole number")
-    return int(text)
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text[:60]!r} is not allowed: give a number") from None
-
-
-def _steps(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(_whole(part.strip()) for part in text.split(","))
-    except argparse.ArgumentTypeError:
-        raise argparse.ArgumentTypeError(
-            f"{text[:60]!r} is not allowed: give steps with commas between them, such as 1,5,10"
-        ) from None
-
-
-def _grid(options: argparse.Namespace) -> int:
+def grid(options: argparse.Namespace) -> int:
     _check_writable(out=options.out, json=options.json)
-    with _Progress() as progress:
+    with Progress() as progress:
         made = api.grid(
             rows=options.rows,
             columns=options.columns,
@@ -203,9 +52,9 @@ def _grid(options: argparse.Namespace) -> int:
     return 0
 
 
-def _study(options: argparse.Namespace) -> int:
+def study(options: argparse.Namespace) -> int:
     _check_writable(json=options.json, csv=options.csv)
-    with _Progress() as progress:
+    with Progress() as progress:
         made = api.study(
             trunks=options.trunks,
             rows=options.rows,
@@ -227,9 +76,9 @@ def _study(options: argparse.Namespace) -> int:
     return 0
 
 
-def _strip(options: argparse.Namespace) -> int:
+def strip(options: argparse.Namespace) -> int:
     _check_writable(out=options.out)
-    with _Progress() as progress:
+    with Progress() as progress:
         made = api.trajectory(
             path=options.path, engine=_engine(options), watch=progress.show, **_given(options)
         )
@@ -243,13 +92,13 @@ def _engine(options: argparse.Namespace) -> LocalEngine:
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:
-    given = {name: getattr(options, name) for name in api.OPTIONS if name in options}
+    given = {name: getattr(options, name) for name in (o.name for o in OPTIONS) if name in options}
     if options.device and not options.device.startswith("cuda") and given["dtype"] is None:
         given["dtype"] = os.environ.get("DIFFGRID_DTYPE") or "float32"  # whatever GPU there is
     return given
 
 
-def _runs(options: argparse.Namespace) -> int:
+def runs(options: argparse.Namespace) -> int:
     store = TrajectoryStore.default()
     if options.action == "list":
         return _list(store.runs(), options.json)
@@ -302,7 +151,7 @@ def _as_dict(info: RunInfo) -> dict[str, Any]:
     }
 
 
-def _verify(options: argparse.Namespace) -> int:
+def verify(options: argparse.Namespace) -> int:
     store = TrajectoryStore.default()
     damages = store.verify()
     for damage in damages:
@@ -344,7 +193,7 @@ def _recompute(store: TrajectoryStore, runs: list[RunInfo]) -> int:
 TOLERANCE = 1e-4  # between machines and batch sizes; a wrong weight or noise is off by 0.1 and more
 
 
-def _models(options: argparse.Namespace) -> int:
+def list_models(options: argparse.Namespace) -> int:
     if options.fetch:
         return _fetch(options.fetch)
     found = list(entries())
@@ -395,7 +244,7 @@ def _fetch(name: str) -> int:
     return 0
 
 
-def _app(options: argparse.Namespace) -> NoReturn:
+def app(options: argparse.Namespace) -> NoReturn:
     """This process becomes the server: it gets the signals that are meant to end it."""
     if find_spec("streamlit") is None:
         raise BadInput("the app needs Streamlit: pip install 'diffgrid[app]' brings it.")
@@ -405,35 +254,13 @@ def _app(options: argparse.Namespace) -> NoReturn:
     )
 
 
-def _cache(options: argparse.Namespace) -> int:
+def cache(options: argparse.Namespace) -> int:
     store = TrajectoryStore.default()
     if options.clear:
         store.clear()
     used, allowed = store.size() / 1e6, store.limit / 1e6
     print(f"{store.directory}: {used:.1f} MB of {allowed:.0f} MB, {len(store.runs())} runs")
     return 0
-
-
-class _Progress:
-    """A bar on stderr when that is a terminal; warnings always."""
-
-    def __init__(self) -> None:
-        self._bar = tqdm(disable=not sys.stderr.isatty(), unit="evaluation", leave=False)
-        self._warned: str | None = None
-
-    def __enter__(self) -> "_Progress":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
-
-    def show(self, snapshot: Snapshot | StudySnapshot) -> None:
-        self._bar.total = snapshot.to_sample
-        self._bar.set_description(snapshot.state, refresh=False)
-        self._bar.update(snapshot.sampled - self._bar.n)
-        if snapshot.warning and snapshot.warning != self._warned:
-            self._warned = snapshot.warning
-            tqdm.write(f"diffgrid: {snapshot.warning}", file=sys.stderr)
 
 
 def _check_writable(**outputs: Path | None) -> None:

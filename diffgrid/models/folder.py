@@ -22,8 +22,9 @@ from diffgrid.models.weights import (
     files_in,
     variant_of,
 )
+from diffgrid.spec.options import FIRST_MODEL
 
-BUNDLED = ("monsters",)
+BUNDLED = (FIRST_MODEL,)
 LIBRARIES = ("diffusers", "transformers")  # whose classes a model may be made of
 # Named by an index, but no run is decided by them: runs name their scheduler themselves, and
 # pictures are decoded without asking the others.

@@ -15,11 +15,12 @@ from diffgrid.limits import Limits
 from diffgrid.models.families import Family
 from diffgrid.models.folder import BUNDLED, Model
 from diffgrid.models.hub_list import HUB_MODELS, HubModel, fetching, find_hub_model
+from diffgrid.spec.options import FIRST_MODEL, SEED
+from diffgrid.spec.options import added as added_options
 from diffgrid.spec.run import RunSpec
 from diffgrid.spec.schedulers import SCHEDULERS, Loop, Scheduler, find_scheduler, loop, name_of
 
 ASSETS = Path(__file__).parents[1] / "assets"
-SEED = 7  # where nobody chose one: the same picture for everyone who tries it first
 
 
 def models() -> list[Model]:
@@ -103,7 +104,7 @@ def _in_the_box(name: str) -> Model:
 
 def specify(
     *,
-    model: str = BUNDLED[0],
+    model: str = FIRST_MODEL,
     prompt: str | None = None,
     negative_prompt: str = "",
     seed: int = SEED,
@@ -114,12 +115,15 @@ def specify(
     height: int | None = None,
     width: int | None = None,
     dtype: str | None = None,
+    **added: Any,
 ) -> RunSpec:
     """A full specification from the options people give; None is the model's own choice.
 
     Raises:
         BadInput: an option is unknown or out of range, or does not go with the others.
     """
+    if strangers := added.keys() - added_options().keys():
+        raise BadInput(f"option {min(strangers)!r} is not known: leave it out.")
     chosen = find_model(model)
     family, settings = chosen.family, chosen.settings
     kind, config = choose_scheduler(chosen, scheduler)
@@ -153,6 +157,7 @@ def specify(
         height=chosen.side if height is None else height,
         width=chosen.side if width is None else width,
         dtype=chosen.dtype if dtype is None else dtype,
+        added=json.dumps({name: value for name, value in added.items() if value is not None}),
     )
 
 

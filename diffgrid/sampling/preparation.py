@@ -53,9 +53,15 @@ def prepare(pipe: DiffusionPipeline, spec: RunSpec, scheduler: SchedulerMixin) -
     """Let the pipeline prepare this specification with this scheduler.
 
     Raises:
-        BadInput: the scheduler or the model does not take these settings.
+        BadInput: the scheduler or the model does not take these settings, or a newer version made
+            the run and knows more of them.
         ModelError: the pipeline does more than this loop does.
     """
+    if spec.unknown:
+        raise BadInput(
+            f"option {', '.join(spec.unknown)} is not known to this version of diffgrid: go on "
+            "with that run in the version that made it."
+        )
     family = _family(pipe)
     generator = torch.Generator("cpu").manual_seed(spec.seed)
     pipe.scheduler = scheduler

@@ -7,19 +7,18 @@
 
 import re
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from diffgrid.errors import BadInput
 from diffgrid.limits import Limits
-from diffgrid.models.folder import BUNDLED
 from diffgrid.models.registry import models, named
-from diffgrid.sharing.view import COLUMNS, OPTIONS, Rows, View, _with_columns
+from diffgrid.sharing.view import COLUMNS, Rows, View, _with_columns
 from diffgrid.spec.grid import (
     format_fork_kind,
     parse_fork_kind,
 )
+from diffgrid.spec.options import FIRST_MODEL, OPTIONS
 from diffgrid.spec.path import Path, file_name, format_path, parse_path
 from diffgrid.spec.schedulers import find_scheduler
 
@@ -31,10 +30,7 @@ def to_query(view: View) -> dict[str, str]:
     """
     if view == View.default():
         return {}
-    options = {name: getattr(view, name) for name in OPTIONS}
-    query = {name: _text(value) for name, value in options.items() if value not in (None, "")}
-    # An empty prompt is a choice, and not the default.
-    query |= {"prompt": view.prompt, "rows": _format_rows(view), "columns": str(view.columns)}
+    query = _said(view) | {"rows": _format_rows(view), "columns": str(view.columns)}
     if view.path:
         query["path"] = format_path(view.path)
     if view.back:
@@ -48,16 +44,18 @@ def from_query(query: Mapping[str, str]) -> View:
     Raises:
         BadInput: a value is malformed, not allowed, or above this server's limits.
     """
-    model = query.get("model", BUNDLED[0])
+    model = query.get("model", FIRST_MODEL)
     if model not in (each.name for each in named()):  # a path is for its owner's command line alone
         known = ", ".join(each.name for each in models())
         raise BadInput(f"model {model[:60]!r} is not known here: use {known}.")
     view = View.default(model)
-    options: dict[str, Any] = {
-        name: READERS[name](name, query[name])
-        for name in OPTIONS
-        if name in query and name != "model"
+    options = {
+        option.name: option.read(query[option.name])
+        for option in OPTIONS
+        if option.addressed and option.name in query and option.name != "model"
     }
+    if "scheduler" in options:
+        options["scheduler"] = find_scheduler(options["scheduler"]).name
     view = view.with_options(**options).with_fork_kind(parse_fork_kind(query.get("fork", "fresh")))
     columns = _whole("columns", query["columns"]) if "columns" in query else COLUMNS
     if "rows" in query or "columns" in query:
@@ -75,19 +73,27 @@ def from_query(query: Mapping[str, str]) -> View:
 def command(view: View, path: Path) -> str:
     """The command line that makes one trajectory's strip."""
     words = ["python", "-m", "diffgrid", "strip"]
-    for name in OPTIONS:
-        value = getattr(view, name)
-        if value not in (None, "") or name == "prompt":
-            flag, text = f"--{name.replace('_', '-')}", _text(value)
+    said = _said(view)
+    for option in OPTIONS:
+        if option.name in said:
+            text = said[option.name]
             # Alone, a text that begins with a dash would be taken for the next option.
-            words += [f"{flag}={text}"] if text.startswith("-") else [flag, text]
+            words += [f"{option.flag}={text}"] if text[:1] == "-" else [option.flag, text]
     if path:
         words += ["--path", format_path(path)]
     return shlex.join([*words, "--out", f"{file_name(path)}.png"])
 
 
-def _text(value: Any) -> str:
-    return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
+def _said(view: View) -> dict[str, str]:
+    """The options that decide a view, as they are written; an empty prompt is a choice too."""
+    values = view.options
+    return {
+        option.name: option.write(values[option.name])
+        for option in OPTIONS
+        if option.name in values
+        and (option.name == "prompt" or values[option.name] not in (None, ""))
+        and not (option.added and values[option.name] == option.default)
+    }
 
 
 def _format_rows(view: View) -> str:
@@ -118,30 +124,3 @@ def _whole(name: str, text: str) -> int:
     if not re.fullmatch(r"-?[0-9]{1,19}", text):
         raise BadInput(f"{name} {text[:60]!r} is not allowed: use a whole number.")
     return int(text)
-
-
-def _number(name: str, text: str) -> float:
-    if not re.fullmatch(r"-?[0-9]{1,20}(\.[0-9]{1,20})?(e[+-]?[0-9]{1,3})?", text):
-        raise BadInput(f"{name} {text[:60]!r} is not allowed: use a number.")
-    return float(text)
-
-
-def _words(name: str, text: str) -> str:
-    return text
-
-
-def _scheduler(name: str, text: str) -> str:
-    return find_scheduler(text).name
-
-
-READERS: dict[str, Callable[[str, str], Any]] = {
-    "prompt": _words,
-    "negative_prompt": _words,
-    "seed": _whole,
-    "scheduler": _scheduler,
-    "steps": _whole,
-    "guidance": _number,
-    "eta": _number,
-    "height": _whole,
-    "width": _whole,
-}

@@ -1,14 +1,14 @@
 """What somebody looks at, and every change of it."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from diffgrid.errors import BadInput
 from diffgrid.limits import Limits
-from diffgrid.models.folder import BUNDLED
-from diffgrid.models.registry import SEED, find_model, loop_of, specify
+from diffgrid.models.registry import find_model, loop_of, specify
 from diffgrid.spec.grid import Grid, default_rows, nearest, row_steps, rows_near
+from diffgrid.spec.options import FIRST_MODEL, OPTIONS, SEED, added
 from diffgrid.spec.path import Fork, Path, ancestors, before, format_path
 from diffgrid.spec.run import RunSpec, conditions
 from diffgrid.spec.schedulers import Loop
@@ -37,10 +37,11 @@ class View:
     width: int | None
     rows: Rows
     path: Path = ()
+    added: tuple[tuple[str, Any], ...] = ()  # options of the table that have no field here
     back: int = 0  # steps that the cells' forks go back; 0 are fresh forks
 
     @classmethod
-    def default(cls, model: str = BUNDLED[0]) -> Self:
+    def default(cls, model: str = FIRST_MODEL) -> Self:
         """What a model shows when nobody chose anything."""
         spec = specify(model=model)
         return cls(
@@ -64,7 +65,19 @@ class View:
         Raises:
             BadInput: an option is unknown or out of range, or does not go with the others.
         """
-        return specify(**{name: getattr(self, name) for name in OPTIONS})
+        return specify(**self.options)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options of the run that an address says, by name."""
+        added = dict(self.added)
+        return {
+            option.name: added.get(option.name, option.default)
+            if option.added
+            else getattr(self, option.name)
+            for option in OPTIONS
+            if option.addressed
+        }
 
     @property
     def loop(self) -> Loop:
@@ -112,7 +125,10 @@ class View:
 
     def with_options(self, **changes: Any) -> "View":
         """Other options; rows keep their share of the way, the path is the trunk."""
-        changed = replace(self, **changes, path=())
+        fields = {name: value for name, value in changes.items() if name not in added()}
+        others = {name: value for name, value in changes.items() if name in added()}
+        others = dict(sorted((dict(self.added) | others).items()))
+        changed = replace(self, **fields, added=tuple(others.items()), path=())
         if changed.scheduler != self.scheduler and "eta" not in changes:
             changed = replace(changed, eta=_own_eta(changed))
         if (changed.steps, changed.scheduler) != (self.steps, self.scheduler):
@@ -205,9 +221,6 @@ class View:
         return replace(
             self, rows=tuple((k, change(js) if k == step else js) for k, js in self.rows)
         )
-
-
-OPTIONS = tuple(field.name for field in fields(View) if field.name not in ("rows", "path", "back"))
 
 
 def backs(loop: Loop) -> range:

@@ -5,7 +5,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from functools import lru_cache
 from typing import Any, Self
 
@@ -19,6 +19,7 @@ from diffgrid.spec.checks import (
     set_field,
     shown,
 )
+from diffgrid.spec.options import added
 from diffgrid.spec.path import (
     Path,
 )
@@ -48,6 +49,9 @@ class RunSpec:
     height: int  # pixels
     width: int  # pixels
     dtype: str = "float32"  # the model runs in it; arrays are stored in float32 all the same
+    # JSON of the options added since (`options.py`), those at their default left out. What a newer
+    # version wrote is kept: such a run can be shown, but not gone on with.
+    added: str = "{}"
 
     def __post_init__(self) -> None:
         set_field(self, "guidance_scale", check_real("guidance", self.guidance_scale, 0, math.inf))
@@ -67,6 +71,7 @@ class RunSpec:
             raise BadInput(
                 f"dtype {shown(self.dtype)} is not allowed: choose one of {', '.join(DTYPES)}."
             )
+        set_field(self, "added", _without_defaults(self.added))
         self.check(HARD)
 
     def check(self, limits: Limits) -> None:
@@ -104,24 +109,44 @@ class RunSpec:
         """How many steps of the loop belong together."""
         return stages_of(self.scheduler, self.scheduler_config)
 
+    def option(self, name: str) -> Any:
+        """The value of an option that was added."""
+        return json.loads(self.added).get(name, added()[name].default)
+
+    @property
+    def added_words(self) -> dict[str, str]:
+        """The added options that are not at their default, for captions and lists."""
+        values = json.loads(self.added)
+        return {name.replace("_", " "): str(value) for name, value in values.items()}
+
+    @property
+    def unknown(self) -> list[str]:
+        """The options that a newer version knows: nothing can be sampled under them here."""
+        return [name for name in json.loads(self.added) if name not in added()]
+
     def to_dict(self) -> dict[str, Any]:
-        """The fields by name, ready for JSON."""
-        return asdict(self)
+        """The fields by name, ready for JSON; an added option where it is not at its default."""
+        values = asdict(self)
+        later: dict[str, Any] = json.loads(values.pop("added"))
+        return values | later
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Take back what `to_dict` gave.
 
         Raises:
-            BadInput: a field is missing, unknown, of another type or outside its range.
+            BadInput: a field is missing, of another type or outside its range.
         """
-        names = {field.name for field in fields(cls)}
-        if wrong := names ^ values.keys():
+        own = {field.name: field for field in fields(cls) if field.name != "added"}
+        needed = {name for name, field in own.items() if field.default is MISSING}
+        if missing := sorted(needed - values.keys()):
             raise BadInput(
-                f"a run specification lacks or does not know {shown(', '.join(map(str, wrong)))}: "
-                f"give exactly {', '.join(sorted(names))}."
+                f"a run specification lacks {shown(', '.join(missing))}: give all of "
+                f"{', '.join(sorted(needed))}."
             )
-        return cls(**values)
+        told = {name: value for name, value in values.items() if name in own}
+        later = {name: value for name, value in values.items() if name not in own}
+        return cls(**told, added=_canonical(later))
 
 
 def key(spec: RunSpec, path: Path) -> str:
@@ -153,6 +178,15 @@ def conditions(spec: RunSpec, path: Path) -> RunSpec:
 def _canonical(value: object) -> str:
     # Not allow_nan=False: DPM-Solver's own default is lambda_min_clipped = -Infinity.
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def _without_defaults(text: object) -> str:
+    values = json.loads(_canonical_object(text) or "0") if isinstance(text, str) else None
+    if not isinstance(values, dict):
+        raise BadInput(f"added options {shown(text)} are not allowed: give a JSON object.")
+    known = added()
+    checked = {name: known[name].check(v) if name in known else v for name, v in values.items()}
+    return _canonical({n: v for n, v in checked.items() if n not in known or v != known[n].default})
 
 
 def _canonical_config(text: object) -> str:

@@ -17,7 +17,10 @@ from PIL import Image
 
 from diffgrid import __version__, api
 from diffgrid.cli import commands
+from diffgrid.cli.main import main
+from diffgrid.cli.parser import build_parser
 from diffgrid.models.hub_list import HubModel
+from diffgrid.spec.options import OPTIONS
 from diffgrid.store.forgiving import TrajectoryStore
 from tests import tiny
 
@@ -45,7 +48,7 @@ def sh(capsys: pytest.CaptureFixture[str]) -> Shell:
     def run(*words: object) -> Outcome:
         capsys.readouterr()
         try:
-            code = commands.main([str(word) for word in words])
+            code = main([str(word) for word in words])
         except SystemExit as stopped:  # argparse's own
             code = int(stopped.code or 0)
         said = capsys.readouterr()
@@ -355,7 +358,7 @@ def test_a_fetched_model_is_checked_and_named(
 def test_another_device_than_a_gpu_means_full_precision(
     words: list[str], dtype: str | None
 ) -> None:
-    options = commands._parser().parse_args(["grid", *words, "--out", "grid.png"])
+    options = build_parser().parse_args(["grid", *words, "--out", "grid.png"])
     assert commands._given(options)["dtype"] == dtype
 
 
@@ -632,7 +635,7 @@ def test_bad_input_in_a_process_of_its_own_is_one_line_and_loads_no_torch(
     tmp_path: Folder,
 ) -> None:
     words = ["grid", "--seed", "-1", "--out", str(tmp_path / "grid.png")]
-    script = f"import sys; from diffgrid.cli import commands; code = commands.main({words}); "
+    script = f"import sys; from diffgrid.cli.main import main; code = main({words}); "
     script += "sys.exit(99 if 'torch' in sys.modules else code)"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
     _is_refused(Outcome(done.returncode, done.stdout, done.stderr), ["seed -1"])
@@ -723,5 +726,5 @@ def test_every_command_explains_itself(sh: Shell, command: str) -> None:
 
 def test_the_options_are_the_keyword_names_of_the_python_api(sh: Shell) -> None:
     helped = sh("grid", "--help").out
-    for name in (*api.OPTIONS, "rows", "columns", "path", "fork"):
+    for name in (*(option.name for option in OPTIONS), "rows", "columns", "path", "fork"):
         assert f"--{name.replace('_', '-')} " in helped

@@ -10,6 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from diffgrid.cli import commands
+from diffgrid.cli.parser import build_parser
 from diffgrid.errors import BadInput
 from diffgrid.models.registry import specify
 from diffgrid.sharing.address import command, from_query, to_query
@@ -98,7 +99,7 @@ def test_rerolled_branches_are_written_beside_their_row() -> None:
         ({"scheduler": "lcm", "steps": "60"}, "steps 60 is not allowed with lcm"),
         ({"scheduler": "euler", "eta": "1"}, "eta 1.0 is not allowed with euler"),
         ({"eta": "7"}, "eta 7.0 is not allowed"),
-        ({"guidance": "nan"}, "guidance 'nan' is not allowed"),
+        ({"guidance": "nan"}, "guidance nan is not allowed"),
         ({"guidance": "-1"}, "guidance -1.0 is not allowed"),
         ({"guidance": "1e999"}, "guidance"),
         ({"prompt": "x" * 2001}, "prompt has 2,001 characters"),
@@ -132,7 +133,7 @@ def test_keys_it_does_not_know_are_left_alone() -> None:
 
 
 def _typed(words: str) -> argparse.Namespace:
-    return commands._parser().parse_args(shlex.split(words)[3:])
+    return build_parser().parse_args(shlex.split(words)[3:])
 
 
 def test_the_command_line_names_the_same_trajectory() -> None:

@@ -62,11 +62,10 @@ def test_a_specification_survives_json() -> None:
     assert hash(again) == hash(SPEC)
 
 
-@pytest.mark.parametrize("change", [{"seed": None}, {"colour": "green"}])
-def test_fields_must_be_exactly_those_of_a_specification(change: dict[str, Any]) -> None:
-    values = {**SPEC.to_dict(), **change}
-    values = {name: value for name, value in values.items() if value is not None}
-    with pytest.raises(BadInput, match=f"lacks or does not know '{next(iter(change))}'"):
+def test_a_specification_lacks_no_field() -> None:
+    values = SPEC.to_dict()
+    del values["seed"]
+    with pytest.raises(BadInput, match="lacks 'seed': give all of digest, "):
         RunSpec.from_dict(values)
 
 

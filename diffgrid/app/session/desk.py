@@ -477,5 +477,5 @@ def _patient(estimate: Estimate) -> bool:
 
 def option(view: View, **changes: Any) -> View:
     """Other options of the run, the view unchanged where they are the same."""
-    changed = {name: value for name, value in changes.items() if getattr(view, name) != value}
+    changed = {name: value for name, value in changes.items() if view.options[name] != value}
     return view.with_options(**changed) if changed else view

@@ -1,0 +1,129 @@
+"""What the command line takes: its commands, their options, and what is said of them."""
+
+import argparse
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from diffgrid import __version__
+from diffgrid.cli import commands
+from diffgrid.errors import BadInput
+from diffgrid.spec.options import OPTIONS, Option
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line, without the usage that argparse prints before it."""
+        line = " ".join(message.splitlines())
+        self.exit(2, f"diffgrid: {line} (see {self.prog} --help)\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="diffgrid", description="The paths a diffusion model did not take.")
+    parser.add_argument("--version", action="version", version=f"diffgrid {__version__}")
+    added = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(name: str, run: Callable[[Any], int], summary: str) -> argparse.ArgumentParser:
+        made = added.add_parser(name, help=summary, description=summary)
+        made.set_defaults(run=run)
+        return made
+
+    grid = command("grid", commands.grid, "branch one trajectory at several steps")
+    _run_options(grid)
+    grid.add_argument("--rows", type=_steps, metavar="1,5,10", help="steps to fork at")
+    grid.add_argument("--columns", type=_whole, default=4, help="branches a row (default: 4)")
+    grid.add_argument(
+        "--fork",
+        default="fresh",
+        metavar="fresh|renoise:M",
+        help="fresh noise from the fork on, or M steps back to more noise first (default: fresh)",
+    )
+    grid.add_argument("--json", type=Path, metavar="FILE", help="write costs and cells there")
+
+    study = command("study", commands.study, "measure when what is decided, over many trunks")
+    _settings(study)
+    study.add_argument(
+        "--trunks", type=_whole, default=16, metavar="N", help="seeds 0 to N-1 (default: 16)"
+    )
+    study.add_argument("--rows", type=_steps, metavar="1,5,10", help="steps to fork at")
+    study.add_argument("--columns", type=_whole, default=4, help="branches a row (default: 4)")
+    study.add_argument(
+        "--json", type=Path, required=True, metavar="FILE", help="write it all there"
+    )
+    study.add_argument("--csv", type=Path, required=True, metavar="FILE", help="write the curves")
+
+    strip = command("strip", commands.strip, "show one trajectory, timestep by timestep")
+    _run_options(strip)
+
+    runs = command("runs", commands.runs, "list, show, save or remove what is in the cache")
+    runs.add_argument(
+        "action", nargs="?", choices=("list", "show", "save", "remove"), default="list"
+    )
+    runs.add_argument(
+        "key", nargs="?", metavar="KEY", help="a run's key; its first 8 digits will do"
+    )
+    runs.add_argument("--name", help="the name to save it under")
+    runs.add_argument("--json", action="store_true", help="print JSON")
+
+    verify = command(
+        "verify", commands.verify, "check all that is stored, and remove what is damaged"
+    )
+    verify.add_argument(
+        "--recompute", action="store_true", help="sample every run again and compare"
+    )
+
+    listed = command(
+        "models", commands.list_models, "list the models that can be used, or fetch one"
+    )
+    listed.add_argument("--fetch", metavar="ID", help="bring a listed model to this machine")
+    listed.add_argument("--json", action="store_true", help="print JSON")
+
+    app = command("app", commands.app, "start the app on this machine")
+    app.add_argument("--port", type=_whole, default=8501, help="where to serve it (default: 8501)")
+
+    cache = command("cache", commands.cache, "show how large the cache is, or empty it")
+    cache.add_argument("--clear", action="store_true", help="remove all runs that were not saved")
+    return parser
+
+
+def _run_options(parser: argparse.ArgumentParser) -> None:
+    _settings(parser)
+    add = parser.add_argument
+    _add(parser, next(option for option in OPTIONS if option.name == "seed"))
+    add("--path", default="trunk", metavar="8.2/14.0", help="the trajectory in view")
+    add("--out", type=Path, required=True, metavar="FILE", help="the picture to write, a PNG")
+
+
+def _settings(parser: argparse.ArgumentParser) -> None:
+    for option in OPTIONS:
+        if option.name != "seed":
+            _add(parser, option)
+    parser.add_argument(
+        "--device", help="cpu, cuda or mps (default: DIFFGRID_DEVICE, or the fastest here)"
+    )
+
+
+def _add(parser: argparse.ArgumentParser, option: Option) -> None:
+    def read(text: str) -> Any:
+        try:
+            return option.read(text)
+        except BadInput as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    parser.add_argument(option.flag, type=read, default=option.default, help=option.help)
+
+
+def _whole(text: str) -> int:
+    if not re.fullmatch(r"[+-]?[0-9]{1,300}", text):  # int() takes 1_000 and other scripts' digits
+        raise argparse.ArgumentTypeError(f"{text[:60]!r} is not allowed: give a whole number")
+    return int(text)
+
+
+def _steps(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(_whole(part.strip()) for part in text.split(","))
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(
+            f"{text[:60]!r} is not allowed: give steps with commas between them, such as 1,5,10"
+        ) from None
