@@ -1,9 +1,12 @@
 """Family x scheduler: every pair against plain diffusers and against itself.
 
-    OMP_NUM_THREADS=1 python -m tests.matrix > table.md
+    OMP_NUM_THREADS=1 python -m tests.sampling.matrix > table.md
 
-Of each pair: the trunk is what the pipeline's own call makes; its branches are the same batched,
-alone, and begun here and finished in another process; and each differs from its parent.
+The one suite for "the trunk is what diffusers makes": test_matrix.py checks some pairs with it, and
+`make matrix` all. Of each pair: the trunk is what the pipeline's own call makes; branches of every
+kind are the same batched, and begun alone and finished alone (of all pairs in another process); no
+evaluation is made twice; each branch shares its parent's steps and then differs from it; going back
+is the forward process; a change of nothing is no change.
 """
 
 import inspect
@@ -29,9 +32,9 @@ from numpy.typing import NDArray
 from diffgrid.errors import DiffgridError
 from diffgrid.models.registry import specify
 from diffgrid.records.trajectories import Trajectory, from_bytes, to_bytes
-from diffgrid.sampling import pipelines, preparation
+from diffgrid.sampling import noise, pipelines, preparation
 from diffgrid.sampling.preparation import Prepared
-from diffgrid.spec.path import Path, ancestors, parse_path
+from diffgrid.spec.path import Path, ancestors, behind, minimum, parse_path
 from diffgrid.spec.run import RunSpec
 from diffgrid.spec.schedulers import SCHEDULERS, Scheduler
 from tests import tiny
@@ -52,6 +55,10 @@ class Cell:
 
     trunk: float | None = None  # None: the library itself is not reproducible
     branches: float = 0.0
+    unchanged: float = 0.0  # how far a change of nothing is from its parent
+    renoised: float = 0.0  # how far going back is from the forward process
+    wasted: int = 0  # evaluations above the minimum, or below it
+    shared: bool = True  # whether a branch has its parent's own steps before it leaves
     differs: float = 0.0  # of the branch that differs least
     refused: str = ""  # why the pair makes no sense
 
@@ -60,6 +67,10 @@ class Cell:
         found = {
             f"the trunk is off by {self.trunk}": self.trunk is not None and not self.trunk <= TRUNK,
             f"branches are off by {self.branches}": not self.branches <= BRANCH,
+            f"a change of nothing makes {self.unchanged}": not self.unchanged <= TRUNK,
+            f"going back is off by {self.renoised}": not self.renoised <= BRANCH,
+            f"{self.wasted} evaluations more than needed": self.wasted != 0,
+            "a branch does not share its parent's steps": not self.shared,
             f"a branch differs by {self.differs} only": not self.differs >= DIFFERS,
         }
         return [] if self.refused else [what for what, failed in found.items() if failed]
@@ -186,18 +197,19 @@ def sample(
     lengths: Mapping[Path, int],
     history: Mapping[Path, Trajectory] | None = None,
     **settings: Any,
-) -> dict[Path, Trajectory]:
+) -> tuple[dict[Path, Trajectory], int]:
+    """These trajectories, and how many evaluations were made."""
     changed = partial(preparation.denoiser, load(Folder(spec.model)))
-    return record(spec, prepare(spec), lengths, history, changed=changed, **settings)[0]
+    return record(spec, prepare(spec), lengths, history, changed=changed, **settings)
 
 
 def resume(
     chosen: Mapping[str, Any], begun: Mapping[Path, bytes], lengths: Mapping[Path, int]
-) -> dict[Path, bytes]:
-    """Finish what another process began; trajectories as they are stored."""
+) -> tuple[dict[Path, bytes], int]:
+    """Finish what another process began: trajectories as they are stored, and evaluations."""
     history = {path: from_bytes(value) for path, value in begun.items()}
-    made = sample(specify(**chosen), lengths, history)
-    return {path: to_bytes(trajectory) for path, trajectory in made.items()}
+    made, evaluated = sample(specify(**chosen), lengths, history)
+    return {path: to_bytes(trajectory) for path, trajectory in made.items()}, evaluated
 
 
 @contextmanager
@@ -209,18 +221,25 @@ def another_process() -> Iterator[Executor]:
 
 
 def branches(spec: RunSpec) -> list[Path]:
-    """Two siblings, a later fork, a fork of a fork, and one of each other kind."""
+    """Two siblings, a later fork, a fork of a fork, and of each other kind one and a fork of it."""
     early, late = (spec.fork_steps[len(spec.fork_steps) * i // 4] for i in (1, 3))
     written = [f"{early}.0", f"{early}.1", f"{late}.0", f"{early}.0/{late}.1"]
-    written.append(f"{late}.0-{late - early}")
+    back, change = f"{late}.0-{late - early}", f"{early}:prompt=blue+dog"
+    written.append(back)
+    if (last := spec.fork_steps[-1]) > late:
+        written.append(f"{back}/{last}.1")
     if spec.prompt:
-        written.append(f"{late}:prompt=blue+dog")
+        written += [change, f"{change}/{late}.1"]
     return list(map(parse_path, written))
 
 
 def least(path: Path, length: int) -> dict[Path, int]:
     """A path in full, its ancestors only as far as they are needed."""
-    return {parent: path[len(parent)].step + 1 for parent in ancestors(path)} | {path: length}
+    needed: dict[Path, int] = {path: length}
+    for parent in ancestors(path):
+        fork = path[len(parent)]
+        needed[parent] = fork.step + (not fork.back and not fork.changes)
+    return needed
 
 
 def check(family: str, name: str, folder: Folder, executor: Executor | None = None) -> Cell:
@@ -241,23 +260,65 @@ def check(family: str, name: str, folder: Folder, executor: Executor | None = No
     kind = next(scheduler for scheduler in SCHEDULERS if scheduler.name == name)
     first, second = (plain_diffusers(family, spec, kind) for _ in range(2))
     paths = branches(spec)
-    together = sample(spec, dict.fromkeys([(), *paths], spec.length))
-    off = [0.0]
+    together, evaluated = sample(spec, dict.fromkeys([(), *paths], spec.length))
+    wasted = [evaluated - minimum([(), *paths], spec.length)]
+    ends = {path: final(trajectory) for path, trajectory in together.items()}
+    off = []
     for path in paths:
         lengths = least(path, spec.length)
-        half = {p: n if p != path else (path[-1].step + n) // 2 + 1 for p, n in lengths.items()}
-        begun = {p: to_bytes(made) for p, made in sample(spec, half).items()}
+        half = lengths | {path: (path[-1].step + spec.length) // 2 + 1}
+        made, evaluated = sample(spec, half)
+        begun = {p: to_bytes(trajectory) for p, trajectory in made.items()}
         do = executor.submit(resume, chosen, begun, lengths).result if executor else None
-        resumed = do() if do else resume(chosen, begun, lengths)
-        alone = sample(spec, lengths, rows=1)[path]
-        for other in (alone, from_bytes(resumed[path])):
-            off.append(distance(final(other), final(together[path])))
-    ends = {path: final(trajectory) for path, trajectory in together.items()}
+        resumed, more = do() if do else resume(chosen, begun, lengths)
+        off.append(distance(final(from_bytes(resumed[path])), ends[path]))
+        named = {(behind(p, step), step) for p, n in lengths.items() for step in range(n)}
+        wasted.append(evaluated + more - len(named))
     return Cell(
         trunk=distance(as_plain(ends[()], spec), first) if np.array_equal(first, second) else None,
         branches=max(off),
-        differs=min(distance(ends[path], ends[path[:-1]]) for path in paths),
+        unchanged=unchanged(spec, ends[()]),
+        renoised=renoised(spec, together),
+        wasted=max(wasted, key=abs),
+        shared=all(shares(path, together) for path in paths),
+        differs=min(
+            distance(ends[one], ends[other])
+            for one in paths
+            for other in ends
+            if one != other and one[:-1] in (other, other[:-1])
+        ),
     )
+
+
+def unchanged(spec: RunSpec, trunk: NDArray[np.float32]) -> float:
+    """How far the trunk is from what changes its guidance to what it was: the noise is its own."""
+    if not spec.prompt:
+        return 0.0
+    step = spec.fork_steps[len(spec.fork_steps) // 2]
+    path = parse_path(f"{step}:guidance={spec.guidance_scale}")
+    return distance(final(sample(spec, least(path, spec.length))[0][path]), trunk)
+
+
+def renoised(spec: RunSpec, made: Mapping[Path, Trajectory]) -> float:
+    """How far a re-noise fork of the trunk is from the forward process with its keyed noise."""
+    path = next(path for path in made if len(path) == 1 and path[0].back)
+    trunk, branch, step = made[()], made[path], path[0].step
+    target = step - path[0].back
+    ratio = trunk.alphas[target] / trunk.alphas[step]
+    fresh = (trunk.sigmas[target] ** 2 - (ratio * trunk.sigmas[step]) ** 2) ** 0.5
+    generator = noise.keyed_generator(spec.seed, path, step, "back")
+    xi = noise.noise_like(torch.zeros(1, *trunk.latents[step].shape), generator)[0].numpy()
+    return distance(branch.latents[target], ratio * trunk.latents[step] + fresh * xi)
+
+
+def shares(path: Path, made: Mapping[Path, Trajectory]) -> bool:
+    """Whether all before it leaves its parent is its parent's own, to the last bit."""
+    branch, parent, fork = made[path], made[path[:-1]], path[-1]
+    left = fork.step - fork.back
+    outputs = left + (not fork.back and not fork.changes)
+    return np.array_equal(
+        branch.latents[: left + (not fork.back)], parent.latents[: left + (not fork.back)]
+    ) and np.array_equal(branch.model_outputs[:outputs], parent.model_outputs[:outputs])
 
 
 def distance(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:

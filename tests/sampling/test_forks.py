@@ -10,8 +10,8 @@ from diffusers import DiffusionPipeline
 
 from diffgrid.errors import BadInput
 from diffgrid.models.registry import specify
-from diffgrid.records.trajectories import Trajectory, from_bytes, to_bytes
-from diffgrid.sampling import noise, pipelines, preparation
+from diffgrid.records.trajectories import Trajectory
+from diffgrid.sampling import pipelines, preparation
 from diffgrid.spec.grid import Grid
 from diffgrid.spec.path import Path, before, behind, format_path, minimum, parse_path
 from diffgrid.spec.run import RunSpec, conditions, key
@@ -19,7 +19,6 @@ from tests import tiny
 from tests.sampling.recorded import final, record, whole
 
 STEPS = 8
-SCHEDULERS = ["ddim", "ddpm", "euler_ancestral", "unipc", "dpmsolver_sde", "pndm", "heun"]
 CHANGED = "prompt=a+blue+dog&guidance=2.0"
 
 
@@ -109,42 +108,6 @@ def test_where_a_scheduler_cannot_be_forked_is_told(
 # --- numbers
 
 
-def place(spec: RunSpec) -> tuple[int, int]:
-    """A step in the middle, and how many one can go back from there."""
-    steps = spec.fork_steps
-    return steps[len(steps) // 2], steps.step
-
-
-@pytest.mark.parametrize("scheduler", SCHEDULERS)
-def test_re_noise_is_the_forward_process_from_where_the_parent_was(
-    folder: Folder, scheduler: str
-) -> None:
-    spec = spec_for(folder, scheduler)
-    step, back = place(spec)
-    path = parse_path(f"{step}.0-{back}")
-    made, evaluated = make(folder, spec, whole(spec, "trunk", format_path(path)))
-    assert evaluated == minimum(made, spec.length)
-    trunk, branch, target = made[()], made[path], step - back
-    ratio = trunk.alphas[target] / trunk.alphas[step]
-    rest = branch.latents[target] - ratio * trunk.latents[step]
-    fresh = (trunk.sigmas[target] ** 2 - (ratio * trunk.sigmas[step]) ** 2) ** 0.5
-    xi = noise.noise_like(
-        torch.zeros(1, *rest.shape), noise.keyed_generator(spec.seed, path, step, "back")
-    )
-    np.testing.assert_allclose(rest, fresh * xi[0].numpy(), atol=1e-4)
-    np.testing.assert_array_equal(branch.latents[:target], trunk.latents[:target])
-
-
-@pytest.mark.parametrize("scheduler", SCHEDULERS)
-def test_a_change_of_nothing_is_the_parent(folder: Folder, scheduler: str) -> None:
-    """The noise is the parent's own: only the words could make a difference."""
-    spec = spec_for(folder, scheduler)
-    step, _ = place(spec)
-    path = parse_path(f"{step}:guidance={spec.guidance_scale}")
-    made, _ = make(folder, spec, whole(spec, "trunk", format_path(path)))
-    np.testing.assert_allclose(final(made[path]), final(made[()]), atol=1e-5)
-
-
 @pytest.mark.parametrize("scheduler", ["ddim", "euler_ancestral", "unipc", "heun"])
 def test_a_change_before_the_first_step_is_the_other_runs_trunk(
     folder: Folder, scheduler: str
@@ -156,34 +119,6 @@ def test_a_change_before_the_first_step_is_the_other_runs_trunk(
     changed, _ = make(folder, spec, whole(spec, format_path(path)) | {(): 0})
     trunk, _ = make(folder, other, whole(other, "trunk"))
     np.testing.assert_allclose(final(changed[path]), final(trunk[()]), atol=1e-5)
-
-
-@pytest.mark.parametrize("scheduler", SCHEDULERS)
-def test_all_kinds_together_are_what_they_are_alone_and_resumed(
-    folder: Folder, scheduler: str
-) -> None:
-    spec = spec_for(folder, scheduler)
-    first, (step, back) = spec.fork_steps[0], place(spec)
-    last = spec.fork_steps[-1]
-    paths = [
-        "trunk",
-        f"{first}.0/{step}.1-{back}",
-        f"{step}.0-{back}/{last}.0",
-        f"{step}:{CHANGED}",
-        f"{step}:{CHANGED}/{last}.1",
-    ]
-    family = {parse_path(p)[:n] for p in paths for n in range(3)}
-    together, evaluated = make(folder, spec, dict.fromkeys(family, spec.length))
-    assert evaluated == minimum(family, spec.length)
-    for path in sorted(family, key=len)[1:]:
-        lengths = {path[:n]: path[n].step + 1 for n in range(len(path))} | {path: spec.length}
-        alone, _ = make(folder, spec, lengths, rows=1)
-        np.testing.assert_allclose(final(alone[path]), final(together[path]), atol=1e-4)
-        begun, _ = make(folder, spec, lengths | {path: last + 1})
-        stored = {p: from_bytes(to_bytes(t)) for p, t in begun.items()}
-        resumed, more = make(folder, spec, lengths, stored)
-        assert more == spec.length - last - 1
-        np.testing.assert_allclose(final(resumed[path]), final(together[path]), atol=1e-4)
 
 
 def test_a_path_with_more_words_than_there_are_is_refused() -> None:

@@ -13,10 +13,12 @@ from tests.sampling import gaussian, matrix
 # The library's own, by the thousand: it hands tensors to numpy in a way of old.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
+WITH_STABLE_DIFFUSION = (
+    "ddpm", "ddim", "euler", "euler_ancestral", "dpmsolver", "dpmsolver_sde", "unipc", "lcm",
+    "tcd", "pndm", "lms", "heun",
+)  # fmt: skip
 PAIRS = (
-    ("stable_diffusion", "tcd"),
-    ("stable_diffusion", "pndm"),
-    ("stable_diffusion", "lms"),
+    *(("stable_diffusion", name) for name in WITH_STABLE_DIFFUSION),
     ("turbo", "euler_ancestral"),
     ("latent_consistency", "lcm"),
     ("stable_diffusion_xl", "heun"),

@@ -31,9 +31,9 @@ STOCHASTIC = ["ddpm", "ddim", "euler_ancestral", "dpmsolver_sde", "lcm"]
 STEPS = 8
 
 
-@pytest.fixture(scope="module", params=["epsilon", "v_prediction"])
-def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Folder:
-    return tiny.save(tmp_path_factory.mktemp("tiny") / request.param, request.param)
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    return tiny.save(tmp_path_factory.mktemp("tiny") / "model")
 
 
 @lru_cache(maxsize=4)
@@ -81,15 +81,15 @@ def plain_diffusers(
 # -------------------------------------------
 
 
-@pytest.mark.parametrize(("seed", "guidance"), [(0, 1.0), (7, 3.0), (2**40 + 5, 7.5)])
-@pytest.mark.parametrize("scheduler", EVERY_SCHEDULER)
-def test_the_trunk_is_what_diffusers_makes(
+@pytest.mark.parametrize("scheduler", ["euler_ancestral", "dpmsolver"])
+@pytest.mark.parametrize(("seed", "guidance"), [(0, 1.0), (2**40 + 5, 7.5)])
+def test_the_trunk_is_what_diffusers_makes_of_any_seed_and_guidance(
     folder: Folder, scheduler: str, seed: int, guidance: float
 ) -> None:
-    eta = 1.0 if scheduler == "ddim" else None
-    spec = spec_for(folder, scheduler=scheduler, seed=seed, guidance=guidance, eta=eta)
+    """With every scheduler: test_matrix.py."""
+    spec = spec_for(folder, scheduler=scheduler, seed=seed, guidance=guidance)
     trunk = record(spec, prepare(spec, folder), whole(spec, "trunk"))[0][()]
-    expected = plain_diffusers(spec, folder, eta or 0.0)[0].numpy()
+    expected = plain_diffusers(spec, folder, 0.0)[0].numpy()
     np.testing.assert_allclose(final(trunk), expected, atol=1e-4)
 
 
@@ -104,12 +104,9 @@ def test_the_trunk_is_what_diffusers_makes_with_less_eta(folder: Folder, eta: fl
 MONSTERS = ASSETS / "monsters"
 
 
-@pytest.mark.parametrize(("steps", "guidance"), [(4, 1.0), (12, 7.5)])
 @pytest.mark.parametrize("scheduler", EVERY_SCHEDULER)
-def test_the_bundled_models_trunk_is_what_diffusers_makes(
-    scheduler: str, steps: int, guidance: float
-) -> None:
-    spec = specify(seed=12, steps=steps, guidance=guidance, scheduler=scheduler)
+def test_the_bundled_models_trunk_is_what_diffusers_makes(scheduler: str) -> None:
+    spec = specify(seed=12, steps=6, guidance=7.5, scheduler=scheduler)
     trunk = record(spec, prepare(spec, MONSTERS), whole(spec, "trunk"))[0][()]
     expected = plain_diffusers(spec, MONSTERS, spec.eta or 0.0)[0].numpy()
     np.testing.assert_allclose(final(trunk), expected, atol=1e-4)
@@ -140,36 +137,6 @@ def test_pred_original_sample_is_the_schedulers_own(folder: Folder, scheduler: s
 # ----------------------------------------------------------------------------------------
 
 CELLS = ("trunk", "1.0", "1.1", "4.0", "4.0/5.2")
-
-
-@pytest.mark.parametrize("scheduler", EVERY_SCHEDULER)
-def test_a_branch_is_the_same_batched_alone_and_resumed(folder: Folder, scheduler: str) -> None:
-    spec = spec_for(folder, scheduler=scheduler, seed=11)
-    together, _ = record(spec, prepare(spec, folder), whole(spec, *CELLS))
-    for cell in CELLS[1:]:
-        path = parse_path(cell)
-        lengths = {path[:n]: path[n].step + 1 for n in range(len(path))} | {path: STEPS}
-        alone, _ = record(spec, prepare(spec, folder), lengths, rows=1)
-        half = {p: n if p != path else (path[-1].step + STEPS) // 2 + 1 for p, n in lengths.items()}
-        begun, first = record(spec, prepare(spec, folder), half)
-        resumed, second = record(spec, prepare(spec, folder), lengths, begun)
-        assert first + second == minimum([path], STEPS)
-        np.testing.assert_allclose(final(alone[path]), final(together[path]), atol=1e-4)
-        np.testing.assert_allclose(final(resumed[path]), final(together[path]), atol=1e-4)
-
-
-@pytest.mark.parametrize("scheduler", EVERY_SCHEDULER)
-def test_branches_differ_from_their_parent_and_from_each_other(
-    folder: Folder, scheduler: str
-) -> None:
-    spec = spec_for(folder, scheduler=scheduler, eta=0.0 if scheduler == "ddim" else None)
-    made, _ = record(spec, prepare(spec, folder), whole(spec, "trunk", "2.0", "2.1"))
-    trunk, first, second = (made[parse_path(p)] for p in ("trunk", "2.0", "2.1"))
-    np.testing.assert_array_equal(first.latents[:3], trunk.latents[:3])
-    np.testing.assert_array_equal(first.model_outputs[:3], trunk.model_outputs[:3])
-    for one, other in ((first, trunk), (second, trunk), (first, second)):
-        assert np.abs(one.latents[3] - other.latents[3]).max() > 1e-2
-        assert np.abs(final(one) - final(other)).max() > 1e-3
 
 
 @pytest.mark.parametrize("scheduler", STOCHASTIC)
