@@ -189,6 +189,7 @@ def test_the_model_is_loaded_once_for_all_calls(
     assert len(loads) == 1
 
 
+@pytest.mark.slow
 def test_the_bundled_model_is_the_default(engine: LocalEngine) -> None:
     made = diffgrid.grid(steps=2, columns=1, engine=engine)
     side = find_model("monsters").side
@@ -198,6 +199,7 @@ def test_the_bundled_model_is_the_default(engine: LocalEngine) -> None:
     assert made.cell(0, 0).image != made.trunk.image
 
 
+@pytest.mark.slow
 def test_one_step_makes_a_grid_without_rows(engine: LocalEngine, folder: Folder) -> None:
     made = diffgrid.grid(model=str(folder), steps=1, engine=engine)
     assert made.cells == ()

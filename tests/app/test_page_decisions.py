@@ -177,6 +177,7 @@ def stored(store: TrajectoryStore, plan: Plan, trees: int) -> None:
             store.add_labels(key(spec, path), probe, *finding(spec, path).to_payload())
 
 
+@pytest.mark.slow
 def test_results_are_looked_at_only_where_the_trees_have_doubled(store: TrajectoryStore) -> None:
     plan, mine = plan_of(16), Studies()
     stored(store, plan, 9)
@@ -261,6 +262,7 @@ def test_it_opens_with_the_nearest_study_under_its_own_words(studies: None) -> N
     assert names == ["CSV", "JSON", "Picture"]
 
 
+@pytest.mark.slow
 def test_another_study_can_be_picked(studies: None) -> None:
     page = opened()
     (choice,) = [group for group in page.button_group if group.label == "Study"]
@@ -279,6 +281,7 @@ def test_without_any_study_it_offers_one(tmp_path: File, monkeypatch: pytest.Mon
     assert [button.label for button in page.button if "Study" in button.label]
 
 
+@pytest.mark.slow
 def test_a_study_that_is_stored_is_shown_at_once(studies: None, store: TrajectoryStore) -> None:
     stored(store, plan_of(4, "a cat"), 4)
     page = opened(prompt="a cat", steps=str(STEPS))
@@ -298,6 +301,7 @@ def test_a_study_that_is_stored_is_shown_at_once(studies: None, store: Trajector
     assert page.query_params["prompt"] == "a cat"
 
 
+@pytest.mark.slow
 def test_the_largest_study_that_an_earlier_visit_left_whole_is_taken_up(
     studies: None, store: TrajectoryStore
 ) -> None:

@@ -31,6 +31,8 @@ from diffgrid.sharing.address import from_query
 from diffgrid.spec.path import Path, fork, format_path, minimum, naive, parse_path
 from diffgrid.spec.run import RunSpec
 
+pytestmark = pytest.mark.slow
+
 APP = File(__file__).parents[2] / "streamlit_app.py"
 PREVIEW = encode_preview(np.full((16, 16, 3), 200, np.uint8))
 

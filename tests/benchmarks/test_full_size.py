@@ -14,6 +14,8 @@ from benchmarks.full_size import ARCHITECTURES, IDS, Architecture
 from diffgrid.engine.local import LocalEngine
 from diffgrid.store.forgiving import TrajectoryStore
 
+pytestmark = pytest.mark.slow
+
 SMALL: dict[str, dict[str, Any]] = {
     "unet": {"block_out_channels": [32] * 4, "cross_attention_dim": 32},
     "vae": {"block_out_channels": [32] * 4},

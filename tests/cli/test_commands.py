@@ -92,6 +92,7 @@ def in_a_new_process(*words: object) -> Outcome:
 # What it makes.
 
 
+@pytest.mark.slow
 def test_new_processes_share_what_was_made_and_add_only_what_is_new(tmp_path: Folder) -> None:
     def run(*words: str) -> tuple[dict[str, int], bytes]:
         """Costs and picture of a grid of the bundled model: 4 steps, and the words."""
@@ -114,6 +115,7 @@ def test_new_processes_share_what_was_made_and_add_only_what_is_new(tmp_path: Fo
     assert run("--rows", "0,1", "--columns", "2", "--path", "0.1")[0]["sampled"] == 3 + 2 * 2
 
 
+@pytest.mark.slow
 def test_each_new_cell_costs_its_own_steps_alone(grid: Callable[..., dict[str, Any]]) -> None:
     cold = grid()["evaluations"]
     assert cold["sampled"] == cold["minimum"] == STEPS + (STEPS - 1) + (STEPS - 3)
@@ -126,6 +128,7 @@ def test_each_new_cell_costs_its_own_steps_alone(grid: Callable[..., dict[str, A
     assert rerooted["evaluations"]["sampled"] == 2 * (STEPS - 2) + 2 * (STEPS - 3)
 
 
+@pytest.mark.slow
 def test_a_grid_rooted_on_a_cell_evaluates_only_the_rows_below(
     grid: Callable[..., dict[str, Any]],
 ) -> None:
@@ -157,6 +160,7 @@ def test_re_noised_cells_go_back_together(grid: Callable[..., dict[str, Any]]) -
     assert report["evaluations"]["sampled"] == STEPS + (STEPS - 3 + 2)
 
 
+@pytest.mark.slow
 def test_a_study_writes_curves_and_a_report_and_says_what_it_found(
     sh: Shell, options: list[object], tmp_path: Folder
 ) -> None:
@@ -261,6 +265,7 @@ def test_a_run_is_shown_saved_and_removed_by_the_beginning_of_its_key(
     assert sh("runs", "show", key[:8]).code == 2
 
 
+@pytest.mark.slow
 def test_clearing_the_cache_leaves_what_was_saved(
     grid: Callable[..., dict[str, Any]], sh: Shell, cache_directory: Folder
 ) -> None:
@@ -374,6 +379,7 @@ def _damage(directory: Folder, key: str, cache: str = "runs") -> None:
         database.execute("UPDATE Cache SET value = ? WHERE key = ?", [bytes(damaged), key])
 
 
+@pytest.mark.slow
 def test_verify_finds_damage_once_and_it_is_made_again(
     grid: Callable[..., dict[str, Any]], sh: Shell, cache_directory: Folder
 ) -> None:
@@ -417,6 +423,7 @@ def test_showing_a_damaged_run_says_that_it_was_damaged(
     assert "was damaged" in shown.err
 
 
+@pytest.mark.slow
 def test_verify_recomputes_every_run_and_finds_one_that_differs(
     grid: Callable[..., dict[str, Any]], sh: Shell, cache_directory: Folder
 ) -> None:
@@ -631,6 +638,7 @@ def test_a_run_is_not_saved_under_an_empty_name(
     assert "saved as" not in sh("runs").out
 
 
+@pytest.mark.slow
 def test_bad_input_in_a_process_of_its_own_is_one_line_and_loads_no_torch(
     tmp_path: Folder,
 ) -> None:
@@ -655,6 +663,7 @@ def test_a_failure_inside_the_engine_is_one_line_without_a_traceback(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_cache_that_fails_while_sampling_warns_once_and_the_picture_is_made(
     sh: Shell, options: list[object], tmp_path: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -71,6 +71,7 @@ def reverse(x: F32, start: float, end: float, mean: F32, rng: np.random.Generato
     return x
 
 
+@pytest.mark.slow
 def test_clones_at_the_speciation_time_agree_as_predicted() -> None:
     # Biroli et al., arXiv 2402.18491: t_s = ½ log(dμ²), where φ = 0.775.
     trees, columns, d = 3200, 6, 8
@@ -250,6 +251,7 @@ def test_the_window_matches_what_is_computed_by_hand() -> None:
     assert found.sentence() == f"hat is settled between t ≈ {start:.0f} and t ≈ {end:.0f}"
 
 
+@pytest.mark.slow
 def test_decision_steps_cover_the_truth() -> None:
     alpha_bar = tuple(float(np.exp(-2 * t)) for t in np.linspace(4, 0.8, 6))
     found = of_places(Mixture(alpha_bar, 4, slips=0.03), trees=32, repeats=30)
@@ -382,6 +384,7 @@ def test_divergence_is_the_share_of_what_strangers_differ_by() -> None:
     assert alone.low.isna().all()
 
 
+@pytest.mark.slow
 def test_intervals_of_divergence_cover_the_truth() -> None:
     rng = np.random.default_rng(0)
     trees, hits = 16, []

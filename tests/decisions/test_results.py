@@ -40,6 +40,7 @@ def finished(
     return under_way
 
 
+@pytest.mark.slow
 def test_the_trunk_counts_where_its_own_noise_drew_the_branches(
     engine: LocalEngine, folder: Folder
 ) -> None:

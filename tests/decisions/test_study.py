@@ -51,6 +51,7 @@ def carried_out(engine: LocalEngine, plan: Plan) -> Study:
     return study
 
 
+@pytest.mark.slow
 def test_a_study_costs_what_it_must_and_nothing_when_asked_again(
     engine: LocalEngine, folder: Folder
 ) -> None:
@@ -63,6 +64,7 @@ def test_a_study_costs_what_it_must_and_nothing_when_asked_again(
     assert list(again.findings(3)) == list(first.findings(3))
 
 
+@pytest.mark.slow
 def test_more_trunks_and_more_columns_take_only_what_is_new(
     engine: LocalEngine, folder: Folder
 ) -> None:
@@ -161,6 +163,7 @@ def test_a_model_that_cannot_be_loaded_fails_the_study(
     assert study.snapshot.state == "failed"
 
 
+@pytest.mark.slow
 def test_a_study_survives_being_killed(folder: Folder, cache_directory: Folder) -> None:
     with subprocess.Popen(
         [sys.executable, __file__, str(folder), str(cache_directory)],

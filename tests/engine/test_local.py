@@ -771,6 +771,7 @@ def test_an_estimate_for_the_bundled_model_begins_with_a_guess(engine: LocalEngi
     assert small.seconds == pytest.approx(FIRST_GUESS * bundled.length)
 
 
+@pytest.mark.slow
 def test_a_job_killed_with_kill_9_is_taken_up_by_the_next_process(
     engine: LocalEngine, spec: RunSpec, folder: Folder, tmp_path: Folder
 ) -> None:

@@ -14,6 +14,8 @@ from diffgrid.records.trajectories import from_bytes
 from examples import gallery
 from tests import tiny
 
+pytestmark = pytest.mark.slow
+
 PROMPTS = """# ours
 a red cat
 

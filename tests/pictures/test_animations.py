@@ -52,6 +52,7 @@ def test_small_pictures_are_enlarged_by_a_whole_factor(draw: Draw) -> None:
     assert opened(draw(greys(2, (300, 400)))).size == (300, 400)
 
 
+@pytest.mark.slow
 @KINDS
 def test_of_many_steps_some_are_left_out_and_the_last_is_the_finished_one(draw: Draw) -> None:
     pictures = [*greys(300), Image.new("RGB", (32, 16), "blue")]

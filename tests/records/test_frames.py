@@ -316,6 +316,7 @@ def test_letters_beyond_ascii_are_drawn_and_not_boxes(one: str, other: str) -> N
 # --- the strip ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("length", "bands"), [(1, 1), (25, 1), (26, 2), (60, 3)])
 def test_lanes_are_aligned_and_wrap_to_bands(length: int, bands: int) -> None:
     sheet = Seen(draw_strip(strip(length, noisy=True)))
@@ -325,6 +326,7 @@ def test_lanes_are_aligned_and_wrap_to_bands(length: int, bands: int) -> None:
     assert len({box[1] for box in guesses}) == len({box[1] for box in noisy}) == bands
 
 
+@pytest.mark.slow
 def test_a_very_long_strip_leaves_steps_out_but_no_fork() -> None:
     sheet = Seen(draw_strip(strip(1000, path=(Fork(8, 2), Fork(501, 0)))))
     shown = [i for i in range(1000) if sheet.find(color(1000 + i))]

@@ -12,6 +12,7 @@ from tests.sampling import gaussian
 HERE = [kind for kind in SCHEDULERS if not kind.missing()]
 
 
+@pytest.mark.filterwarnings("ignore:The `scale_model_input`")  # a step alone is what is tried
 @pytest.mark.parametrize("kind", HERE, ids=[kind.name for kind in HERE])
 @pytest.mark.parametrize("eta", [0.0, 1.0])
 def test_a_row_says_whether_steps_add_noise(kind: Scheduler, eta: float) -> None:

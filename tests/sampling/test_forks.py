@@ -18,6 +18,8 @@ from diffgrid.spec.run import RunSpec, conditions, key
 from tests import tiny
 from tests.sampling.recorded import final, record, whole
 
+pytestmark = pytest.mark.slow
+
 STEPS = 8
 CHANGED = "prompt=a+blue+dog&guidance=2.0"
 

@@ -10,8 +10,11 @@ from diffgrid.spec.schedulers import SCHEDULERS
 from tests import tiny
 from tests.sampling import gaussian, matrix
 
-# The library's own, by the thousand: it hands tensors to numpy in a way of old.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+pytestmark = [
+    pytest.mark.slow,
+    # The library's own, by the thousand: it hands tensors to numpy in a way of old.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]
 
 WITH_STABLE_DIFFUSION = (
     "ddpm", "ddim", "euler", "euler_ancestral", "dpmsolver", "dpmsolver_sde", "unipc", "lcm",

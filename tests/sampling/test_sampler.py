@@ -23,6 +23,8 @@ from diffgrid.spec.schedulers import SCHEDULERS
 from tests import tiny
 from tests.sampling.recorded import final, record, whole
 
+pytestmark = pytest.mark.slow
+
 EVERY_SCHEDULER = [
     "ddpm", "ddim", "euler", "euler_ancestral", "dpmsolver", "dpmsolver_sde", "unipc", "lcm"
 ]  # fmt: skip

@@ -56,6 +56,7 @@ def views(draw: st.DrawFn) -> View:
     return view
 
 
+@pytest.mark.slow
 @given(views())
 def test_an_address_rebuilds_the_exact_view(view: View) -> None:
     assert from_query(to_query(view)) == view

@@ -118,6 +118,7 @@ def test_the_first_grid_and_a_click_need_no_evaluation_and_no_torch() -> None:
     subprocess.run([sys.executable, "-c", WITHOUT_TORCH], check=True)
 
 
+@pytest.mark.slow
 def test_what_is_bundled_is_what_the_sampler_makes_here(
     spec: RunSpec, bundled: Bundled, cache_directory: Folder
 ) -> None:
@@ -131,6 +132,7 @@ def test_what_is_bundled_is_what_the_sampler_makes_here(
         assert_allclose(here, there, rtol=0, atol=2)  # of 255
 
 
+@pytest.mark.slow
 def test_a_bundled_trajectory_can_be_forked(
     spec: RunSpec, store: TrajectoryStore, tmp_path: Folder
 ) -> None:

@@ -11,9 +11,13 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from diffgrid.records.trajectories import Trajectory, to_bytes
 from diffgrid.store.forgiving import TrajectoryStore
 from tests.store import made
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 STEPS = 6
