@@ -381,7 +381,7 @@ class Study:
         for wave in sampler.sample(prepared, spec, lengths, known, changed=changed):
             for step in wave:
                 sampled += step.evaluated
-                made.kicked |= {step.path} if step.kicked else set()
+                made.kicked |= {step.path} if step.forced_noise else set()
                 if step.step == spec.length - 1 and step.path in wanted:
                     made.finals[step.path] = step.next_latents[0].float().cpu().numpy()
             self._publish(sampled=sampled)

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 UNCLEAR = "unclear"
-SIDE = 128  # px, of the pictures it was trained on
+PICTURE_SIDE = 128  # px, of the pictures it was trained on
 
 
 class Probe(nn.Module):
@@ -47,8 +47,8 @@ class Probe(nn.Module):
     def label(self, pictures: NDArray[np.uint8]) -> list[dict[str, str]]:
         """The value of each factor, or `unclear`, for pictures (n, H, W, 3)."""
         x = torch.tensor(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
-        if x.shape[2:] != (SIDE, SIDE):
-            x = nn.functional.interpolate(x, (SIDE, SIDE), mode="area")
+        if x.shape[2:] != (PICTURE_SIDE, PICTURE_SIDE):
+            x = nn.functional.interpolate(x, (PICTURE_SIDE, PICTURE_SIDE), mode="area")
         found = [logits.argmax(1).tolist() for logits in self(x)]
         names = [(*values, UNCLEAR) for values in self.factors.values()]
         return [

@@ -30,7 +30,7 @@ from diffgrid.sampling import cpu_parallel
 
 ROWS = 8  # pictures decoded together; more are no cheaper a picture on a CPU, and take memory
 # px a side, up to which so many are. Of 512 px SD's VAE takes 0.8 GB for one, 6.2 GB for eight.
-SIDE = 128
+BATCHED_SIDE = 128
 LIGHT = 32  # channels at full resolution: with as many a VAE costs a sixteenth of SD's, with 128
 NOISE_WEIGHT = 0.1  # of the noise in a fit; the rest is a finished picture's
 TINY = "vae_tiny"
@@ -91,7 +91,7 @@ def _pictures(to_pixels: _ToPixels, latents: NDArray[np.float32], factor: int) -
 
 def _rows(height: int, width: int) -> int:
     """How many pictures of this size (px) are decoded together."""
-    return min(ROWS, max(1, ROWS * SIDE**2 // (height * width)))
+    return min(ROWS, max(1, ROWS * BATCHED_SIDE**2 // (height * width)))
 
 
 def _factor(pipe: DiffusionPipeline) -> int:

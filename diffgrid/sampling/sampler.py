@@ -42,7 +42,7 @@ class Step:
     model_output: Tensor  # guided; for a newborn fresh fork its parent's
     next_latents: Tensor
     evaluated: bool  # the denoiser ran for it
-    kicked: bool = False  # the η-kernel took part: the scheduler draws no noise of its own
+    forced_noise: bool = False  # the η-kernel took part: the scheduler draws no noise of its own
 
 
 @dataclass
@@ -55,7 +55,7 @@ class _Node:
     denoise: Denoise
     generator: torch.Generator | None  # the trunk's one stream; None draws keyed noise
     step: int = 0
-    kicks: bool = False  # the step under way is deterministic, and to be kicked at its end
+    forces_noise: bool = False  # at the end of the step under way, which draws none
 
 
 def sample(
@@ -76,7 +76,7 @@ def sample(
     """
     tree = _Tree(prepared, spec, lengths, history, changed, rows)
     for phase in ({focus, *ancestors(focus)}, lengths.keys()):
-        while alive := tree.hindmost(phase):
+        while alive := tree.least_advanced(phase):
             yield tree.advance(alive)
 
 
@@ -104,7 +104,7 @@ class _Tree:
         adapter, generator = copy.deepcopy(prepared.adapter), _copy(prepared.generator)
         self._admit(_Node((), prepared.latents, adapter, prepared.denoise, generator))
 
-    def hindmost(self, phase: Collection[Path]) -> list[_Node]:
+    def least_advanced(self, phase: Collection[Path]) -> list[_Node]:
         """Of the nodes that have steps to go, those that are least far."""
         alive = [
             node
@@ -199,34 +199,34 @@ class _Tree:
     def _advance(self, node: _Node, output: Tensor, evaluated: bool) -> Step:
         """Take the node's transition step → step+1 with its own noise."""
         step, latents = node.step, node.latents
-        next_latents, kicked = self._transition(node, output)
+        next_latents, forced_noise = self._transition(node, output)
         known = self.history.get(node.path)
         if known is not None and step < known.steps:
             next_latents = _tensor(known.latents[step + 1], latents)
         node.latents, node.step = next_latents, step + 1
         self._admit(node)
-        return Step(node.path, step, latents, output, next_latents, evaluated, kicked)
+        return Step(node.path, step, latents, output, next_latents, evaluated, forced_noise)
 
     def _transition(self, node: _Node, output: Tensor) -> tuple[Tensor, bool]:
-        """x after the step, and whether it was kicked."""
+        """x after the step, and whether noise was forced into it."""
         prepared, step, latents = self.prepared, node.step, node.latents
         timesteps = prepared.timesteps
         last = (step + 1) % self.spec.stages == 0  # of the stages that make one step
         if _is_fresh(node.path) and node.path[-1].step == step:
             stages = timesteps[step : step + self.spec.stages]
-            node.kicks = not node.adapter.draws_noise(output, stages, latents)
+            node.forces_noise = not node.adapter.draws_noise(output, stages, latents)
         generator, trunk = node.generator or self._keyed(node), node.generator is not None
         following = node.adapter.step(output, timesteps[step], latents, generator, trunk)
-        if not (node.kicks and last):
+        if not (node.forces_noise and last):
             return following, False
-        node.kicks = False
+        node.forces_noise = False
         x0 = pred_original_sample(latents, output, *self._level(step), prepared.prediction_type)
         x0 = noise.clipped(x0, node.adapter.scheduler)
         xi = noise.noise_like(latents, self._keyed(node))
         level, next_level = self._level(node.path[-1].step), self._level(step + 1)
         node.adapter.forget_sample()
-        kicked = noise.eta_kernel(following, x0, xi, level, next_level)
-        return kicked.to(latents.dtype), True
+        redrawn = noise.eta_kernel(following, x0, xi, level, next_level)
+        return redrawn.to(latents.dtype), True
 
     def _keyed(self, node: _Node) -> torch.Generator:
         return noise.keyed_generator(self.spec.seed, node.path, node.step)

@@ -25,6 +25,8 @@ def test_a_row_says_whether_steps_add_noise(kind: Scheduler, eta: float) -> None
     adapter.start_at(step)
     stages = prepared.timesteps[step : step + spec.stages]
     x = torch.ones(1, 4, 2, 2)
+    if hasattr(scheduler, "scale_model_input"):  # or some warn
+        scheduler.scale_model_input(x, stages[0])
     drawn = adapter.draws_noise(x, stages, x)
     assert drawn is kind.draws(dict(scheduler.config), eta if kind.takes_eta else None)
 
