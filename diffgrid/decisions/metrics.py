@@ -507,7 +507,7 @@ def _interval(values: Floats, ratio: float) -> tuple[float, float]:
     coins (Korn & Graubard, Survey Methodology 24, 1998, with Wilson's interval for theirs and
     Student's quantile for n-1). D is estimated from the trees, with `ratio` as its value in half a
     coin's worth of former knowledge: where all trees agree they say nothing of it. Bootstrap and
-    Student intervals have no width there. benchmarks/coverage.py counts how often ours are right.
+    Student intervals have no width there. benchmarks/intervals.py counts how often ours are right.
     """
     trees, mean = len(values), float(np.mean(values))
     scatter = float(np.sum((values - mean) ** 2))

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks.coverage import LENGTH, Mixture, covers, of_agreement, of_places, true_agreement
+from benchmarks.intervals import LENGTH, Mixture, covers, of_agreement, of_places, true_agreement
 from diffgrid.decisions import metrics
 from diffgrid.decisions.metrics import (
     Crossing,
@@ -181,7 +181,7 @@ def test_with_all_decided_agreement_is_the_ceiling() -> None:
     [(16, 0.5), (16, 2.5), (32, 0.0), (32, 2.0), (64, 0.0), (64, 1.0), (64, 1.5), (64, 2.5)],
 )
 def test_intervals_cover_the_truth(trees: int, c: float) -> None:
-    """φ from chance (0.5) to 0.99; benchmarks/coverage.py has the whole table."""
+    """φ from chance (0.5) to 0.99; benchmarks/intervals.py has the whole table."""
     assert 0.93 <= of_agreement(trees, 4, c, repeats=500) <= 0.975
 
 

@@ -1,4 +1,4 @@
-"""How often the intervals of diffgrid.metrics hold the truth: python -m benchmarks.coverage
+"""How often the intervals of `decisions.metrics` hold the truth: python -m benchmarks.intervals
 
 The trees are those of an exact case: data ±m with unit variance (Biroli et al., arXiv 2402.18491),
 labelled by the side, x_t = √ᾱ x_0 + √(1-ᾱ) ε. Along m the noised data is N(±c, 1), c = |m|√ᾱ, and
