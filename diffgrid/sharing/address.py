@@ -13,11 +13,8 @@ from dataclasses import replace
 from diffgrid.errors import BadInput
 from diffgrid.limits import Limits
 from diffgrid.models.registry import models, named
-from diffgrid.sharing.view import COLUMNS, Rows, View, _with_columns
-from diffgrid.spec.grid import (
-    format_fork_kind,
-    parse_fork_kind,
-)
+from diffgrid.sharing.view import COLUMNS, Rows, View, plain_rows
+from diffgrid.spec.grid import format_fork_kind, parse_fork_kind
 from diffgrid.spec.options import FIRST_MODEL, OPTIONS
 from diffgrid.spec.path import Path, file_name, format_path, parse_path
 from diffgrid.spec.schedulers import find_scheduler
@@ -62,7 +59,7 @@ def from_query(query: Mapping[str, str]) -> View:
         most = Limits.from_environment().max_columns
         if not 1 <= columns <= most:
             raise BadInput(f"columns {columns} is not allowed: use 1 to {most}.")
-        view = replace(view, rows=_with_columns([step for step, _ in view.rows], columns))
+        view = replace(view, rows=plain_rows([step for step, _ in view.rows], columns))
     if "rows" in query:
         view = replace(view, rows=_parse_rows(query["rows"], columns))
     view = view.follow(parse_path(query.get("path", "trunk")))

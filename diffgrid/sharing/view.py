@@ -7,14 +7,13 @@ from typing import Any, Self
 from diffgrid.errors import BadInput
 from diffgrid.limits import Limits
 from diffgrid.models.registry import find_model, loop_of, specify
-from diffgrid.spec.grid import Grid, default_rows, nearest, row_steps, rows_near
+from diffgrid.spec.grid import SHARES, Grid, default_rows, nearest, row_steps, rows_near
 from diffgrid.spec.options import FIRST_MODEL, OPTIONS, SEED, added
 from diffgrid.spec.path import Fork, Path, ancestors, before, format_path
 from diffgrid.spec.run import RunSpec, conditions
 from diffgrid.spec.schedulers import Loop
 
 COLUMNS = 4
-SHARES = (0.04, 0.2, 0.4, 0.64, 0.1, 0.3, 0.52, 0.8)  # of the way: where the first eight rows fork
 Rows = tuple[tuple[int, tuple[int, ...]], ...]  # (step, its branches)
 
 
@@ -37,7 +36,7 @@ class View:
     width: int | None
     rows: Rows
     path: Path = ()
-    added: tuple[tuple[str, Any], ...] = ()  # options of the table that have no field here
+    added: tuple[tuple[str, Any], ...] = ()  # options with no field here, if not at their default
     back: int = 0  # steps that the cells' forks go back; 0 are fresh forks
 
     @classmethod
@@ -55,7 +54,7 @@ class View:
             eta=spec.eta,
             height=None,
             width=None,
-            rows=_with_columns(default_rows(spec.loop), COLUMNS),
+            rows=plain_rows(default_rows(spec.loop), COLUMNS),
         )
 
     @property
@@ -125,10 +124,11 @@ class View:
 
     def with_options(self, **changes: Any) -> "View":
         """Other options; rows keep their share of the way, the path is the trunk."""
-        fields = {name: value for name, value in changes.items() if name not in added()}
-        others = {name: value for name, value in changes.items() if name in added()}
-        others = dict(sorted((dict(self.added) | others).items()))
-        changed = replace(self, **fields, added=tuple(others.items()), path=())
+        known = added()
+        fields = {name: value for name, value in changes.items() if name not in known}
+        others = dict(self.added) | {name: changes[name] for name in changes.keys() & known}
+        kept = sorted(name for name in others if others[name] != known[name].default)
+        changed = replace(self, **fields, added=tuple((n, others[n]) for n in kept), path=())
         if changed.scheduler != self.scheduler and "eta" not in changes:
             changed = replace(changed, eta=_own_eta(changed))
         if (changed.steps, changed.scheduler) != (self.steps, self.scheduler):
@@ -143,8 +143,8 @@ class View:
 
     def _with_rows_of(self, old: "View") -> "View":
         """The old rows at their share of the way, or the new default in place of the old one."""
-        if old.rows == _with_columns(default_rows(old.loop, old.back), old.columns):
-            rows = _with_columns(default_rows(self.loop, self.back), old.columns)
+        if old.rows == plain_rows(default_rows(old.loop, old.back), old.columns):
+            rows = plain_rows(default_rows(self.loop, self.back), old.columns)
         else:
             rows = _stretched(old.rows, old.loop, self.loop, self.back)
         return replace(self, rows=rows)
@@ -155,11 +155,11 @@ class View:
         steps = list(rows_near(loop, [round(loop.length * s) for s in SHARES[:rows]], self.back))
         possible = (step for step in row_steps(loop, self.back) if step not in steps)
         steps += [step for step, _ in zip(possible, range(rows - len(steps)), strict=False)]
-        return replace(self, rows=_with_columns(sorted(steps), columns))
+        return replace(self, rows=plain_rows(sorted(steps), columns))
 
     def with_steps(self, steps: Iterable[int]) -> "View":
         """Rows at these steps."""
-        return replace(self, rows=_with_columns(steps, self.columns))
+        return replace(self, rows=plain_rows(steps, self.columns))
 
     # The same run, seen otherwise: what was sampled stays.
 
@@ -229,7 +229,8 @@ def backs(loop: Loop) -> range:
     return range(steps.step, len(steps) * steps.step, steps.step)
 
 
-def _with_columns(steps: Iterable[int], columns: int) -> Rows:
+def plain_rows(steps: Iterable[int], columns: int) -> Rows:
+    """Rows of branches 0 … columns-1."""
     return tuple((step, tuple(range(columns))) for step in steps)
 
 

@@ -12,6 +12,8 @@ from diffgrid.spec.path import Path, before, check_path, choose, fork
 from diffgrid.spec.run import RunSpec
 from diffgrid.spec.schedulers import Loop
 
+SHARES = (0.04, 0.2, 0.4, 0.64, 0.1, 0.3, 0.52, 0.8)  # of the way: where the first eight rows fork
+
 
 @dataclass(frozen=True, slots=True)
 class Grid:
@@ -107,7 +109,7 @@ class Grid:
 
 def default_rows(loop: Loop, back: int = 0) -> tuple[int, ...]:
     """The fork steps shown when nobody chose: more of them early, where more is decided."""
-    return rows_near(loop, [round(loop.length * share) for share in (0.04, 0.2, 0.4, 0.64)], back)
+    return rows_near(loop, [round(loop.length * share) for share in SHARES[:4]], back)
 
 
 def rows_near(loop: Loop, steps: Iterable[int], back: int = 0) -> tuple[int, ...]:

@@ -57,8 +57,9 @@ class Option:
             return int(text)
         if self.kind is float and re.fullmatch(
             # Whether it is finite and in range is told with what is allowed.
-            r"-?(nan|inf|[0-9]{1,20}(\.[0-9]{1,20})?(e[+-]?[0-9]{1,3})?)",
+            r"[+-]?(nan|inf|([0-9]{1,300}(\.[0-9]{0,300})?|\.[0-9]{1,300})(e[+-]?[0-9]{1,3})?)",
             text,
+            re.IGNORECASE | re.ASCII,
         ):
             return float(text)
         number = "a whole number" if self.kind is int else "a number"

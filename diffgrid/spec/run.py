@@ -11,18 +11,9 @@ from typing import Any, Self
 
 from diffgrid.errors import BadInput
 from diffgrid.limits import Limits
-from diffgrid.spec.checks import (
-    HARD,
-    check_real,
-    check_text,
-    check_whole,
-    set_field,
-    shown,
-)
+from diffgrid.spec.checks import HARD, check_real, check_text, check_whole, set_field, shown
 from diffgrid.spec.options import added
-from diffgrid.spec.path import (
-    Path,
-)
+from diffgrid.spec.path import Path
 from diffgrid.spec.schedulers import Loop, loop, scheduler_of, stages_of
 
 DTYPES = ("float32", "bfloat16", "float16")

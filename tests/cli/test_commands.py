@@ -15,12 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diffgrid import __version__, api
+from diffgrid import api
 from diffgrid.cli import commands
 from diffgrid.cli.main import main
 from diffgrid.cli.parser import build_parser
 from diffgrid.models.hub_list import HubModel
-from diffgrid.spec.options import OPTIONS
 from diffgrid.store.forgiving import TrajectoryStore
 from tests import tiny
 
@@ -718,22 +717,3 @@ def test_the_app_without_streamlit_says_what_brings_it(
     done = sh("app")
     assert done.code == 2
     assert "pip install 'diffgrid[app]'" in done.err
-
-
-def test_it_says_which_version_it_is(sh: Shell) -> None:
-    assert sh("--version") == Outcome(0, f"diffgrid {__version__}\n", "")
-
-
-@pytest.mark.parametrize(
-    "command", ["grid", "strip", "study", "runs", "verify", "models", "app", "cache"]
-)
-def test_every_command_explains_itself(sh: Shell, command: str) -> None:
-    done = sh(command, "--help")
-    assert done.code == 0
-    assert done.out.startswith(f"usage: diffgrid {command}")
-
-
-def test_the_options_are_the_keyword_names_of_the_python_api(sh: Shell) -> None:
-    helped = sh("grid", "--help").out
-    for name in (*(option.name for option in OPTIONS), "rows", "columns", "path", "fork"):
-        assert f"--{name.replace('_', '-')} " in helped

@@ -106,6 +106,7 @@ def test_rows_and_columns_come_and_go() -> None:
     assert view.drop_column().columns == 4
     alone = DEFAULT.with_shape(1, 1)
     assert alone.drop_row(alone.rows[0][0]) == alone.drop_column() == alone
+    assert DEFAULT.with_shape(1, 0).add_column().columns == 1
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(1, 1), (4, 4), (6, 3), (8, 2)])

@@ -9,6 +9,8 @@ from pathlib import Path as File
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from diffgrid.api import recipe
 from diffgrid.cli.parser import build_parser
@@ -21,6 +23,7 @@ from diffgrid.spec import options
 from diffgrid.spec.options import Option
 from diffgrid.spec.path import format_path, parse_path
 from diffgrid.spec.run import RunSpec, key
+from tests.spec.made import texts
 
 FIXTURES = File(__file__).parents[1] / "fixtures"
 BEFORE = json.loads((FIXTURES / "addresses.json").read_text("utf-8"))
@@ -73,6 +76,7 @@ def test_an_added_option_is_said_everywhere(clip_skip: Option) -> None:
     assert view.spec == skipping
     assert to_query(view)["clip_skip"] == "2"
     assert from_query(to_query(view)) == view
+    assert view.with_options(clip_skip=0) == View.default()
     words = command(view, parse_path("5.2")).split("diffgrid ")[1]
     assert " --clip-skip 2 " in words
     given = build_parser().parse_args(["strip", "--clip-skip", "2", "--out", "x.png"])
@@ -102,3 +106,22 @@ def test_an_option_that_is_not_there_is_refused() -> None:
         specify(clip_skip=2)
     with pytest.raises(BadInput, match="added options .* are not allowed: give a JSON object"):
         replace(specify(), added="[]")
+
+
+@given(st.sampled_from(options.OPTIONS), st.data())
+def test_what_is_written_of_an_option_reads_back(option: Option, data: st.DataObject) -> None:
+    values: dict[type, st.SearchStrategy[Any]] = {str: texts, int: st.integers(-(10**30), 10**30)}
+    value = data.draw(values.get(option.kind, st.floats(allow_nan=False)))
+    assert option.read(option.write(value)) == value
+
+
+@given(st.sampled_from(options.OPTIONS), st.text(st.sampled_from("0123456789.+-eEninfa_ ٣x")))
+def test_what_is_typed_is_read_or_refused_in_one_line(option: Option, text: str) -> None:
+    try:
+        assert isinstance(option.read(text), option.kind)
+    except BadInput as refusal:
+        said = str(refusal)
+    else:
+        return
+    assert said.startswith(f"{option.name} ")
+    assert "\n" not in said
