@@ -3,9 +3,10 @@
 import streamlit as st
 
 from diffgrid.app.late_events import mend
-from diffgrid.app.session.desk import desk
+from diffgrid.app.session.page import PAGES
 from diffgrid.app.shell import ICON, LOGO, PAGE_STYLE, page_file
 from diffgrid.app.sidebar import sidebar
+from diffgrid.app.state import session
 from diffgrid.app.text import plain
 
 mend()
@@ -13,12 +14,7 @@ st.set_page_config(page_title="diffgrid", page_icon=ICON, layout="wide")
 st.html(PAGE_STYLE)
 st.logo(LOGO, size="large")
 
-pages = [
-    st.Page(page_file("grid"), title="Branching grid", default=True),
-    st.Page(page_file("strip"), title="Trajectory strip"),
-    st.Page(page_file("compare"), title="Compare runs"),
-    st.Page(page_file("decisions"), title="When is it decided?"),
-]
+pages = [st.Page(page_file(each), title=each.title, default=each == PAGES[0]) for each in PAGES]
 page = st.navigation(pages, position="hidden")
 st.session_state["_shell"] = True  # what the pages' first lines look for
 
@@ -26,8 +22,8 @@ with st.sidebar:
     for each in pages:
         st.page_link(each)
 
-mine = desk()
-mine.heed(page.url_path, st.query_params.to_dict())
+mine = session()
+mine.load_query(PAGES[pages.index(page)], st.query_params.to_dict())
 if mine.lost:
     st.error(plain(mine.lost))
     st.button("Go on with the model in the box", on_click=mine.give_up)

@@ -7,8 +7,9 @@ from typing import Any
 import streamlit as st
 
 from diffgrid.app.components.comparison import comparison
-from diffgrid.app.session.desk import desk, store
+from diffgrid.app.session.page import GRID
 from diffgrid.app.shell import page_file, through_the_entry
+from diffgrid.app.state import session, store
 from diffgrid.app.text import plain
 from diffgrid.errors import DiffgridError
 from diffgrid.limits import Limits
@@ -195,7 +196,7 @@ def nothing() -> None:
         st.subheader("Nothing to compare yet", anchor=False, text_alignment="center")
         words = "Every grid leaves its runs here: the trunk and each path not taken."
         st.caption(words, text_alignment="center")
-        st.page_link(page_file("grid"), label="Sample a grid", icon=":material/account_tree:")
+        st.page_link(page_file(GRID), label="Sample a grid", icon=":material/account_tree:")
 
 
 through_the_entry(__file__)
@@ -210,7 +211,7 @@ if not infos:
     st.stop()
 st.caption("Up to four runs on one scrubber, matched by noise level: their steps may differ.")
 keeps = Limits.from_environment().keeps  # strangers must not touch each other's runs
-chosen = choose(infos, desk().view)
+chosen = choose(infos, session().view)
 if chosen:
     remember(chosen)
 table(infos, chosen)

@@ -10,21 +10,19 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from diffgrid.app.components.chart.chart import show_chart
-from diffgrid.app.session.desk import desk
-from diffgrid.app.shell import through_the_entry
-from diffgrid.app.studies import (
+from diffgrid.app.session.studies import (
     TRUNKS,
     USUAL_COLUMNS,
     USUAL_TRUNKS,
     Studies,
     nearest,
-    price,
     progress,
     same,
     shipped_plans,
     shipped_results,
-    studies,
 )
+from diffgrid.app.shell import through_the_entry
+from diffgrid.app.state import session, studies, write_query
 from diffgrid.app.text import plain
 from diffgrid.decisions.chart_png import to_png
 from diffgrid.decisions.charts import Chart, chart, ordered, summary
@@ -105,7 +103,7 @@ def offer(mine: Studies, spec: RunSpec, shown: RunSpec | None) -> None:
     place = box if known else box.expander("Trunks, rows and columns")
     try:
         plan = settings(place, spec)
-        cost = price(plan)
+        cost = mine.price(plan)
     except DiffgridError as error:
         text.error(plain(str(error)))
         return
@@ -230,13 +228,13 @@ def tables(found: Results) -> None:
 
 
 through_the_entry(__file__)
-here, mine = desk(), studies()
-here.put_aside()
+here, mine = session(), studies()
+here.one_run.put_aside()
 st.title("When is it decided?", anchor=False)
 explain()
 if here.error:
     st.error(plain(here.error))
-here.sign()
+write_query(here)
 mine.look()
 try:
     spec = replace(here.form.spec, seed=0)

@@ -1,29 +1,26 @@
 """The branching grid: a prompt's trunk, and the paths it did not take."""
 
 import time
-from contextlib import suppress
-from functools import partial
 from urllib.parse import urlencode
 
 import streamlit as st
 
 from diffgrid.app.components.grid.grid import board
 from diffgrid.app.examples import experiments
-from diffgrid.app.render_state import present
-from diffgrid.app.session.actions import act
-from diffgrid.app.session.desk import HEAD_START, SECONDS_TO_ANSWER, Desk, desk
+from diffgrid.app.render_state import render_state
+from diffgrid.app.session import actions
+from diffgrid.app.session.session import HEAD_START, SECONDS_TO_ANSWER, Session
 from diffgrid.app.shell import page_file, through_the_entry
+from diffgrid.app.state import session, write_query
 from diffgrid.app.text import plain, seconds, weight
 from diffgrid.engine.protocol import Snapshot
-from diffgrid.errors import DiffgridError
 from diffgrid.sharing.address import command, to_query
-from diffgrid.spec.path import parse_path
 
 SECONDS_BETWEEN_LOOKS = 0.5
 WELCOMED = {"welcomed": True}
 
 
-def show(mine: Desk, around: tuple[object, ...]) -> None:
+def show(mine: Session, around: tuple[object, ...]) -> None:
     """The grid, as far as it is: again while a job runs, and after every touch."""
     if mine.next:
         page, query = mine.next
@@ -34,14 +31,14 @@ def show(mine: Desk, around: tuple[object, ...]) -> None:
         mine.job.wait(SECONDS_TO_ANSWER)  # what is cached is answered at once
     if mine.around != around or mine.sharing:
         st.rerun()  # the whole page: it looks again or no longer, and the form follows
-    mine.sign()
+    write_query(mine)
     if mine.job:
         tell(mine.job.snapshot())
     board(
-        data=present(mine),
-        on_acts=partial(act_on, mine),
-        on_rest=partial(rest_on, mine),
-        on_lack=partial(lack_on, mine),
+        data=render_state(mine),
+        on_acts=lambda: actions.take(mine, st.session_state["board"].acts),
+        on_rest=lambda: actions.rest(mine, st.session_state["board"].rest),
+        on_lack=lambda: actions.lack(mine, st.session_state["board"].lack),
     )
 
 
@@ -51,24 +48,6 @@ def tell(snapshot: Snapshot) -> None:
         st.warning(plain(snapshot.warning))
     if snapshot.state == "failed":
         st.error(plain(str(snapshot.error)))
-
-
-def act_on(mine: Desk) -> None:
-    for what in mine.inbox.take(st.session_state["board"].acts):
-        act(mine, what)
-
-
-def rest_on(mine: Desk) -> None:
-    match st.session_state["board"].rest:  # a browser may send anything
-        case {"path": str(path)}:
-            with suppress(DiffgridError):
-                mine.rest(parse_path(path))
-
-
-def lack_on(mine: Desk) -> None:
-    match st.session_state["board"].lack:  # a browser may send anything
-        case {"names": [*names]}:
-            mine.ledger.lacks(name for name in names if isinstance(name, str))
 
 
 def welcome() -> None:
@@ -82,28 +61,28 @@ def welcome() -> None:
     button.button("Got it", on_click=st.session_state.update, args=(WELCOMED,))
 
 
-def offer(mine: Desk) -> None:
+def offer(mine: Session) -> None:
     """What would take long is sampled only when somebody says so."""
-    if mine.offer is None:
+    if not (held := mine.request.offer):
         return
-    count, model = f"{mine.offer.evaluations:,} evaluations", plain(mine.offer.view.model)
-    if mine.offer.seconds is None:
+    count, model = f"{held.evaluations:,} evaluations", held.view.model
+    if held.seconds is None:
         words = (
-            f"This grid takes {count} of **{model}** ({weight(mine.offer.view.model)}). How long "
-            "is not known yet: nothing was timed on this machine."
+            f"This grid takes {count} of **{plain(model)}** ({weight(model)}). How long is not "
+            "known yet: nothing was timed on this machine."
         )
     else:
-        words = f"This grid takes {count}, about **{seconds(mine.offer.seconds)}** here."
+        words = f"This grid takes {count}, about **{seconds(held.seconds)}** here."
     with st.container(horizontal=True, vertical_alignment="center", border=True):
         st.markdown(words)
-        st.button("Sample", type="primary", on_click=mine.accept, args=(mine.offer.view,))
-        if smaller := mine.smaller():
+        st.button("Sample", type="primary", on_click=mine.accept, args=(held.view,))
+        if smaller := held.smaller:
             label = f"Smaller: {smaller.steps} steps, {len(smaller.rows)} × {smaller.columns}"
             st.button(label, on_click=mine.accept, args=(smaller,))
 
 
 @st.dialog("Share this grid")
-def share(mine: Desk) -> None:
+def share(mine: Session) -> None:
     """The address rebuilds it anywhere."""
     mine.sharing = False
     st.caption("Whoever opens this address sees the same grid, sampled anew where it must be.")
@@ -114,8 +93,8 @@ def share(mine: Desk) -> None:
 
 
 through_the_entry(__file__)
-mine = desk()
-mine.put_aside()
+mine = session()
+mine.one_run.put_aside()
 mine.open()
 st.title("Branching grid", anchor=False)
 if st.session_state.get("welcomed"):

@@ -9,12 +9,13 @@ from diffgrid.api import Trajectory, finished_trajectory
 from diffgrid.app.components.strip.strip import message, show_strip, thumbnails
 from diffgrid.app.session.actions import act
 from diffgrid.app.session.change import changeable
-from diffgrid.app.session.desk import Desk, desk, engine, store
+from diffgrid.app.session.page import GRID
+from diffgrid.app.session.session import Session
 from diffgrid.app.shell import page_file, through_the_entry
+from diffgrid.app.state import session, store, write_query
 from diffgrid.app.text import plain, progress
 from diffgrid.engine.protocol import Job, Snapshot
 from diffgrid.errors import DiffgridError
-from diffgrid.limits import Limits
 from diffgrid.pictures.animations import to_gif, to_webp
 from diffgrid.sharing.address import command
 from diffgrid.spec.grid import Grid
@@ -23,36 +24,7 @@ from diffgrid.spec.path import Path, file_name, parse_path
 SECONDS_BETWEEN_LOOKS = 0.5
 
 
-def ask(mine: Desk, grid: Grid, path: Path) -> Job:
-    """The job for one path, the one under way where it is the same.
-
-    Raises:
-        DiffgridError: it cannot be started.
-    """
-    asked = grid.spec, path
-    if mine.aside and mine.aside[0] == asked:
-        return mine.aside[1]
-    limits = Limits.from_environment()
-    job = engine().submit(grid.spec, [path], session=mine.name, noisy=True, limits=limits)
-    mine.put_aside()
-    mine.aside = asked, job
-    return job
-
-
-def furthest(mine: Desk, grid: Grid, path: Path, job: Job) -> Job:
-    """Of this page's job and the grid's, which may stand before it in the queue, the one ahead."""
-    jobs = [job]
-    if mine.job and mine.grid and mine.grid.spec == grid.spec and path in mine.grid.paths:
-        jobs.append(mine.job)
-
-    def how_far(job: Job) -> tuple[int, bool]:
-        snapshot = job.snapshot()
-        return snapshot.paths[path].step, snapshot.state in ("loading", "sampling")
-
-    return max(jobs, key=how_far)
-
-
-def show(mine: Desk, grid: Grid, path: Path, job: Job, running: bool) -> None:
+def show(mine: Session, grid: Grid, path: Path, job: Job, running: bool) -> None:
     """The strip, as far as it is."""
     snapshot = job.snapshot()
     if running and snapshot.ended:
@@ -61,7 +33,7 @@ def show(mine: Desk, grid: Grid, path: Path, job: Job, running: bool) -> None:
         st.warning(plain(snapshot.warning))
     if snapshot.error:
         trouble(snapshot.error)
-    ahead = furthest(mine, grid, path, job)
+    ahead = mine.furthest(grid.spec, path, job)
     if not ahead.snapshot().paths[path].done:
         if not snapshot.ended:
             wait(ahead.snapshot(), path, grid.spec.model)
@@ -89,12 +61,12 @@ def show(mine: Desk, grid: Grid, path: Path, job: Job, running: bool) -> None:
             trouble(error)
 
 
-def act_on(mine: Desk, path: Path, done: Mapping[str, Any]) -> None:
+def act_on(mine: Session, path: Path, done: Mapping[str, Any]) -> None:
     """Another trajectory of the grid, or this one under another prompt: then it is the trunk."""
     if done.get("do") == "change":
         act(mine, done, path)
     elif done.get("do") == "pick":
-        mine.look_at(parse_path(str(done.get("path"))))
+        mine.one_run.pick(mine.view, parse_path(str(done.get("path"))))
 
 
 def wait(snapshot: Snapshot, path: Path, model: str) -> None:
@@ -129,14 +101,14 @@ def trouble(error: DiffgridError) -> None:
     st.error(plain(str(error)))
     with st.container(horizontal=True):
         if st.button("Try again"):
-            mine.put_aside()
+            mine.one_run.put_aside()
             st.rerun()
         if st.button("Back to the grid"):
-            st.switch_page(page_file("grid"))
+            st.switch_page(page_file(GRID))
 
 
 through_the_entry(__file__)
-mine = desk()
+mine = session()
 st.title("Trajectory strip", anchor=False)
 st.caption(
     "One run from noise to picture, a column for each timestep: what the model was given, what it "
@@ -144,14 +116,14 @@ st.caption(
 )
 try:
     grid = mine.view.grid()
-    path = mine.looked_at(grid)
-    job = ask(mine, grid, path)
+    path = mine.one_run.picked(mine.view, grid)
+    job = mine.one_run.ask(grid.spec, path)
 except DiffgridError as error:
     trouble(error)
 else:
     if mine.error:
         st.error(plain(mine.error))
-    mine.sign(path)
+    write_query(mine, path)
     running = not job.snapshot().ended
     look_again = SECONDS_BETWEEN_LOOKS if running else None
     st.fragment(show, run_every=look_again)(mine, grid, path, job, running)

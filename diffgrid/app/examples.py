@@ -5,6 +5,7 @@ from typing import Any
 
 import streamlit as st
 
+from diffgrid.app.session.page import GRID
 from diffgrid.app.shell import page_file
 from diffgrid.sharing.address import to_query
 from diffgrid.sharing.view import View
@@ -83,7 +84,7 @@ def experiments() -> None:
                 st.markdown(f"**{experiment.title}**  \n:small[{experiment.sentence}]")
                 with st.container(horizontal=True):
                     for label, changes in experiment.links.items():
-                        st.page_link(page_file("grid"), label=label, query_params=link(changes))
+                        st.page_link(page_file(GRID), label=label, query_params=link(changes))
 
 
 def link(changes: dict[str, Any]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What the grid's component is sent: the desk, put into one message."""
+"""What the grid's component is sent: the session, put into one message."""
 
 from functools import partial
 
@@ -6,7 +6,7 @@ from diffgrid.api import recipe
 from diffgrid.app.components.grid.grid import GridState, message
 from diffgrid.app.session import prompt_words
 from diffgrid.app.session.change import changeable
-from diffgrid.app.session.desk import Desk
+from diffgrid.app.session.session import Session
 from diffgrid.app.text import cost, progress
 from diffgrid.limits import Limits
 from diffgrid.models.folder import Model
@@ -16,11 +16,11 @@ from diffgrid.spec.path import Path
 from diffgrid.spec.run import RunSpec, conditions
 
 
-def present(mine: Desk) -> bytes:
+def render_state(mine: Session) -> bytes:
     """The view as far as it is made; blanks where it was not asked for yet."""
     grid = mine.grid or mine.view.grid()
     snapshot = mine.job.snapshot() if mine.job else None
-    labelling = mine.labelling  # asked before the labels: they may come in between
+    seen = mine.seen()
     noisy = {path: pictures for path in grid.paths if (pictures := mine.noisy(path))}
     state = GridState(
         grid,
@@ -30,19 +30,19 @@ def present(mine: Desk) -> bytes:
         command=lambda path: command(mine.view, path),
         levels=mine.levels,
         noisy=noisy,
-        lane="xt" if mine.lane == "xt" else "x0",
+        lane=mine.lane,
         starred=mine.starred(),
         running=mine.running,
-        stopped=snapshot.state in ("failed", "cancelled") if snapshot else not mine.offer,
+        stopped=snapshot.state in ("failed", "cancelled") if snapshot else not mine.request.offer,
         status=progress(snapshot, grid.spec.model) if snapshot else "",
         fraction=snapshot.sampled / max(1, snapshot.to_sample) if snapshot else 0.0,
         cost=cost(snapshot) if snapshot else "",
-        can_undo=mine.can_undo,
-        can_redo=mine.can_redo,
+        can_undo=mine.history.before is not None,
+        can_redo=mine.history.after is not None,
         max_columns=Limits.from_environment().max_columns,
         change=changeable(mine.view, grid.path),
-        labels=mine.labels(),
-        labelling=labelling,
+        labels=seen or {},
+        labelling=seen is None,
         named=partial(_named, find_model(grid.spec.model), grid.spec),
         acted=mine.inbox.receipt,
     )

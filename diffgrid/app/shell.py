@@ -4,6 +4,8 @@ from pathlib import Path
 
 import streamlit as st
 
+from diffgrid.app.session.page import Page
+
 _HERE = Path(__file__).parent
 # The entry point, the pages and the settings: at the top of a checkout, or in the package itself
 # where it was installed from a wheel.
@@ -14,9 +16,9 @@ ICON = str(_HERE / "icon.svg")
 LOGO = str(_HERE / "logo.svg")
 
 
-def page_file(name: str) -> str:
-    """A page's file, whichever script the server was started with."""
-    return str(HOME / "pages" / f"{name}.py")
+def page_file(page: Page) -> str:
+    """Its file, whichever script the server was started with."""
+    return str(HOME / "pages" / f"{page.file}.py")
 
 
 def through_the_entry(file: str) -> None:

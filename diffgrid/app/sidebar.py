@@ -1,4 +1,4 @@
-"""The shared sidebar: what is asked for. A change applies at once, through the desk."""
+"""The shared sidebar: what is asked for. A change applies at once, through the session."""
 
 import random
 import re
@@ -9,7 +9,7 @@ from typing import Any
 import streamlit as st
 
 from diffgrid.app.session import prompt_words
-from diffgrid.app.session.desk import Desk, option
+from diffgrid.app.session.session import Session
 from diffgrid.app.text import plain
 from diffgrid.errors import DiffgridError
 from diffgrid.limits import Limits
@@ -37,7 +37,7 @@ BACK = (
 SHARE_BACK = 0.2  # of the way: what re-noise goes back where nobody chose
 
 
-def sidebar(mine: Desk) -> None:
+def sidebar(mine: Session) -> None:
     """Draw the form; what it holds is the view's, or what was asked for last."""
     view, generation = mine.form, mine.generation
     model = find_model(view.model)
@@ -113,7 +113,7 @@ def sidebar(mine: Desk) -> None:
                 _lab(mine, limits, key, field)
 
 
-def _lab(mine: Desk, limits: Limits, key: Any, field: Any) -> None:
+def _lab(mine: Session, limits: Limits, key: Any, field: Any) -> None:
     view, generation = mine.form, mine.generation
     model = find_model(view.model)
     own = name_of(model.scheduler_config["_class_name"], model.scheduler_config)
@@ -170,7 +170,7 @@ def _added(option: Option, field: dict[str, Any]) -> None:
         st.slider(option.title.capitalize(), option.low, option.high, help=option.help, **field)
 
 
-def _fork_kind(mine: Desk, fresh: str, key: Any) -> None:
+def _fork_kind(mine: Session, fresh: str, key: Any) -> None:
     """What a cell's fork does, and in one sentence what that is."""
     view, generation = mine.form, mine.generation
     possible = backs(view.loop)
@@ -210,7 +210,7 @@ def _schedulers(family: Family) -> list[str]:
     ]
 
 
-def _words(mine: Desk, model: Model, prompt: str, key: Any) -> None:
+def _words(mine: Session, model: Model, prompt: str, key: Any) -> None:
     """The prompt as words to pick: one for each factor, or none."""
     words = st.expander("Pick its words", key="words", on_change="rerun")
     if not words.open:
@@ -250,14 +250,14 @@ def _unknown_words(model: Model, prompt: str) -> None:
     st.caption(f"This model does not know what is marked; it knows {count} words.", help=known)
 
 
-def _surprise(mine: Desk, model: Model) -> View:
+def _surprise(mine: Session, model: Model) -> View:
     changes: dict[str, Any] = {"seed": random.randrange(10_000)}
     if model.factors and "sentence" in model.settings:
         changes["prompt"] = prompt_words.surprise(model)
     return option(mine.form, **changes)
 
 
-def _apply(mine: Desk, make: Callable[[], View]) -> None:
+def _apply(mine: Session, make: Callable[[], View]) -> None:
     """Ask for the view that is made, or say why it cannot be."""
     try:
         mine.change(make())
@@ -265,7 +265,13 @@ def _apply(mine: Desk, make: Callable[[], View]) -> None:
         mine.error = str(error)
 
 
-def _jump(mine: Desk, make: Callable[[], View]) -> None:
+def _jump(mine: Session, make: Callable[[], View]) -> None:
     """A change that the form's own widgets did not make: they must show it."""
     mine.generation += 1
     _apply(mine, make)
+
+
+def option(view: View, **changes: Any) -> View:
+    """Other options of the run, the view unchanged where they are the same."""
+    changed = {name: value for name, value in changes.items() if view.options[name] != value}
+    return view.with_options(**changed) if changed else view

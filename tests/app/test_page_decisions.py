@@ -17,7 +17,7 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 import diffgrid.decisions.results as shelf
-from diffgrid.app.studies import USUAL_COLUMNS, Studies, nearest, progress
+from diffgrid.app.session.studies import USUAL_COLUMNS, Studies, nearest, progress
 from diffgrid.decisions.chart_png import outline, to_png
 from diffgrid.decisions.charts import MARKERS, chart, ordered, summary, untold
 from diffgrid.decisions.metrics import Crossing, Decision, Level
@@ -29,6 +29,7 @@ from diffgrid.records.frames import encode_final
 from diffgrid.spec.path import Path
 from diffgrid.spec.run import RunSpec, key
 from diffgrid.store.forgiving import TrajectoryStore
+from tests.fakes import FakeEngine
 
 ROOT = File(__file__).parents[2]
 STEPS, ROWS, COLUMNS = 8, (0, 1, 2, 4, 6), 3
@@ -179,7 +180,7 @@ def stored(store: TrajectoryStore, plan: Plan, trees: int) -> None:
 
 @pytest.mark.slow
 def test_results_are_looked_at_only_where_the_trees_have_doubled(store: TrajectoryStore) -> None:
-    plan, mine = plan_of(16), Studies()
+    plan, mine = plan_of(16), Studies(lambda: FakeEngine(store))
     stored(store, plan, 9)
     mine.plan, mine.study = plan, Study(store, plan)
     assert mine.next_look == 16
@@ -330,7 +331,7 @@ def test_a_public_server_studies_few_trunks(studies: None, monkeypatch: pytest.M
     page = opened()
     (choice,) = [group for group in page.button_group if group.label == "Trunks"]
     assert [option.content for option in choice.proto.options] == ["4", "8", "16"]
-    mine = Studies()
+    mine = Studies(FakeEngine)
     mine.start(plan_of(32))
     assert "use a whole number from 1 to 16" in str(mine.error)
 

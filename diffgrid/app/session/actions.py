@@ -1,9 +1,11 @@
-"""What a touch of the grid does (`grid.py` lists what may come)."""
+"""What a touch of the grid does (`grid.py` lists what may come; a browser may send anything)."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
-from diffgrid.app.session.desk import Desk
+from diffgrid.app.session.page import COMPARE, STRIP
+from diffgrid.app.session.session import Session
 from diffgrid.errors import DiffgridError
 from diffgrid.sharing.address import to_query
 from diffgrid.sharing.view import View
@@ -25,17 +27,37 @@ _VIEWS: dict[str, Callable[[View, Mapping[str, Any]], View]] = {
 _RESHAPES = {"add_row", "drop_row", "add_column", "drop_column"}  # which the form shows too
 
 
-def act(mine: Desk, what: Mapping[str, Any] | None, path: Path | None = None) -> None:
+def take(mine: Session, told: object) -> None:
+    """Do all that the browser asks for and that was not done yet (see `Inbox`)."""
+    for what in mine.inbox.take(told):
+        act(mine, what)
+
+
+def rest(mine: Session, told: object) -> None:
+    """The pointer rests on a cell, `{"path": …}`."""
+    match told:
+        case {"path": str(path)}:
+            with suppress(DiffgridError):
+                mine.rest(parse_path(path))
+
+
+def lack(mine: Session, told: object) -> None:
+    """The browser has no pictures of these names, `{"names": […]}`."""
+    match told:
+        case {"names": [*names]}:
+            mine.ledger.lacks(name for name in names if isinstance(name, str))
+
+
+def act(mine: Session, what: Mapping[str, Any], path: Path | None = None) -> None:
     """Do it, to the trunk in view or another path; what cannot be done is told on the page."""
     try:
-        _act(mine, what or {}, mine.view if path is None else mine.view.follow(path))
+        _act(mine, what, mine.view if path is None else mine.view.follow(path))
     except (DiffgridError, KeyError, TypeError, AttributeError) as error:
-        # A browser may send anything.
         told = isinstance(error, DiffgridError)
         mine.error = str(error) if told else "that touch was not understood: reload the page."
 
 
-def _act(mine: Desk, what: Mapping[str, Any], view: View) -> None:
+def _act(mine: Session, what: Mapping[str, Any], view: View) -> None:
     match what.get("do"):
         case name if name in _VIEWS:
             stale = mine.stale
@@ -55,10 +77,10 @@ def _act(mine: Desk, what: Mapping[str, Any], view: View) -> None:
             mine.star(parse_path(what["path"]))
         case "strip":
             path = parse_path(what["path"])
-            mine.look_at(path)
-            mine.next = "strip", to_query(mine.view.follow(path))
+            mine.one_run.pick(mine.view, path)
+            mine.next = STRIP, to_query(mine.view.follow(path))
         case "compare":
             keys = [key_of(mine.view.spec, parse_path(path))[:8] for path in what["paths"]]
-            mine.next = "compare", {"runs": ",".join(keys)}
+            mine.next = COMPARE, {"runs": ",".join(keys)}
         case "share":
             mine.sharing = True

@@ -5,17 +5,17 @@ import json
 import logging
 import math
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
-import streamlit as st
-
 import diffgrid.decisions.results as shelf
-from diffgrid.app.session.desk import engine
 from diffgrid.app.text import seconds, weight
 from diffgrid.decisions.results import Results, results
 from diffgrid.decisions.study import Plan, Study, StudySnapshot, begin_study, study_rows
+from diffgrid.engine.protocol import Engine
 from diffgrid.errors import DiffgridError
 from diffgrid.limits import Limits
 from diffgrid.spec.run import RunSpec
@@ -28,7 +28,8 @@ log = logging.getLogger(__name__)
 class Studies:
     """One study at a time, and what every study of this session found."""
 
-    def __init__(self) -> None:
+    def __init__(self, engine: Callable[[], Engine]) -> None:
+        self._engine = engine
         self.plan: Plan | None = None
         self.study: Study | None = None  # of that plan
         self.error: str | None = None  # why the last one did not begin, or could not be read
@@ -42,7 +43,7 @@ class Studies:
         self.close()
         self.plan, self.study, self.error, self._looked = plan, None, None, 0
         try:
-            self.study = begin_study(engine(), plan, limits=Limits.from_environment())
+            self.study = begin_study(self._engine(), plan, limits=Limits.from_environment())
         except DiffgridError as error:
             self.error = str(error)
 
@@ -59,7 +60,7 @@ class Studies:
         with suppress(DiffgridError):  # more trunks than are allowed, or a cache that fails
             for trunks in TRUNKS:
                 plan = Plan(spec, trunks, rows, USUAL_COLUMNS)
-                if not begin_study(engine(), plan, limits=limits, begin=False).ended:
+                if not begin_study(self._engine(), plan, limits=limits, begin=False).ended:
                     break
                 whole = plan
         if whole:
@@ -69,6 +70,20 @@ class Studies:
         """Stop; trees that are whole are kept."""
         if self.study:
             self.study.cancel()
+
+    def price(self, plan: Plan) -> str:
+        """What a study takes where nothing of it is there: "6,032 evaluations, about 4 min here".
+
+        Raises:
+            DiffgridError: the cache cannot be used.
+        """
+        # Timed by a tree that nobody has: what is stored has no rate.
+        strange = replace(plan.spec, seed=Limits().max_seed)
+        one = self._engine().estimate(strange, plan.paths)
+        count = f"{plan.minimum:,} evaluations"
+        if one.seconds is None or not one.evaluations:
+            return f"{count} of {plan.spec.model} ({weight(plan.spec.model)})"
+        return f"{count}, about {seconds(one.seconds / one.evaluations * plan.minimum)} here"
 
     @property
     def running(self) -> bool:
@@ -116,12 +131,6 @@ class Studies:
             self.error = "the study could not be read: the server's log says why."
 
 
-@st.cache_resource(show_spinner=False, scope="session", on_release=Studies.close)
-def studies() -> Studies:
-    """This session's studies; cancelled when its tab is closed."""
-    return Studies()
-
-
 # What came along.
 
 
@@ -135,7 +144,7 @@ def shipped_results(name: str) -> Results:
     return _results(shelf.STUDIES / name)
 
 
-@st.cache_resource(show_spinner=False)
+@lru_cache(maxsize=8)
 def _plans(folder: Path) -> dict[str, Plan]:
     found = {}
     for file in sorted(folder.glob("*.json.gz")):
@@ -145,7 +154,7 @@ def _plans(folder: Path) -> dict[str, Plan]:
     return found
 
 
-@st.cache_resource(show_spinner=False, max_entries=8)
+@lru_cache(maxsize=8)
 def _results(file: Path) -> Results:
     return Results.from_record(file.read_bytes())
 
@@ -174,21 +183,6 @@ def nearest(spec: RunSpec, plans: dict[str, Plan]) -> str | None:
 
 
 # In words.
-
-
-def price(plan: Plan) -> str:
-    """What a study takes where nothing of it is there: "6,032 evaluations, about 4 min here".
-
-    Raises:
-        DiffgridError: the cache cannot be used.
-    """
-    # Timed by a tree that nobody has: what is stored has no rate.
-    strange = replace(plan.spec, seed=Limits().max_seed)
-    one = engine().estimate(strange, plan.paths)
-    count = f"{plan.minimum:,} evaluations"
-    if one.seconds is None or not one.evaluations:
-        return f"{count} of {plan.spec.model} ({weight(plan.spec.model)})"
-    return f"{count}, about {seconds(one.seconds / one.evaluations * plan.minimum)} here"
 
 
 def progress(snapshot: StudySnapshot, next_look: int | None) -> str:

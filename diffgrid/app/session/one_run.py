@@ -1,0 +1,49 @@
+"""One trajectory by itself, beside the grid."""
+
+from collections.abc import Callable
+
+from diffgrid.engine.protocol import Engine, Job
+from diffgrid.limits import Limits
+from diffgrid.sharing.view import View
+from diffgrid.spec.grid import Grid
+from diffgrid.spec.path import Path
+from diffgrid.spec.run import RunSpec
+
+
+class OneRun:
+    """Which path of the grid is shown by itself, and the job that makes it with x_t's pictures."""
+
+    def __init__(self, engine: Callable[[], Engine], session: str) -> None:
+        self._engine, self._session = engine, session
+        self._picked: tuple[View, Path] | None = None
+        self._asked: tuple[tuple[RunSpec, Path], Job] | None = None
+
+    def pick(self, view: View, path: Path) -> None:
+        """Show this path of the view's grid; the grid stays as it is."""
+        self._picked = view, path
+
+    def picked(self, view: View, grid: Grid) -> Path:
+        """The path that is shown: the last one picked, or else the grid's own."""
+        if self._picked and self._picked[0] == view and self._picked[1] in grid.paths:
+            return self._picked[1]
+        return grid.path
+
+    def ask(self, spec: RunSpec, path: Path) -> Job:
+        """The job for it, the one under way where it is the same.
+
+        Raises:
+            DiffgridError: it cannot be started.
+        """
+        if self._asked and self._asked[0] == (spec, path):
+            return self._asked[1]
+        limits = Limits.from_environment()
+        job = self._engine().submit(spec, [path], session=self._session, noisy=True, limits=limits)
+        self.put_aside()
+        self._asked = (spec, path), job
+        return job
+
+    def put_aside(self) -> None:
+        """Cancel its job."""
+        if self._asked:
+            self._asked[1].cancel()
+            self._asked = None

@@ -1,0 +1,317 @@
+"""What a session works on: the view it looks at, and the job that makes it."""
+
+import math
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import Literal
+from uuid import uuid4
+
+from diffgrid.app.components.shared.inbox import Inbox
+from diffgrid.app.components.shared.protocol import Ledger
+from diffgrid.app.session.address import Address
+from diffgrid.app.session.history import History
+from diffgrid.app.session.labels import Labels
+from diffgrid.app.session.one_run import OneRun
+from diffgrid.app.session.page import Page
+from diffgrid.app.session.request import PATIENCE, PATIENCE_FOR_A_LINK, Request
+from diffgrid.app.session.stars import switch_star
+from diffgrid.engine.protocol import Engine, Job
+from diffgrid.errors import BadInput, DiffgridError
+from diffgrid.models.registry import find_model
+from diffgrid.records.frames import Frames
+from diffgrid.records.trajectories import Trajectory
+from diffgrid.sharing.view import View
+from diffgrid.spec.grid import Grid
+from diffgrid.spec.path import Path
+from diffgrid.spec.run import RunSpec, key
+
+SECONDS_TO_PAINT = 3.0
+HEAD_START = 0.3  # seconds that the first grid has before the rest of its page
+SECONDS_TO_ANSWER = 0.2  # a click on what is cached is answered within its own run
+
+
+class Session:
+    """One view at a time: asking for another cancels the job under way.
+
+    `engine` is asked for where it is first needed: opening its store may fail.
+    """
+
+    def __init__(self, engine: Callable[[], Engine]) -> None:
+        self.name = uuid4().hex
+        self.history = History(View.default())
+        self.request = Request(engine, self.name)
+        self.one_run = OneRun(engine, self.name)
+        self.labels = Labels(engine)
+        self.address = Address()
+        self.grid: Grid | None = None  # the view's, once it was asked for
+        self.job: Job | None = None
+        self.error: str | None = None  # what was asked for last and cannot be
+        self.lane: Literal["x0", "xt"] = "x0"
+        self.next: tuple[Page, dict[str, str]] | None = None  # a page to go to, and its query
+        self.sharing = False  # whether the link is to be shown
+        self.ledger = Ledger()  # which pictures the grid on the page holds
+        self.inbox = Inbox()  # what was done on the page
+        self.generation = 0  # rises when the form must show other values than were typed
+        self.warmed = False  # whether the first page is through
+        self._engine = engine
+        self._made: dict[Path, Frames] = {}
+        self._seen: Trajectory | None = None
+
+    @property
+    def view(self) -> View:
+        """What is looked at."""
+        return self.history.view
+
+    @property
+    def form(self) -> View:
+        """What the form shows: what was asked for last, be it only offered."""
+        return self.request.offer.view if self.request.offer else self.view
+
+    # Going somewhere.
+
+    def open(self) -> None:
+        """Ask for the view, where that was not done yet."""
+        if self.grid is None and self.request.offer is None:
+            error = self.error  # what an address said in vain
+            self._ask(self.view, PATIENCE_FOR_A_LINK)
+            self.error = self.error or error
+
+    def go(self, view: View, patience: float = math.inf) -> None:
+        """Look at another view, unless it cannot be, or takes longer than `patience` seconds."""
+        if view != self.view and self._ask(view, patience):
+            self.history.go(view)
+
+    def change(self, view: View) -> None:
+        """What the form asks for: at once, or as an offer where it would take long."""
+        if view == self.view:
+            self.request.offer = self.error = None
+            return
+        self.go(view, PATIENCE)
+
+    def accept(self, view: View) -> None:
+        """Sample what was offered, or a smaller grid in its place."""
+        self.generation += 1
+        self.request.offer = None
+        if view == self.view:
+            self.again()
+        self.go(view)
+
+    def again(self) -> None:
+        """Ask once more for what was never sampled, failed or was cancelled."""
+        if not self.job or self.job.snapshot().state in ("failed", "cancelled"):
+            self._ask(self.view)
+
+    def undo(self) -> None:
+        """Go back to the view before."""
+        self._step(self.history.before, self.history.undo)
+
+    def redo(self) -> None:
+        """Take back an undo."""
+        self._step(self.history.after, self.history.redo)
+
+    def _step(self, view: View | None, step: Callable[[], None]) -> None:
+        shown, stale = self.form, self.stale
+        if view and self._ask(view):
+            step()
+            # A new form costs a whole run.
+            self.generation += stale or not _same_form(shown, view)
+
+    def give_up(self) -> None:
+        """Go on with the model in the box, where the other is lost."""
+        self.generation += 1
+        self.change(View.default())
+
+    def load_query(self, page: Page, query: Mapping[str, str]) -> None:
+        """Come to a page, or stay, and follow its address where somebody else wrote it."""
+        if page != self.address.page:
+            self.ledger = Ledger()  # a new page starts without any
+        try:
+            view = self.address.load_query(page, query)
+        except BadInput as error:
+            self.error = str(error)
+            return
+        if view is None:
+            return
+        near = view.follow(self.view.path) == self.view
+        if page.shows_one_path and near and view.path in self.view.grid().paths:
+            self.one_run.pick(self.view, view.path)
+            return
+        self.generation += 1
+        self.go(view, PATIENCE_FOR_A_LINK)
+        if self.view != view:  # a link shows what it leads to, though it is offered or refused
+            self.history.go(view)
+            self._enter(view.grid(), None)
+
+    # What is asked of the engine.
+
+    def _ask(self, view: View, patience: float = math.inf) -> bool:
+        """Whether the view is being made now; if not, the offer or `error` says why."""
+        self.request.offer = self.error = None
+        try:
+            grid, page = view.grid(), self.address.page
+            if page and not page.asks_for_grid:  # the grid's own page asks for it
+                self.clear()
+                self.grid = self.job = None
+                return True
+            job = self.request.ask(view, patience, noisy=self.lane == "xt")
+        except DiffgridError as error:
+            self.error = str(error)
+            return False
+        if job:
+            self._enter(grid, job)
+        return job is not None
+
+    def _enter(self, grid: Grid, job: Job | None) -> None:
+        self.clear()
+        if self.grid != grid:
+            self.labels.put_off()
+        if self.grid is None or self.grid.spec != grid.spec:
+            self._made, self._seen = {}, None
+        self._made = {path: self._made[path] for path in grid.paths if path in self._made}
+        self.grid, self.job = grid, job
+
+    def clear(self) -> None:
+        """Cancel the grid's job, if one is under way."""
+        if self.job:
+            self.job.cancel()
+
+    def close(self) -> None:
+        """Nobody is there any more: cancel all."""
+        self.clear()
+        self.one_run.put_aside()
+        self.labels.put_off()
+
+    def rest(self, path: Path) -> None:
+        """The pointer rests on a cell: when idle, sample what a click on it would need."""
+        if self.done:  # what was not asked for, or stopped, is not wanted
+            with suppress(DiffgridError):
+                self.request.ahead(self.view.follow(path))
+
+    def warm(self) -> None:
+        """Have the model loaded when nobody waits: the first grid needs none, the next one will.
+
+        Not at once: importing torch takes a whole core, which the browser's first paint wants.
+        """
+        if self.warmed:
+            return
+        self.warmed = True
+        with suppress(DiffgridError):
+            ask, spec = self._engine().warm, self.view.spec
+
+            def painted() -> None:
+                ask(spec)
+                self.labels.may_begin = True
+
+            later = threading.Timer(SECONDS_TO_PAINT, painted)
+            later.daemon = True
+            later.start()
+
+    # How it stands.
+
+    @property
+    def running(self) -> bool:
+        """Whether a job is under way."""
+        return self.job is not None and not self.job.snapshot().ended
+
+    @property
+    def done(self) -> bool:
+        """Whether all that is on view is made."""
+        return self.job is not None and self.job.snapshot().state == "done"
+
+    @property
+    def stale(self) -> bool:
+        """Whether the form may hold what was refused or not decided yet."""
+        return self.error is not None or self.request.offer is not None
+
+    @property
+    def lost(self) -> str | None:
+        """Why no page can show anything of the model any more: its folder was moved, say."""
+        try:
+            find_model(self.form.model)
+        except BadInput as error:
+            return str(error)
+        return None
+
+    @property
+    def around(self) -> tuple[object, ...]:
+        """What the page around the grid depends on; whether a job runs comes first."""
+        return self.running, self.error, self.request.offer, self.generation, self.lost
+
+    # What is there.
+
+    def made(self) -> Mapping[Path, Frames]:
+        """The pictures of every finished trajectory on view."""
+        if self.job:
+            for path, view in self.job.snapshot().paths.items():
+                if view.done and path not in self._made:
+                    with suppress(DiffgridError):  # dropped from the cache since
+                        self._made[path] = self.job.frames(path)
+        return self._made
+
+    @property
+    def levels(self) -> list[tuple[float, float]] | None:
+        """Timestep and ᾱ before each step, once the trajectory in view is known."""
+        if self._seen is None and self.grid and self.job and self.grid.path in self.made():
+            with suppress(DiffgridError):
+                self._seen, _ = self.job.result(self.grid.path)
+        if self._seen is None:
+            return None
+        timesteps, alpha_bar = self._seen.timesteps.tolist(), self._seen.alpha_bar.tolist()
+        return list(zip(timesteps, alpha_bar[:-1], strict=True))
+
+    def noisy(self, path: Path) -> tuple[bytes, ...] | None:
+        """x_t's pictures, where they were asked for and are there."""
+        if self.lane == "xt" and self.job and self.done:
+            with suppress(DiffgridError):
+                return self.job.noisy(path)
+        return None
+
+    def show_lane(self, lane: str) -> None:
+        """x̂0, or x_t, whose pictures are decoded only when asked for."""
+        before = self.lane
+        self.lane = "xt" if lane == "xt" else "x0"
+        if self.lane == "xt" and self.job and not self._ask(self.view):
+            self.lane = before
+
+    def seen(self) -> Mapping[Path, Mapping[str, str]] | None:
+        """What a probe sees in each final, factor -> value; None while that is still to come."""
+        return self.labels.look(self.grid) if self.grid and self.done else {}
+
+    def starred(self) -> set[Path]:
+        """The paths on view that are kept for good."""
+        if self.grid is None:
+            return set()
+        try:
+            saved, spec = self._engine().store.is_saved, self.grid.spec
+            return {path for path in self.grid.paths if saved(key(spec, path))}
+        except DiffgridError:  # a failing cache is told by the job
+            return set()
+
+    def star(self, path: Path) -> None:
+        """Keep a trajectory for good, or no longer.
+
+        Raises:
+            DiffgridError: it cannot be kept.
+        """
+        switch_star(self._engine().store, self.view.spec, path)
+
+    def furthest(self, spec: RunSpec, path: Path, job: Job) -> Job:
+        """Of a path's own job and the grid's, which may stand before it in the queue, the first."""
+        jobs = [job]
+        if self.job and self.grid and self.grid.spec == spec and path in self.grid.paths:
+            jobs.append(self.job)
+
+        def how_far(job: Job) -> tuple[int, bool]:
+            snapshot = job.snapshot()
+            return snapshot.paths[path].step, snapshot.state in ("loading", "sampling")
+
+        return max(jobs, key=how_far)
+
+
+def _same_form(one: View, other: View) -> bool:
+    """Whether the form shows the same for both: it has neither the path nor single rows."""
+    shapes = [(len(view.rows), view.columns) for view in (one, other)]
+    alike = replace(one, path=other.path, rows=other.rows) == other
+    return alike and shapes[0] == shapes[1]

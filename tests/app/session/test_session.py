@@ -1,0 +1,86 @@
+"""A session, without any page: what it asks the engine for, and what there is to show."""
+
+from diffgrid.app.render_state import render_state
+from diffgrid.app.session.page import DECISIONS, GRID
+from diffgrid.app.session.session import Session
+from diffgrid.errors import StoreError
+from diffgrid.spec.path import fork, format_path, parse_path
+from tests.app.driver import cells, header
+from tests.fakes import FakeEngine, pictures
+
+
+def test_opening_asks_for_the_models_own_grid(opened: Session, engine: FakeEngine) -> None:
+    (job,) = engine.jobs
+    assert (job.spec.seed, job.spec.num_inference_steps) == (7, 25)
+    assert job.paths[0] == ()
+    assert len(job.paths) == 1 + 4 * 4
+    assert cells(render_state(opened)) == [
+        format_path(fork((), k, j)) for k in (1, 5, 10, 16) for j in range(4)
+    ]
+
+
+def test_another_view_ends_what_was_under_way(opened: Session, engine: FakeEngine) -> None:
+    opened.change(opened.view.with_options(seed=8))
+    opened.change(opened.view.with_options(seed=9))
+    assert [job.cancelled for job in engine.jobs] == [True, True, False]
+    assert engine.jobs[-1].spec.seed == 9
+
+
+def test_who_has_left_waits_for_nothing(opened: Session, engine: FakeEngine) -> None:
+    path = parse_path("5.2")
+    opened.one_run.ask(opened.view.spec, path)
+    opened.close()
+    assert [job.cancelled for job in engine.jobs] == [True, True]
+
+
+def test_a_page_without_a_grid_has_none_sampled(opened: Session, engine: FakeEngine) -> None:
+    opened.load_query(DECISIONS, {})
+    opened.change(opened.view.with_options(seed=8))
+    assert engine.jobs[0].cancelled
+    assert len(engine.jobs) == 1
+    opened.load_query(GRID, {})
+    opened.open()
+    assert engine.jobs[-1].spec.seed == 8
+
+
+def test_a_running_job_shows_its_newest_frames_and_how_far_it_is(
+    opened: Session, engine: FakeEngine
+) -> None:
+    (job,), newest = engine.jobs, pictures(25).final
+    assert header(render_state(opened))["lengths"] == []
+    job.play(newest, state="sampling", sampled=96, to_sample=269, reused=12, seconds_left=3.2)
+    message = render_state(opened)
+    assert header(message)["status"] == "96 of 269 evaluations, 12 reused, 3 s left"
+    assert header(message)["running"]
+    assert message.endswith(newest)
+
+
+def test_a_finished_grid_is_drawn_from_the_stored_bytes(
+    opened: Session, engine: FakeEngine
+) -> None:
+    engine.jobs[0].finish()
+    message = render_state(opened)
+    assert pictures(25).final in message
+    assert len(header(message)["levels"]) == 25
+    assert "281 evaluations · 144 saved" in header(message)["cost"]
+
+
+def test_a_store_that_cannot_be_used_is_one_sentence(opened: Session, engine: FakeEngine) -> None:
+    engine.refuses = StoreError("cache directory /nowhere cannot be used: make it writable.")
+    opened.change(opened.view.with_options(steps=5))
+    assert "cannot be used" in str(opened.error)
+    assert not engine.jobs[0].cancelled
+
+
+def test_of_two_jobs_for_one_path_the_one_ahead_is_shown(
+    opened: Session, engine: FakeEngine
+) -> None:
+    spec, path = opened.view.spec, parse_path("5.2")
+    own = opened.one_run.ask(spec, path)
+    assert opened.furthest(spec, path, own) is own
+    engine.jobs[0].play(state="sampling")
+    assert opened.furthest(spec, path, own) is engine.jobs[0]
+    elsewhere = parse_path("6.0")
+    other = opened.one_run.ask(spec, elsewhere)
+    assert engine.jobs[1].cancelled
+    assert opened.furthest(spec, elsewhere, other) is other

@@ -1,0 +1,193 @@
+"""The form: its fields, what a change of them asks for, and what it shows again."""
+
+from __future__ import annotations
+
+from pathlib import Path as File
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from diffgrid.app.session.actions import act
+from diffgrid.app.session.request import FEW
+from diffgrid.app.session.session import Session
+from diffgrid.spec.path import minimum
+from tests.app.driver import choose, labels, press, run, widget
+from tests.fakes import FakeEngine
+
+pytestmark = pytest.mark.slow
+
+
+def test_what_is_folded_is_not_drawn(app: AppTest) -> None:
+    del app.session_state["lab"], app.session_state["words"]
+    run(app)
+    assert not {"Model", "Steps", "body"} & labels(app)
+    app.session_state["lab"] = True
+    run(app)
+    assert {"Model", "Steps"} <= labels(app)
+    assert "body" not in labels(app)
+
+
+def test_a_change_applies_at_once_and_ends_what_was_under_way(
+    page: AppTest, engine: FakeEngine
+) -> None:
+    choose(page, "Prompt", "a red monster")
+    choose(page, "Steps", 6)
+    choose(page, "Columns", 2)
+    choose(page, "Guidance", 1.5)
+    choose(page, "Scheduler", "euler")
+    assert [job.cancelled for job in engine.jobs] == [True] * 5 + [False]
+    spec = engine.jobs[-1].spec
+    assert (spec.prompt, spec.length, spec.guidance_scale) == ("a red monster", 6, 1.5)
+    assert (spec.scheduler, spec.eta) == ("EulerDiscreteScheduler", None)
+    assert max(path[0].branch for path in engine.jobs[-1].paths if path) == 1
+    assert page.query_params["scheduler"] == "euler"
+
+
+def test_naming_the_models_own_scheduler_is_the_same_run(page: AppTest, engine: FakeEngine) -> None:
+    choose(page, "Scheduler", "ddim")
+    assert len(engine.jobs) == 1
+
+
+def test_the_form_works_on_the_view_that_the_grid_has_made_since(
+    page: AppTest, engine: FakeEngine, session: Session
+) -> None:
+    act(session, {"do": "reroll_cell", "step": 5, "branch": 1})  # the form is not drawn again
+    choose(page, "Seed", 8)
+    assert (5, (0, 4, 2, 3)) in session.view.rows
+    assert engine.jobs[-1].spec.seed == 8
+
+
+def test_the_form_follows_what_the_grid_and_undo_do(page: AppTest, session: Session) -> None:
+    act(session, {"do": "add_column"})
+    assert widget(run(page), "Columns").value == 5
+    choose(page, "Seed", 8)
+    act(session, {"do": "undo"})
+    assert widget(run(page), "Seed").value == 7
+    act(session, {"do": "redo"})
+    assert widget(run(page), "Seed").value == 8
+
+
+def test_the_dice_give_another_seed_and_sample_at_once(page: AppTest, engine: FakeEngine) -> None:
+    seeds = {engine.jobs[-1].spec.seed}
+    for _ in range(3):
+        press(page, ":material/casino:")
+        seeds.add(engine.jobs[-1].spec.seed)
+    assert len(seeds) > 1
+    assert widget(page, "Seed").value == engine.jobs[-1].spec.seed
+
+
+def test_undo_takes_back_what_the_form_refused(page: AppTest, session: Session) -> None:
+    act(session, {"do": "follow", "path": "5.2"})
+    choose(page, "Prompt", 12_000 * "x")
+    assert page.error
+    act(session, {"do": "undo"})
+    assert widget(run(page), "Prompt").value == session.view.prompt
+
+
+def test_what_is_not_allowed_is_said_and_the_grid_stays(
+    page: AppTest, engine: FakeEngine, session: Session
+) -> None:
+    choose(page, "Scheduler", "lcm")
+    choose(page, "Steps", 60)
+    assert "steps 60" in page.error[0].value
+    assert widget(page, "Steps").value == 60
+    assert session.view.steps == 25
+    assert len(engine.jobs) == 2
+
+
+def test_words_the_model_does_not_know_are_marked(page: AppTest) -> None:
+    assert not any("does not know" in caption.value for caption in page.caption)
+    choose(page, "Prompt", "a green dragon")
+    captions = " ".join(caption.value for caption in page.caption)
+    assert "red-background[dragon]" in captions
+    assert "it knows 45 words" in captions
+
+
+def test_a_prompt_is_put_together_of_words(page: AppTest, engine: FakeEngine) -> None:
+    choose(page, "body", "green")
+    choose(page, "head", "leave to chance")
+    assert engine.jobs[-1].spec.prompt == "a green monster on a blue background"
+
+
+def test_re_noise_is_chosen_and_explained_in_the_form(page: AppTest, engine: FakeEngine) -> None:
+    choose(page, "Fork kind", "Re-noise")
+    assert {fork.back for path in engine.jobs[-1].paths for fork in path} == {5}
+    assert page.query_params["fork"] == "renoise:5"
+    assert any("5 steps back" in caption.value for caption in page.caption)
+    choose(page, "Steps back", 2)
+    assert {fork.back for path in engine.jobs[-1].paths for fork in path} == {2}
+    choose(page, "Fork kind", "Fresh noise")
+    assert "Steps back" not in labels(page)
+    assert {fork.back for path in engine.jobs[-1].paths for fork in path} == {0}
+
+
+def test_two_stage_schedulers_go_back_by_whole_steps(page: AppTest, session: Session) -> None:
+    choose(page, "Scheduler", "heun")
+    assert session.view.spec.length == 49
+    assert all(step % 2 == 0 for step, _ in session.view.rows)
+    choose(page, "Fork kind", "Re-noise")
+    back = widget(page, "Steps back")
+    assert (back.min, back.step) == (2, 2)
+    assert back.value in (2, 4, 6, 8, 10, 12)
+
+
+def test_a_form_that_is_gone_changes_nothing(page: AppTest, session: Session) -> None:
+    """A browser that has not drawn the new form yet may send the one before once more."""
+    gone = page._tree.get_widget_states()
+    for button in [each for each in gone.widgets if each.HasField("trigger_value")]:
+        gone.widgets.remove(button)  # a browser sends those that were pressed
+    press(page, ":material/casino:")
+    before = session.view
+    page._run(gone)
+    assert not page.exception
+    assert session.view == before
+
+
+@pytest.fixture
+def with_models(own_models: File, page: AppTest, monkeypatch: pytest.MonkeyPatch) -> AppTest:
+    monkeypatch.setenv("DIFFGRID_MODELS", str(own_models))
+    return run(page)
+
+
+@pytest.mark.parametrize(
+    ("model", "lacking"),
+    [
+        ("faces", {"Prompt", "Guidance", "Negative prompt"}),
+        ("quick", {"Negative prompt"}),
+        ("flows", set()),
+    ],
+)
+def test_the_form_has_the_fields_that_the_model_heeds(
+    with_models: AppTest, model: str, lacking: set[str]
+) -> None:
+    choose(with_models, "Model", model)
+    assert {"Prompt", "Guidance", "Negative prompt"} - labels(with_models) == lacking
+    assert "body" not in labels(with_models)  # the bundled model's words to pick
+
+
+def test_only_schedulers_that_go_with_the_model_are_offered(with_models: AppTest) -> None:
+    assert "flow_match_euler" not in widget(with_models, "Scheduler").options
+    choose(with_models, "Model", "quick")
+    assert widget(with_models, "Scheduler").options == ["lcm"]
+    choose(with_models, "Model", "flows")
+    offered = widget(with_models, "Scheduler").options
+    assert offered == ["flow_match_euler", "flow_match_heun"]
+
+
+def test_another_model_begins_with_its_own_settings_and_waits_for_a_word(
+    with_models: AppTest, engine: FakeEngine
+) -> None:
+    choose(with_models, "Prompt", "a red monster")
+    choose(with_models, "Seed", 11)
+    jobs, engine.seconds = len(engine.jobs), None
+    choose(with_models, "Model", "quick")
+    assert len(engine.jobs) == jobs
+    (offer,) = [text.value for text in with_models.markdown if "evaluations" in text.value]
+    assert "**quick**" in offer
+    assert "nothing was timed" in offer
+    (smaller,) = [b.label for b in with_models.button if b.label.startswith("Smaller")]
+    press(with_models, smaller)
+    spec = engine.jobs[-1].spec
+    assert (spec.model, spec.prompt, spec.seed, spec.guidance_scale) == ("quick", "", 11, 8.5)
+    assert minimum(engine.jobs[-1].paths, spec.length) <= FEW
+    assert f"{spec.length} steps" in smaller
