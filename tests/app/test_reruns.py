@@ -1,4 +1,4 @@
-"""What a run that has ended still had to say is heard, though a fragment asks for the next run."""
+"""No request of a fragment takes a page away, or what a run that has ended still had to say."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from streamlit.runtime.app_session import AppSession, AppSessionState
 from streamlit.runtime.scriptrunner import RerunData, ScriptRunnerEvent
 from streamlit.runtime.scriptrunner_utils.script_requests import ScriptRequests
 
-from diffgrid.app.late_events import mend
+from diffgrid.app.reruns import mend
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +48,13 @@ class Session(AppSession):
 
     def _create_scriptrunner(self, initial_rerun_data: RerunData) -> None:
         self.happened.append("a new runner")
-        self._scriptrunner = object()
+        self._scriptrunner = SimpleNamespace(
+            _requests=ScriptRequests(), request_rerun=self._also, request_stop=lambda: None
+        )
+
+    def _also(self, rerun_data: RerunData) -> bool:
+        self.happened.append("one more run")
+        return True
 
 
 async def a_run_ends_as_somebody_asks(fragment_id: str) -> list[str]:
@@ -75,5 +81,23 @@ def test_a_request_for_the_whole_page_comes_at_once() -> None:
 
 
 def test_streamlit_would_lose_that_message() -> None:
-    """When this fails, Streamlit has mended it: `diffgrid/app/late_events.py` can go."""
+    """When this fails, Streamlit has mended it: `diffgrid/app/reruns.py` can go."""
     assert asyncio.run(a_run_ends_as_somebody_asks("f")) == ["a new runner"]
+
+
+async def a_page_is_left_and_its_fragment_asks() -> list[str]:
+    session = Session()
+    session._client_state.page_script_hash = "grid"
+    session.request_rerun(ClientState(page_script_hash="strip"))
+    session.request_rerun(ClientState(page_script_hash="grid", fragment_id="f"))
+    session.happened.append("and")
+    session._scriptrunner = None
+    session.request_rerun(ClientState(page_script_hash="strip", fragment_id="f"))
+    await asyncio.sleep(0.01)
+    return session.happened
+
+
+def test_a_fragment_of_a_page_that_is_left_asks_in_vain() -> None:
+    mend()
+    happened = asyncio.run(a_page_is_left_and_its_fragment_asks())
+    assert happened == ["a new runner", "and", "a new runner"]
