@@ -7,13 +7,13 @@ from typing import Any
 import streamlit as st
 
 from diffgrid.app.components.comparison import comparison
+from diffgrid.app.session import run_list
 from diffgrid.app.session.page import GRID
 from diffgrid.app.shell import page_file, through_the_entry
 from diffgrid.app.state import session, store
 from diffgrid.app.text import plain
 from diffgrid.errors import DiffgridError
 from diffgrid.limits import Limits
-from diffgrid.sharing.view import View
 from diffgrid.spec.run import key as key_of
 from diffgrid.store.runs import RunInfo
 
@@ -38,25 +38,9 @@ BLANKS = '<div style="display: flex; gap: 0.9rem">' + 2 * f'<div style="{BLANK}"
 QUIET: dict[str, Any] = {"type": "tertiary"}
 
 
-def choose(infos: Sequence[RunInfo], view: View) -> list[RunInfo]:
-    """The runs to show: the address's, or else this session's, or else a pair to begin with."""
-    on_view = key_of(view.spec, view.path)
-    asked = st.query_params.get("runs") or st.session_state.get("compared")
-    if asked is None:
-        return comparison.first_pair(infos, on_view)
-    chosen, complaint = comparison.named(infos, asked)
-    if complaint:
-        st.warning(plain(complaint))
-    return chosen if chosen or not asked else comparison.first_pair(infos, on_view)
-
-
 def remember(chosen: Sequence[RunInfo]) -> None:
-    """Write the choice into the address, and keep it for when this page is left and opened anew.
-
-    An empty one is forgotten: a pair is chosen then.
-    """
-    text = comparison.address(chosen)
-    st.session_state["compared"] = text or None
+    """Write the choice into the address, too."""
+    text = session().compared.remember(chosen)
     if st.query_params.get("runs", "") != text:
         st.query_params.from_dict({"runs": text} if text else {})
 
@@ -65,14 +49,12 @@ def table(infos: Sequence[RunInfo], chosen: Sequence[RunInfo]) -> None:
     """The runs to choose from; the rows of those on view are ticked."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         words = st.text_input("Filter", placeholder="prompt, scheduler, name, seed 7 …")
-        order = st.selectbox("Sort by", [*comparison.ORDERS], width=170)
+        order = st.selectbox("Sort by", [*run_list.ORDERS], width=170)
     # The ticks are the table's own. It is another table, and so ticked anew, where its rows changed
     # or runs were chosen by other hands; those are then on top.
-    if st.session_state.get("ticked") != comparison.address(chosen):
-        st.session_state["ticked"] = comparison.address(chosen)
-        st.session_state["on_top"] = [info.key for info in chosen]
-    found = comparison.listing(infos, words, order, st.session_state["on_top"])
-    listed = found[: comparison.MOST_LISTED]
+    on_top = session().compared.on_top(chosen)
+    found = run_list.listing(infos, words, order, on_top)
+    listed = found[: run_list.MOST_LISTED]
     if not listed:
         st.info("No run has all of these words: try fewer.", icon=":material/search_off:")
         return
@@ -81,20 +63,17 @@ def table(infos: Sequence[RunInfo], chosen: Sequence[RunInfo]) -> None:
 
     def take() -> None:
         ticked = [listed[row] for row in st.session_state[key].selection.rows]
-        kept = [info for info in chosen if info in ticked]  # A stays A
-        taken = [*kept, *(info for info in ticked if info not in kept)][-comparison.MOST_SHOWN :]
-        if len(taken) == len(ticked):
-            st.session_state["ticked"] = comparison.address(taken)
+        taken = session().compared.take(chosen, ticked)
         remember(taken)
         if not taken:
-            st.session_state["compared"] = ""  # on purpose: nothing is to be shown
+            session().compared.show_nothing()
 
-    state = " ".join([*st.session_state["on_top"], "of", *(info.key for info in listed)])
+    state = " ".join([*on_top, "of", *(info.key for info in listed)])
     key = hashlib.sha256(state.encode()).hexdigest()
     rows = [row for row, info in enumerate(listed) if info in chosen]
     blank = set() if any(info.saved for info in listed) else {"name", "note"}
     st.dataframe(
-        comparison.to_table(store(), listed),
+        run_list.to_table(store(), listed),
         height=min(len(listed), 4) * 52 + 37,
         row_height=52,
         placeholder="",
@@ -125,7 +104,7 @@ def actions(chosen: Sequence[RunInfo], keeps: bool) -> None:
     for letter, info in zip("ABCD", chosen, strict=False):
         with st.container(horizontal=True, vertical_alignment="center"):
             note = f"  \n:gray[:small[{plain(info.note)}]]" if info.note else ""
-            st.markdown(f"**{letter}**  {plain(comparison.label(info))}{note}")
+            st.markdown(f"**{letter}**  {plain(run_list.label(info))}{note}")
             word = "Rename" if info.saved else "Save"
             if keeps and st.button(word, key=f"save-{info.key}", **QUIET):
                 save(info)
@@ -149,7 +128,7 @@ def save(info: RunInfo) -> None:
 @st.dialog("Remove this run?")
 def remove(info: RunInfo, others: Sequence[RunInfo]) -> None:
     """Ask whether it may be deleted."""
-    st.markdown(plain(comparison.label(info)))
+    st.markdown(plain(run_list.label(info)))
     saved = " Its saved copy goes too." if info.saved else ""
     st.caption(f"Its arrays and pictures are deleted.{saved} It can be sampled again.")
     if st.button("Remove", type="primary") and settle(lambda: store().remove(info.key)):
@@ -180,7 +159,7 @@ def cache(infos: Sequence[RunInfo], chosen: Sequence[RunInfo], keeps: bool) -> N
     """How full the cache is, and the way to empty it."""
     infos = [info for info in infos if not info.bundled]
     saved = [info for info in infos if info.saved]
-    used, limit = comparison.megabytes(store().size()), comparison.megabytes(store().limit)
+    used, limit = run_list.megabytes(store().size()), run_list.megabytes(store().limit)
     with st.container(horizontal=True, vertical_alignment="center"):
         words = f"{len(infos):,} runs, {len(saved):,} of them saved: {used} of {limit}."
         st.caption(f"{words} The cache drops what was used longest ago, but no saved run.")
@@ -211,7 +190,11 @@ if not infos:
     st.stop()
 st.caption("Up to four runs on one scrubber, matched by noise level: their steps may differ.")
 keeps = Limits.from_environment().keeps  # strangers must not touch each other's runs
-chosen = choose(infos, session().view)
+mine = session()
+on_view = key_of(mine.view.spec, mine.view.path)
+chosen, complaint = mine.compared.choose(infos, st.query_params.get("runs"), on_view)
+if complaint:
+    st.warning(plain(complaint))
 if chosen:
     remember(chosen)
 table(infos, chosen)

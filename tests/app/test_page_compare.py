@@ -18,7 +18,7 @@ import pytest
 from playwright.sync_api import expect, sync_playwright
 from streamlit.testing.v1 import AppTest
 
-from diffgrid.app.components.comparison import comparison
+from diffgrid.app.session import run_list
 from diffgrid.engine.job import FRAMES
 from diffgrid.models.registry import specify
 from diffgrid.spec.path import parse_path
@@ -160,14 +160,14 @@ def test_the_filter_finds_runs_by_all_its_words(store: TrajectoryStore) -> None:
 def test_runs_are_sorted_before_the_list_is_cut(
     store: TrajectoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(comparison, "MOST_LISTED", 2)
+    monkeypatch.setattr(run_list, "MOST_LISTED", 2)
     opened = page()
     assert "The first 2 of 3 runs" in opened.caption[1].value
     infos = store.runs()
-    assert [i.spec.seed for i in comparison.listing(infos, "", "Seed")] == [7, 7, 8]
-    assert [i.spec.length for i in comparison.listing(infos, "", "Steps")] == [4, 6, 6]
+    assert [i.spec.seed for i in run_list.listing(infos, "", "Seed")] == [7, 7, 8]
+    assert [i.spec.length for i in run_list.listing(infos, "", "Steps")] == [4, 6, 6]
     store.save(infos[-1].key, "mine")
-    assert comparison.listing(store.runs(), "", "Saved first")[0].saved == "mine"
+    assert run_list.listing(store.runs(), "", "Saved first")[0].saved == "mine"
 
 
 def test_a_run_is_saved_with_a_name_and_a_note(store: TrajectoryStore) -> None:
@@ -232,8 +232,8 @@ def test_an_empty_cache_leads_to_the_grid() -> None:
 
 def test_siblings_are_compared_where_there_is_nothing_else(store: TrajectoryStore) -> None:
     siblings = [info for info in store.runs() if info.spec == DDIM]
-    assert comparison.first_pair(siblings) == siblings
-    assert comparison.first_pair(siblings[:1]) == siblings[:1]
+    assert run_list.first_pair(siblings) == siblings
+    assert run_list.first_pair(siblings[:1]) == siblings[:1]
 
 
 def test_long_runs_are_thinned(store: TrajectoryStore) -> None:

@@ -11,6 +11,7 @@ from uuid import uuid4
 from diffgrid.app.components.shared.inbox import Inbox
 from diffgrid.app.components.shared.protocol import Ledger
 from diffgrid.app.session.address import Address
+from diffgrid.app.session.compared import Compared
 from diffgrid.app.session.history import History
 from diffgrid.app.session.labels import Labels
 from diffgrid.app.session.one_run import OneRun
@@ -44,6 +45,7 @@ class Session:
         self.request = Request(engine, self.name)
         self.one_run = OneRun(engine, self.name)
         self.labels = Labels(engine)
+        self.compared = Compared()
         self.address = Address()
         self.grid: Grid | None = None  # the view's, once it was asked for
         self.job: Job | None = None
