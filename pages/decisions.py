@@ -3,38 +3,34 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path as File
 
 import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from diffgrid.app.components.chart.chart import show_chart
-from diffgrid.app.session.studies import (
-    TRUNKS,
-    USUAL_COLUMNS,
-    USUAL_TRUNKS,
-    Studies,
+from diffgrid.app.session.bundled_studies import (
+    OWN,
+    bundled_results,
+    choices,
     nearest,
-    progress,
     same,
-    shipped_plans,
-    shipped_results,
+    told_apart,
 )
+from diffgrid.app.session.studies import TRUNKS, USUAL_COLUMNS, USUAL_TRUNKS, Studies, plan_of
 from diffgrid.app.shell import through_the_entry
 from diffgrid.app.state import session, studies, write_query
-from diffgrid.app.text import plain
+from diffgrid.app.text import described, plain, quoted
 from diffgrid.decisions.chart_png import to_png
 from diffgrid.decisions.charts import Chart, chart, ordered, summary
 from diffgrid.decisions.results import Results
 from diffgrid.decisions.study import Plan, study_rows
-from diffgrid.errors import BadInput, DiffgridError
+from diffgrid.errors import DiffgridError
 from diffgrid.limits import Limits
 from diffgrid.spec.run import RunSpec
 
 SECONDS_BETWEEN_LOOKS = 1.0
 FEW = 16  # trunks; with fewer, intervals are as wide as the chart
-OWN = "own"  # the choice that is no file's name
 EXPLAINED = {"decisions_explained": True}
 
 
@@ -53,16 +49,6 @@ def explain() -> None:
     button.button("Got it", on_click=st.session_state.update, args=(EXPLAINED,))
 
 
-def described(spec: RunSpec) -> str:
-    return f"guidance {spec.guidance_scale:g}, {spec.num_inference_steps} steps"
-
-
-def quoted(spec: RunSpec, most: int = 1000) -> str:
-    if not spec.prompt:
-        return "an empty prompt"
-    return f"“{spec.prompt if len(spec.prompt) <= most else spec.prompt[: most - 1] + '…'}”"
-
-
 # Studying.
 
 
@@ -74,12 +60,9 @@ def watch(mine: Studies, before: Results | None) -> None:
     snapshot, spec = mine.study.snapshot, mine.plan.spec
     if not mine.running or mine.found.get(spec) is not before:
         st.rerun()
-    said = progress(snapshot, mine.next_look)
-    if mine.reading:
-        said = f"{snapshot.trees} of {snapshot.trunks} trunks · comparing their pictures …"
     with st.container(border=True):
         st.markdown(f"Studying {plain(quoted(spec, 80))}, {plain(described(spec))}")
-        st.progress(snapshot.sampled / max(1, snapshot.to_sample), said)
+        st.progress(snapshot.sampled / max(1, snapshot.to_sample), mine.progress)
         st.button("Cancel", on_click=mine.close, disabled=snapshot.ended)
     if snapshot.warning:
         st.warning(plain(snapshot.warning))
@@ -124,14 +107,14 @@ def settings(place: DeltaGenerator, spec: RunSpec) -> Plan:
     """What a study is made of.
 
     Raises:
-        BadInput: a row is no step that can be forked at.
+        BadInput: it cannot be.
     """
     limits = Limits.from_environment()
-    choices = [count for count in TRUNKS if count <= limits.max_trunks]
+    counts = [count for count in TRUNKS if count <= limits.max_trunks]
     usual = ", ".join(map(str, study_rows(spec.loop)))
     left, middle, right = place.columns([3, 4, 2])
     trunks = left.segmented_control(
-        "Trunks", choices, default=USUAL_TRUNKS, required=True, key="trunks",
+        "Trunks", counts, default=USUAL_TRUNKS, required=True, key="trunks",
         help="Seeds 0, 1, 2 …: the more, the shorter the intervals.",
     )  # fmt: skip
     rows = middle.text_input(
@@ -141,15 +124,7 @@ def settings(place: DeltaGenerator, spec: RunSpec) -> Plan:
         "Columns", 2, limits.max_columns, USUAL_COLUMNS, key="columns",
         help="Branches at each of them.",
     )  # fmt: skip
-    try:
-        steps = tuple(sorted({int(step) for step in rows.replace(",", " ").split()}))
-    except ValueError:
-        raise BadInput(
-            f"rows {rows[:60]!r} are not allowed: give steps between commas, such as {usual}."
-        ) from None
-    plan = Plan(spec, trunks or USUAL_TRUNKS, steps, columns)
-    plan.check(limits)
-    return plan
+    return plan_of(spec, trunks or USUAL_TRUNKS, rows, columns)
 
 
 # What is shown.
@@ -157,34 +132,20 @@ def settings(place: DeltaGenerator, spec: RunSpec) -> Plan:
 
 def choose(mine: Studies, spec: RunSpec) -> Results | None:
     """The study of this specification, or else the nearest there is; others can be picked."""
-    own, plans = mine.found.get(spec), shipped_plans()
-    specs = {name: plan.spec for name, plan in plans.items()}
-    choices = dict(sorted(specs.items(), key=lambda item: described(item[1])))
-    if own:
-        choices = {OWN: spec} | {n: other for n, other in choices.items() if not same(other, spec)}
-    if not choices:
-        return None
-    first = OWN if own else nearest(spec, plans)
-    prompts = {other.prompt for other in choices.values()}
-    models = {other.digest for other in choices.values()}
-
-    def label(name: str) -> str:
-        other = choices[name]
-        words = described(other)
-        if len(prompts) > 1:
-            words = f"{quoted(other, 28)}, {words}"
-        return plain(words if len(models) == 1 else f"{words}, {File(other.model).name}")
-
-    chosen = first
-    if len(choices) > 1:
+    own = mine.found.get(spec)
+    known = choices(spec, own is not None)
+    chosen = first = OWN if own else nearest(spec, known)
+    names = told_apart(known)
+    if len(known) > 1:
         chosen = st.segmented_control(
-            "Study", [*choices], default=first, required=True, format_func=label,
-            label_visibility="collapsed", key=f"study-{first}-{hash(spec)}-{len(choices)}",
+            "Study", [*known], default=first, required=True,
+            format_func=lambda name: plain(names[name]), label_visibility="collapsed",
+            key=f"study-{first}-{hash(spec)}-{len(known)}",
         )  # fmt: skip
-    if own and chosen == OWN:
+    if chosen is None or chosen == OWN:
         return own
     with st.spinner("Reading the study …", show_time=False):
-        return shipped_results(chosen or next(iter(plans)))
+        return bundled_results(chosen)
 
 
 def show(found: Results, mine: Studies) -> Chart:

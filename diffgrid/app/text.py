@@ -1,10 +1,11 @@
-"""A job in words, for the line above the grid."""
+"""Jobs, studies and sizes in words."""
 
 import re
 
 from diffgrid.engine.protocol import Snapshot
 from diffgrid.errors import BadInput
 from diffgrid.models.registry import find_model
+from diffgrid.spec.run import RunSpec
 
 
 def progress(snapshot: Snapshot, model: str) -> str:
@@ -28,6 +29,18 @@ def cost(snapshot: Snapshot) -> str:
         count += f", {'all' if not snapshot.to_sample else snapshot.reused} reused"
     saved = f"{snapshot.naive - snapshot.minimum} saved by shared beginnings"
     return f"{count} · {saved} · {snapshot.seconds:.1f} s"
+
+
+def described(spec: RunSpec) -> str:
+    """What of a study's settings tells it from others: "guidance 3, 25 steps"."""
+    return f"guidance {spec.guidance_scale:g}, {spec.num_inference_steps} steps"
+
+
+def quoted(spec: RunSpec, most: int = 1000) -> str:
+    """Its prompt, of so many characters at most."""
+    if not spec.prompt:
+        return "an empty prompt"
+    return f"“{spec.prompt if len(spec.prompt) <= most else spec.prompt[: most - 1] + '…'}”"
 
 
 def weight(model: str) -> str:

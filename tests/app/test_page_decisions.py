@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path as File
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +16,8 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 import diffgrid.decisions.results as shelf
-from diffgrid.app.session.studies import USUAL_COLUMNS, Studies, nearest, progress
+from diffgrid.app.session.bundled_studies import nearest
+from diffgrid.app.session.studies import USUAL_COLUMNS, Studies
 from diffgrid.decisions.chart_png import outline, to_png
 from diffgrid.decisions.charts import MARKERS, chart, ordered, summary, untold
 from diffgrid.decisions.metrics import Crossing, Decision, Level
@@ -153,9 +153,9 @@ def test_the_table_says_what_the_chart_says(found: Results) -> None:
 
 def test_the_nearest_study_has_the_model_then_the_prompt() -> None:
     plans = {
-        "far": plan_of(prompt="a cat", guidance=3.0),
-        "near": plan_of(guidance=1.0),
-        "same": plan_of(guidance=3.0),
+        "far": plan_of(prompt="a cat", guidance=3.0).spec,
+        "near": plan_of(guidance=1.0).spec,
+        "same": plan_of(guidance=3.0).spec,
     }
     assert nearest(plan_of(4).spec, plans) == "same"
     del plans["same"]
@@ -190,9 +190,8 @@ def test_results_are_looked_at_only_where_the_trees_have_doubled(store: Trajecto
         while mine.reading:
             pass
         assert mine.found[plan.spec].trees == 8
-    assert "9 of 16 trunks" in progress(
-        replace(mine.study.snapshot, state="sampling"), mine.next_look
-    )
+    mine.study._publish(state="sampling")
+    assert "9 of 16 trunks" in mine.progress
     mine.close()
     assert mine.study.snapshot.state == "cancelled"
     assert not mine.running

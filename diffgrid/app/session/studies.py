@@ -1,22 +1,16 @@
-"""What a session studies, and the studies that came along."""
+"""What a session studies."""
 
-import gzip
-import json
 import logging
-import math
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from functools import lru_cache
-from pathlib import Path
 
-import diffgrid.decisions.results as shelf
 from diffgrid.app.text import seconds, weight
 from diffgrid.decisions.results import Results, results
-from diffgrid.decisions.study import Plan, Study, StudySnapshot, begin_study, study_rows
+from diffgrid.decisions.study import Plan, Study, begin_study, study_rows
 from diffgrid.engine.protocol import Engine
-from diffgrid.errors import DiffgridError
+from diffgrid.errors import BadInput, DiffgridError
 from diffgrid.limits import Limits
 from diffgrid.spec.run import RunSpec
 
@@ -98,6 +92,26 @@ class Studies:
         return self._reader is not None and self._reader.is_alive()
 
     @property
+    def progress(self) -> str:
+        """How far the study is: "5 of 16 trunks · … · 3 min left · next look at 8 trunks"."""
+        if self.study is None:
+            return ""
+        snapshot = self.study.snapshot
+        trees = f"{snapshot.trees} of {snapshot.trunks} trunks"
+        if self.reading:
+            return f"{trees} · comparing their pictures …"
+        if snapshot.state == "queued":
+            return "Waiting for its turn: grids go first"
+        if snapshot.state == "loading":
+            return "Loading the model …"
+        parts = [trees, f"{snapshot.sampled:,} of {snapshot.to_sample:,} evaluations"]
+        if snapshot.seconds_left:
+            parts.append(f"{seconds(snapshot.seconds_left)} left")
+        if self.next_look:
+            parts.append(f"next look at {self.next_look} trunks")
+        return " · ".join(parts)
+
+    @property
     def next_look(self) -> int | None:
         """The number of trees at which results are looked at next."""
         trees = self.study.snapshot.trees if self.study else 0
@@ -131,72 +145,19 @@ class Studies:
             self.error = "the study could not be read: the server's log says why."
 
 
-# What came along.
+def plan_of(spec: RunSpec, trunks: int, rows: str, columns: int) -> Plan:
+    """The plan of a study; `rows` are steps, as somebody wrote them.
 
-
-def shipped_plans() -> dict[str, Plan]:
-    """The plan of every study that came along, by its file's name."""
-    return _plans(shelf.STUDIES)
-
-
-def shipped_results(name: str) -> Results:
-    """What it found."""
-    return _results(shelf.STUDIES / name)
-
-
-@lru_cache(maxsize=8)
-def _plans(folder: Path) -> dict[str, Plan]:
-    found = {}
-    for file in sorted(folder.glob("*.json.gz")):
-        plan = json.loads(gzip.decompress(file.read_bytes()))["plan"]
-        spec, rows = RunSpec.from_dict(plan["spec"]), tuple(plan["rows"])
-        found[file.name] = Plan(spec, plan["trunks"], rows, plan["columns"])
-    return found
-
-
-@lru_cache(maxsize=8)
-def _results(file: Path) -> Results:
-    return Results.from_record(file.read_bytes())
-
-
-def same(one: RunSpec, other: RunSpec) -> bool:
-    """Whether they differ in the seed at most; weights go by their digest, not by their folder."""
-    return replace(one, seed=0, model="") == replace(other, seed=0, model="")
-
-
-def nearest(spec: RunSpec, plans: dict[str, Plan]) -> str | None:
-    """The plan that has most in common with a specification: the model first, then the prompt."""
-
-    def distance(name: str) -> tuple[bool, bool, bool, bool, float]:
-        other = plans[name].spec
-        steps = abs(math.log(other.num_inference_steps / spec.num_inference_steps))
-        guidance = abs(other.guidance_scale - spec.guidance_scale)
-        return (
-            not same(other, spec),
-            other.digest != spec.digest,
-            other.prompt != spec.prompt,
-            other.scheduler_config != spec.scheduler_config,
-            steps + guidance,
-        )
-
-    return min(plans, key=distance, default=None)
-
-
-# In words.
-
-
-def progress(snapshot: StudySnapshot, next_look: int | None) -> str:
-    """How far a study is: "5 of 16 trunks · … · 3 min left · next look at 8 trunks"."""
-    if snapshot.state == "queued":
-        return "Waiting for its turn: grids go first"
-    if snapshot.state == "loading":
-        return "Loading the model …"
-    parts = [
-        f"{snapshot.trees} of {snapshot.trunks} trunks",
-        f"{snapshot.sampled:,} of {snapshot.to_sample:,} evaluations",
-    ]
-    if snapshot.seconds_left:
-        parts.append(f"{seconds(snapshot.seconds_left)} left")
-    if next_look:
-        parts.append(f"next look at {next_look} trunks")
-    return " · ".join(parts)
+    Raises:
+        BadInput: a row is no step that can be forked at, or a value is above this server's limit.
+    """
+    try:
+        steps = tuple(sorted({int(step) for step in rows.replace(",", " ").split()}))
+    except ValueError:
+        usual = ", ".join(map(str, study_rows(spec.loop)))
+        raise BadInput(
+            f"rows {rows[:60]!r} are not allowed: give steps between commas, such as {usual}."
+        ) from None
+    plan = Plan(spec, trunks, steps, columns)
+    plan.check(Limits.from_environment())
+    return plan
