@@ -1,8 +1,5 @@
 """One trajectory, timestep by timestep."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import streamlit as st
 
 from diffgrid.api import Trajectory, finished_trajectory
@@ -19,7 +16,7 @@ from diffgrid.errors import DiffgridError
 from diffgrid.pictures.animations import to_gif, to_webp
 from diffgrid.sharing.address import command
 from diffgrid.spec.grid import Grid
-from diffgrid.spec.path import Path, file_name, parse_path
+from diffgrid.spec.path import Path, file_name
 
 SECONDS_BETWEEN_LOOKS = 0.5
 
@@ -53,20 +50,12 @@ def show(mine: Session, grid: Grid, path: Path, job: Job, running: bool) -> None
         )
         if done := show_strip(data, mine.inbox):
             for each in done:
-                act_on(mine, path, each)
+                act(mine, each, path)
             st.rerun()
         downloads(trajectory, command(mine.view, path))
     except DiffgridError as error:
         if not snapshot.error:
             trouble(error)
-
-
-def act_on(mine: Session, path: Path, done: Mapping[str, Any]) -> None:
-    """Another trajectory of the grid, or this one under another prompt: then it is the trunk."""
-    if done.get("do") == "change":
-        act(mine, done, path)
-    elif done.get("do") == "pick":
-        mine.one_run.pick(mine.view, parse_path(str(done.get("path"))))
 
 
 def wait(snapshot: Snapshot, path: Path, model: str) -> None:

@@ -6,12 +6,10 @@ import io
 import json
 from collections.abc import Iterator
 from pathlib import Path as File
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-import streamlit as st
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
@@ -29,9 +27,9 @@ from diffgrid.records.frames import encode_final
 from diffgrid.spec.path import Path
 from diffgrid.spec.run import RunSpec, key
 from diffgrid.store.forgiving import TrajectoryStore
+from tests.app.driver import app, run
 from tests.fakes import FakeEngine
 
-ROOT = File(__file__).parents[2]
 STEPS, ROWS, COLUMNS = 8, (0, 1, 2, 4, 6), 3
 # Before that row branches differ, from it on they agree.
 DECIDED = {"late_one": 6, "early": 1, "middle": 3, "named": 0}
@@ -201,18 +199,6 @@ def test_results_are_looked_at_only_where_the_trees_have_doubled(store: Trajecto
 # --- the page -------------------------------------------------------------------------------------
 
 
-@pytest.fixture(autouse=True)
-def _fresh_session(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """All of AppTest's sessions go by one name; it passes the entry point by for a `pages` folder.
-
-    A browser does neither.
-    """
-    runner = "streamlit.runtime.scriptrunner.script_runner.PagesManager"
-    monkeypatch.setattr(runner, SimpleNamespace(uses_pages_directory=False))
-    yield
-    st.cache_resource.clear()
-
-
 @pytest.fixture(scope="module")
 def records(found: Results) -> dict[str, bytes]:
     other = found_by(plan_of(guidance=1.0), bands=False)
@@ -228,16 +214,7 @@ def studies(tmp_path: File, monkeypatch: pytest.MonkeyPatch, records: dict[str, 
 
 
 def opened(**address: str) -> AppTest:
-    page = AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=60)
-    page.switch_page("pages/decisions.py")
-    for name, value in address.items():
-        page.query_params[name] = value
-    return whole(page.run())
-
-
-def whole(page: AppTest) -> AppTest:
-    assert not page.exception, page.exception[0].message
-    return page
+    return run(app("decisions", **address))
 
 
 def shown(page: AppTest) -> dict[str, Any]:
@@ -271,7 +248,7 @@ def test_another_study_can_be_picked(studies: None) -> None:
         "guidance 3\\, 8 steps",
     ]
     choice.set_value("b.json.gz")
-    assert shown(whole(page.run()))["world"] == "In this world, with guidance 1, …"
+    assert shown(run(page))["world"] == "In this world, with guidance 1, …"
 
 
 def test_without_any_study_it_offers_one(tmp_path: File, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -290,11 +267,11 @@ def test_a_study_that_is_stored_is_shown_at_once(studies: None, store: Trajector
     page.button_group("trunks").set_value(4)
     page.run()
     next(each for each in page.button if each.label == "Study this prompt").click()
-    whole(page.run())
+    run(page)
     for _ in range(100):
         if page.subheader[0].value == "“a cat”":
             break
-        whole(page.run())
+        run(page)
     assert page.subheader[0].value == "“a cat”"
     assert "4 trunks, pooled" in shown(page)["panels"][0]["note"]
     assert "was not studied yet" not in " ".join(element.value for element in page.markdown)
@@ -311,7 +288,7 @@ def test_the_largest_study_that_an_earlier_visit_left_whole_is_taken_up(
     for _ in range(100):
         if page.subheader[0].value == "“a cat”":
             break
-        whole(page.run())
+        run(page)
     assert "8 trunks, pooled" in shown(page)["panels"][0]["note"]
     assert any("Few trunks" in caption.value for caption in page.caption)
 
@@ -320,7 +297,7 @@ def test_rows_that_cannot_be_are_one_sentence(studies: None) -> None:
     page = opened(steps=str(STEPS))
     for rows, sentence in (("1, x", "give steps between commas"), ("7", "row 7 is not allowed")):
         page.text_input(f"rows-{STEPS}").set_value(rows)
-        whole(page.run())
+        run(page)
         assert sentence in page.error[0].value
         assert shown(page)
 

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import io
-import json
-import struct
 from collections.abc import Iterator
 from pathlib import Path as File
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-import streamlit as st
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
@@ -21,15 +17,15 @@ from diffgrid.app.components.strip import strip
 from diffgrid.engine.builder import pack
 from diffgrid.engine.job import FRAMES, NOISY
 from diffgrid.models.registry import specify
-from diffgrid.records.frames import Frames, encode_frames
 from diffgrid.records.trajectories import Trajectory as Arrays
 from diffgrid.sharing.address import from_query
 from diffgrid.spec.grid import Grid
 from diffgrid.spec.path import format_path, parse_path
 from diffgrid.spec.run import RunSpec, key
 from diffgrid.store.forgiving import TrajectoryStore
+from tests.app.driver import app, header, run
+from tests.fakes import pictures
 
-ROOT = File(__file__).parents[2]
 STEPS = 6
 ADDRESS = {"steps": str(STEPS), "seed": "7", "rows": "1,3", "columns": "2"}
 
@@ -52,34 +48,21 @@ def made(spec: RunSpec, path: str = "trunk", scale: float = 1.0) -> Trajectory:
     )
 
 
-def pictures(steps: int) -> Frames:
-    """As many greys as there are steps."""
-    greys = np.linspace(0, 250, steps + 1).astype(np.uint8)
-    frames = np.broadcast_to(greys[:, None, None, None], (steps + 1, 16, 16, 3))
-    return encode_frames(frames[:-1], frames[-1])
-
-
-def header(message: bytes) -> dict[str, Any]:
-    (size,) = struct.unpack("<I", message[:4])
-    told: dict[str, Any] = json.loads(message[4 : 4 + size])
-    return told
-
-
 def weights(png: bytes) -> np.ndarray[Any, Any]:
     """The colours' strength in a map, 0 … 255."""
     return np.asarray(Image.open(io.BytesIO(png)).convert("RGBA"))[..., 3]
 
 
 @pytest.fixture
-def run() -> Trajectory:
+def finished() -> Trajectory:
     return made(specify(steps=STEPS), "1.0/3.2")
 
 
 # --- what the component is sent -------------------------------------------------------------------
 
 
-def test_every_lane_has_a_picture_for_each_state(run: Trajectory) -> None:
-    told = header(strip.message(run, pictures(STEPS).x0))
+def test_every_lane_has_a_picture_for_each_state(finished: Trajectory) -> None:
+    told = header(strip.message(finished, pictures(STEPS).x0))
     assert {lane: len(cells) for lane, cells in told["lanes"].items()} == dict.fromkeys(
         ("latents", "noisy", "x0", "change"), STEPS + 1
     )
@@ -89,11 +72,11 @@ def test_every_lane_has_a_picture_for_each_state(run: Trajectory) -> None:
     assert len(told["distance"]) == len(told["moved"]) == len(told["logSnr"]) == STEPS + 1
 
 
-def test_the_noisy_lane_waits_until_it_is_there(run: Trajectory) -> None:
-    told = header(strip.message(run, None, waiting=True))
+def test_the_noisy_lane_waits_until_it_is_there(finished: Trajectory) -> None:
+    told = header(strip.message(finished, None, waiting=True))
     assert told["lanes"]["noisy"][:-1] == [None] * STEPS
     assert told["waiting"]
-    assert not header(strip.message(run, pictures(STEPS).x0, waiting=True))["waiting"]
+    assert not header(strip.message(finished, pictures(STEPS).x0, waiting=True))["waiting"]
 
 
 def test_the_parents_part_is_told_from_its_own() -> None:
@@ -133,10 +116,10 @@ def test_heat_shows_where_it_changed_and_nothing_before_the_first_step() -> None
 
 
 def test_latent_maps_have_one_scale_whatever_coordinates_the_scheduler_keeps(
-    run: Trajectory,
+    finished: Trajectory,
 ) -> None:
-    maps = strip.latent_maps(run)
-    assert maps == strip.latent_maps(made(run.spec, scale=8.0))
+    maps = strip.latent_maps(finished)
+    assert maps == strip.latent_maps(made(finished.spec, scale=8.0))
     # 3 channels of 4 x 5 in a square of 2 x 2, a gap of 1 between them; the fourth place is empty.
     first = weights(maps[0])
     assert first.shape == (9, 11)
@@ -151,8 +134,8 @@ def test_large_latents_are_averaged_down() -> None:
     assert max(weights(heat).shape) <= strip.LARGEST_MAP
 
 
-def test_infinite_noise_levels_are_left_open(run: Trajectory) -> None:
-    assert header(strip.message(run, None))["logSnr"][-1] is None
+def test_infinite_noise_levels_are_left_open(finished: Trajectory) -> None:
+    assert header(strip.message(finished, None))["logSnr"][-1] is None
 
 
 def test_what_is_not_stored_has_no_thumbnail(grid: Grid, cache_directory: File) -> None:
@@ -168,45 +151,22 @@ def test_what_is_not_stored_has_no_thumbnail(grid: Grid, cache_directory: File) 
 # --- the page -------------------------------------------------------------------------------------
 
 
-@pytest.fixture(autouse=True)
-def _fresh_session() -> Iterator[None]:
-    """All of AppTest's sessions go by one name, and the store is this test's own."""
-    yield
-    st.cache_resource.clear()
-
-
 @pytest.fixture
 def grid(cache_directory: File) -> Iterator[Grid]:
     """A grid that is stored whole, x_t's pictures too: no model is needed."""
     grid = from_query(ADDRESS).grid()
     store = TrajectoryStore(cache_directory)
     for path in (*grid.paths, *from_query({**ADDRESS, "path": "1.0"}).grid().paths):
-        run = made(grid.spec, format_path(path))
-        store.add(Arrays(**{name: getattr(run, name) for name in Arrays.__dataclass_fields__}))
-        store.add_frames(run.key, FRAMES, *run.frames.to_payload())
-        store.add_frames(run.key, NOISY, *pack(run.frames.x0))
+        whole = made(grid.spec, format_path(path))
+        store.add(Arrays(**{name: getattr(whole, name) for name in Arrays.__dataclass_fields__}))
+        store.add_frames(whole.key, FRAMES, *whole.frames.to_payload())
+        store.add_frames(whole.key, NOISY, *pack(whole.frames.x0))
     yield grid
     store.close()
 
 
-@pytest.fixture(autouse=True)
-def _through_the_entry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """AppTest passes the entry point by where there is a `pages` folder; a browser does not."""
-    runner = "streamlit.runtime.scriptrunner.script_runner.PagesManager"
-    monkeypatch.setattr(runner, SimpleNamespace(uses_pages_directory=False))
-
-
 def page(**address: str) -> AppTest:
-    page = AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=30)
-    page.switch_page("pages/strip.py")
-    for name, value in {**ADDRESS, **address}.items():
-        page.query_params[name] = value
-    return whole(page.run())
-
-
-def whole(page: AppTest) -> AppTest:
-    assert not page.exception, page.exception[0].message
-    return page
+    return run(app("strip", **{**ADDRESS, **address}))
 
 
 def shown(page: AppTest) -> dict[str, Any]:
@@ -247,7 +207,7 @@ def test_the_grids_other_trajectories_can_be_picked(
     with monkeypatch.context() as patch:
         patch.setattr(strip, "show_strip", lambda data, inbox: next(picks, []))
         opened.run()
-    whole(opened.run())
+    run(opened)
     assert shown(opened)["path"] == "1.0"
     assert [each["path"] for each in shown(opened)["thumbnails"]] == [*thumbnails]  # the same grid
     assert opened.query_params["path"] == "1.0"
@@ -262,7 +222,7 @@ def test_a_trajectory_goes_on_under_another_prompt(
     with monkeypatch.context() as patch:
         patch.setattr(strip, "show_strip", lambda data, inbox: next(acts, []))
         opened.run()
-    whole(opened.run())
+    run(opened)
     assert "too late" in opened.error[0].value
     assert shown(opened)["path"] == "1.0"
 

@@ -1,4 +1,4 @@
-"""What a touch of the grid does (`grid.py` lists what may come; a browser may send anything)."""
+"""What a touch of the grid or the strip does (`grid.py` lists most; a browser sends anything)."""
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -73,6 +73,8 @@ def _act(mine: Session, what: Mapping[str, Any], view: View) -> None:
             mine.again()
         case "lane":
             mine.show_lane(what["lane"])
+        case "pick":
+            mine.one_run.pick(mine.view, parse_path(what["path"]))
         case "star":
             mine.star(parse_path(what["path"]))
         case "strip":

@@ -137,6 +137,17 @@ def test_other_pages_are_gone_to_with_their_own_address(opened: Session) -> None
     assert opened.sharing
 
 
+def test_another_path_is_picked_for_the_strip_and_the_grid_stays(
+    opened: Session, engine: FakeEngine
+) -> None:
+    act(opened, {"do": "pick", "path": "5.2"}, parse_path("1.0"))
+    assert opened.one_run.picked(opened.view, opened.view.grid()) == parse_path("5.2")
+    assert opened.view.path == ()
+    act(opened, {"do": "pick", "path": "nowhere"})
+    assert opened.error
+    assert len(engine.jobs) == 1
+
+
 @pytest.mark.parametrize(
     "what",
     [
