@@ -20,10 +20,9 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from diffgrid.decisions.study import OnView, begin_study
-from diffgrid.engine.job import FRAMES
 from diffgrid.engine.local import LocalEngine
 from diffgrid.models.registry import find_model, specify
-from diffgrid.records.frames import Frames
+from diffgrid.records.frames import FRAMES, Frames
 from diffgrid.records.trajectories import Trajectory
 from diffgrid.spec.grid import Grid, default_rows
 from diffgrid.spec.path import Path, format_path

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from diffgrid.decisions.metrics import Decisions, band_energies, decisions, divergence
-from diffgrid.decisions.study import Finding, Levels, OneTree, Plan, Study
+from diffgrid.decisions.study import Finding, OneTree, Plan, Study, TimestepTable
 from diffgrid.errors import BadInput
 from diffgrid.models.registry import ASSETS, scheduler_name
 from diffgrid.records.frames import decode
@@ -168,7 +168,7 @@ def _table(
     )
 
 
-def _levels(levels: Levels) -> pd.DataFrame:
+def _levels(levels: TimestepTable) -> pd.DataFrame:
     steps = enumerate(levels)
     return pd.DataFrame({"step": i, "timestep": t, "alpha_bar": bar} for i, (t, bar) in steps)
 

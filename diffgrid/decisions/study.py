@@ -6,36 +6,37 @@ never trunks that somebody liked. Only labels and finished pictures are kept, so
 what the cache holds of a tree is used.
 """
 
-import logging
 import math
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from diffgrid.engine.job import steps_to_go, stored_frames
-from diffgrid.engine.protocol import Engine, Models, State
+from diffgrid.engine.decode import decode_finals
+from diffgrid.engine.look_up import newest
+from diffgrid.engine.progress import Progress
+from diffgrid.engine.protocol import Engine, Models, WorkSnapshot
+from diffgrid.engine.request import family, steps_to_go
+from diffgrid.engine.sample import as_array, prepare
 from diffgrid.errors import BadInput, Cancelled, Damaged, DiffgridError
 from diffgrid.limits import Limits
 from diffgrid.models.registry import find_model
 from diffgrid.records.frames import decode, encode_final
 from diffgrid.records.trajectories import Trajectory
 from diffgrid.spec.grid import Grid, rows_near
-from diffgrid.spec.path import Fork, Path, ancestors, minimum
+from diffgrid.spec.path import Fork, Path, minimum
 from diffgrid.spec.run import RunSpec, key
 from diffgrid.spec.schedulers import Loop
 from diffgrid.store.forgiving import TrajectoryStore
+from diffgrid.store.pictures import stored_frames
 
 FIRST_LOOK = 4  # trees; results are looked at then, and at each doubling
 DECODED_TOGETHER = 32
 
-Levels = tuple[tuple[float, float], ...]  # timestep and ᾱ before each step
-log = logging.getLogger(__name__)
+TimestepTable = tuple[tuple[float, float], ...]  # timestep and ᾱ before each step
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +166,7 @@ class Finding:
     again: Mapping[str, str]  # of the picture moved by a pixel
     picture: bytes  # PNG
     kicked: bool = False  # a branch whose scheduler draws no noise: the η-kernel drew it
-    levels: Levels | None = None
+    levels: TimestepTable | None = None
 
     def to_payload(self) -> tuple[dict[str, Any], bytes]:
         """A JSON-ready header, and the picture."""
@@ -188,24 +189,11 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class StudySnapshot:
+class StudySnapshot(WorkSnapshot):
     """A study at one moment."""
 
-    state: State = "queued"
     trees: int = 0  # that are whole
     trunks: int = 0  # of so many
-    sampled: int = 0  # evaluations, by this study
-    to_sample: int = 0
-    minimum: int = 0
-    seconds: float = 0.0  # of work
-    seconds_left: float | None = None
-    warning: str | None = None
-    error: DiffgridError | None = None
-
-    @property
-    def ended(self) -> bool:
-        """Whether it is over, one way or another."""
-        return self.state in ("done", "failed", "cancelled")
 
 
 def study_rows(loop: Loop) -> tuple[int, ...]:
@@ -239,68 +227,58 @@ class Study:
     def __init__(self, store: TrajectoryStore, plan: Plan | OneTree) -> None:
         self.plan, self.probe = plan, find_model(plan.spec.model).probe
         self._store = store
-        self._stopping = threading.Event()
-        self._change = threading.Condition()
         self._left = [spec for spec in plan.trees if not self._whole(spec)]
-        per_tree = minimum(plan.paths, plan.spec.length)
-        self.snapshot = StudySnapshot(
+        self._whole_before = plan.trunks - len(self._left)
+        first = StudySnapshot(
             state="queued" if self._left else "done",
-            trees=plan.trunks - len(self._left),
+            trees=self._whole_before,
             trunks=plan.trunks,
-            to_sample=per_tree * len(self._left),
+            to_sample=minimum(plan.paths, plan.spec.length) * len(self._left),
             minimum=plan.minimum,
             seconds_left=None if self._left else 0.0,
         )
+        self.progress = Progress(first, store)
+
+    @property
+    def snapshot(self) -> StudySnapshot:
+        """The study now; immutable."""
+        return self.progress.snapshot
 
     @property
     def ended(self) -> bool:
         """Whether it is over, one way or another."""
         return self.snapshot.ended
 
-    def stop(self) -> None:
-        """Stop after the current evaluation; trees that are whole are kept."""
-        self._stopping.set()
-
     def cancel(self) -> None:
-        """Ask for it no longer."""
-        self.stop()
-        if not self.snapshot.ended:
-            error = Cancelled("the study was cancelled; what was computed is kept.")
-            self._publish(state="cancelled", error=error)
+        """Ask for it no longer: it stops after the current evaluation; whole trees are kept."""
+        self.progress.stop()
+        if not self.ended:
+            self.progress.publish(state="cancelled", error=_cancelled())
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until it is over, at most `timeout` seconds; whether it is."""
-        with self._change:
-            return self._change.wait_for(lambda: self.snapshot.ended, timeout)
+        return self.progress.wait(timeout)
 
     def run(self, models: Models, interrupted: Callable[[], bool]) -> None:
         """Sample one more tree, unless `interrupted` comes true: then it is begun again later."""
         began, sampled = time.monotonic(), self.snapshot.sampled
-        try:
-            if self._stopping.is_set():
-                raise Cancelled("the study was cancelled; what was computed is kept.")
-            if self._left:
-                self._publish(state="loading" if self.snapshot.state == "queued" else "sampling")
+        with self.progress.told("the study"):
+            if self.progress.stopping:
+                raise _cancelled()
+            state = "loading" if self.snapshot.state == "queued" else "sampling"
+            self.progress.publish(state=state)
+            try:
                 self._grow(self._left[0], models, interrupted)
                 self._left.pop(0)
-        except _Interrupted:
-            self._publish(sampled=sampled)
-        except Cancelled as error:
-            self._publish(state="cancelled", error=error)
-        except DiffgridError as error:
-            self._publish(state="failed", error=error)
-        except Exception as error:  # a worker must outlive it; the log has the traceback
-            log.exception("a study failed")
-            reason = str(error).strip().split("\n")[0] or type(error).__name__
-            self._publish(state="failed", error=DiffgridError(f"the study failed: {reason}"))
-        finally:
-            seconds = self.snapshot.seconds + time.monotonic() - began
-            trees = self.plan.trunks - len(self._left)
-            done = trees - (self.plan.trunks - self._trees_at_start)
-            rest = seconds / done * len(self._left) if done else None
-            self._publish(seconds=seconds, trees=trees, seconds_left=rest)
-            if not self._left and not self.snapshot.ended:
-                self._publish(state="done", seconds_left=0.0)
+            except _Interrupted:
+                self.progress.publish(sampled=sampled)
+        seconds = self.snapshot.seconds + time.monotonic() - began
+        trees = self.plan.trunks - len(self._left)
+        done = trees - self._whole_before
+        left = seconds / done * len(self._left) if done else None
+        self.progress.publish(seconds=seconds, trees=trees, seconds_left=left)
+        if not self._left:
+            self.progress.publish(state="done")
 
     def findings(self, trees: int) -> Iterator[tuple[int, Path, Finding]]:
         """Seed, path and finding of each trajectory of the first trees.
@@ -316,10 +294,6 @@ class Study:
                         f"the tree of seed {spec.seed} is no longer in the cache: ask again."
                     )
                 yield spec.seed, path, found
-
-    @property
-    def _trees_at_start(self) -> int:
-        return self.snapshot.to_sample // minimum(self.plan.paths, self.plan.spec.length)
 
     def _finding(self, spec: RunSpec, path: Path) -> Finding | None:
         stored = self._store.get_labels(key(spec, path), self.probe)
@@ -337,29 +311,28 @@ class Study:
         missing = [path for path in self.plan.paths if self._finding(spec, path) is None]
         if not missing:
             return  # another study made it meanwhile
-        family = dict.fromkeys(p for path in missing for p in (*ancestors(path), path))
-        # Ancestors may be there as far as their last fork only.
-        names = {path: key(spec, path) for path in family}
-        found = {p: self._store.get(n) or self._store.get_partial(n) for p, n in names.items()}
-        known = {path: run for path, run in found.items() if run}
+        from diffgrid.sampling.classifiers import looked_at_again
+        from diffgrid.sampling.decoding import Decoder
+
+        keys = {path: key(spec, path) for path in family(missing)}
+        known = dict(newest(self._store, keys, {}))
         pictures = {
             path: np.asarray(decode(frames.final))
             for path in missing
-            if path in known and (frames := stored_frames(self._store, names[path]))
+            if path in known and (frames := stored_frames(self._store, keys[path]))
         }
         pipe, labels = models.pipeline(spec), models.classifier(spec)
-        self._publish(state="sampling")
+        self.progress.publish(state="sampling")
         made = self._sample(pipe, spec, missing, known, interrupted)
         finals = {path: made.finals[path] for path in missing if path not in pictures}
-        pictures |= _pictures(pipe, finals)
+        decoded = decode_finals(Decoder(pipe), list(finals.values()), DECODED_TOGETHER)
+        pictures |= zip(finals, decoded, strict=True)
         stack = np.stack([pictures[path] for path in missing])
-        from diffgrid.sampling.classifiers import looked_at_again
-
         seen, again = labels.label(stack), labels.label(looked_at_again(stack))
         for path, picture, one, other in zip(missing, stack, seen, again, strict=True):
             kicked = path in made.kicked
             finding = Finding(one, other, encode_final(picture), kicked, made.levels)
-            self._store.add_labels(key(spec, path), self.probe, *finding.to_payload())
+            self._store.add_labels(keys[path], self.probe, *finding.to_payload())
 
     def _sample(
         self,
@@ -370,39 +343,28 @@ class Study:
         interrupted: Callable[[], bool],
     ) -> "_Made":
         """Sample these paths to their ends; what is known is replayed."""
-        from diffgrid.sampling import pipelines, preparation, sampler
-
-        prepared = preparation.prepare(pipe, spec, pipelines.build_scheduler(spec))
-        timesteps = prepared.timesteps.double().tolist()
-        bars = [a**2 / (a**2 + s**2) for a, s in zip(prepared.alphas, prepared.sigmas, strict=True)]
-        made = _Made(tuple(zip(timesteps, bars, strict=False)))
-        sampled, lengths = self.snapshot.sampled, steps_to_go(wanted, spec.length)
-        changed = partial(preparation.denoiser, pipe)
-        for wave in sampler.sample(prepared, spec, lengths, known, changed=changed):
+        schedule, waves = prepare(pipe, spec, steps_to_go(wanted, spec.length), known)
+        noise = zip(schedule.alphas.tolist(), schedule.sigmas.tolist(), strict=True)
+        bars = [alpha**2 / (alpha**2 + sigma**2) for alpha, sigma in noise]
+        made = _Made(tuple(zip(schedule.timesteps.tolist(), bars, strict=False)))
+        sampled = self.snapshot.sampled
+        for wave in waves:
             for step in wave:
                 sampled += step.evaluated
                 made.kicked |= {step.path} if step.forced_noise else set()
                 if step.step == spec.length - 1 and step.path in wanted:
-                    made.finals[step.path] = step.next_latents[0].float().cpu().numpy()
-            self._publish(sampled=sampled)
-            if self._stopping.is_set():
-                raise Cancelled("the study was cancelled; what was computed is kept.")
+                    made.finals[step.path] = as_array(step.next_latents)
+            self.progress.publish(sampled=sampled)
+            if self.progress.stopping:
+                raise _cancelled()
             if interrupted():
                 raise _Interrupted
         return made
 
-    def _publish(self, **changes: Any) -> None:
-        changes.setdefault("warning", self._store.warning)
-        with self._change:
-            if self.snapshot.ended:
-                changes.pop("state", None)
-            self.snapshot = replace(self.snapshot, **changes)
-            self._change.notify_all()
-
 
 @dataclass
 class _Made:
-    levels: Levels
+    levels: TimestepTable
     finals: dict[Path, NDArray[np.float32]] = field(default_factory=dict)  # latents (C, h, w)
     kicked: set[Path] = field(default_factory=set)
 
@@ -411,17 +373,5 @@ class _Interrupted(Exception):
     """Somebody waits for the worker."""
 
 
-def _pictures(
-    pipe: Any, finals: Mapping[Path, NDArray[np.float32]]
-) -> dict[Path, NDArray[np.uint8]]:
-    if not finals:
-        return {}
-    from diffgrid.sampling import decoding
-
-    decoder, paths = decoding.Decoder(pipe), list(finals)
-    made: dict[Path, NDArray[np.uint8]] = {}
-    for start in range(0, len(paths), DECODED_TOGETHER):
-        batch = paths[start : start + DECODED_TOGETHER]
-        pictures = decoder.final(np.stack([finals[path] for path in batch]))
-        made |= dict(zip(batch, pictures, strict=True))
-    return made
+def _cancelled() -> Cancelled:
+    return Cancelled("the study was cancelled; what was computed is kept.")

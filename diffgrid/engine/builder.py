@@ -4,10 +4,8 @@ Branches share: a branch starts with its parent's arrays up to the fork, and a p
 decoded once for all trajectories that contain its evaluation.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import accumulate
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +16,7 @@ from diffgrid.spec.run import RunSpec
 
 
 @dataclass(frozen=True)
-class Levels:
+class NoiseSchedule:
     """What a scheduler says of its steps, the same for every path of a specification."""
 
     timesteps: NDArray[np.float64]  # (T,)
@@ -30,11 +28,16 @@ class Levels:
 class Recordings:
     """Trajectories under way: arrays for all T steps, filled as the steps come."""
 
-    def __init__(self, spec: RunSpec, levels: Levels) -> None:
-        self._spec, self._levels = spec, levels
+    def __init__(self, spec: RunSpec, schedule: NoiseSchedule) -> None:
+        self._spec, self._schedule = spec, schedule
         self._latents: dict[Path, NDArray[np.float32]] = {}  # (T+1, C, H, W)
         self._model_outputs: dict[Path, NDArray[np.float32]] = {}  # (T, C, H, W)
         self._steps: dict[Path, int] = {}
+
+    @property
+    def length(self) -> int:
+        """T, of every path."""
+        return self._spec.length
 
     @property
     def steps(self) -> dict[Path, int]:
@@ -69,16 +72,16 @@ class Recordings:
 
     def trajectory(self, path: Path) -> Trajectory:
         """What is known of a path by now."""
-        steps, levels = self._steps[path], self._levels
+        steps, schedule = self._steps[path], self._schedule
         return Trajectory(
             spec=self._spec,
             path=path,
             latents=self._latents[path][: steps + 1],
             model_outputs=self._model_outputs[path][:steps],
-            timesteps=levels.timesteps,
-            alphas=levels.alphas,
-            sigmas=levels.sigmas,
-            prediction_type=levels.prediction_type,
+            timesteps=schedule.timesteps,
+            alphas=schedule.alphas,
+            sigmas=schedule.sigmas,
+            prediction_type=schedule.prediction_type,
         )
 
 
@@ -102,25 +105,3 @@ class FrameBook:
     def of(self, path: Path, length: int) -> tuple[bytes, ...]:
         """The pictures of a whole trajectory of `length` steps, in order."""
         return tuple(self._pictures[behind(path, step), step] for step in range(length))
-
-
-def pack(pictures: tuple[bytes, ...]) -> tuple[dict[str, Any], bytes]:
-    """Pictures as a JSON-ready header of lengths (bytes), and all of them end to end."""
-    return {"pictures": [len(picture) for picture in pictures]}, b"".join(pictures)
-
-
-def unpack(
-    header: Mapping[str, Any], payload: bytes | memoryview, count: int
-) -> tuple[bytes, ...] | None:
-    """Take back `count` pictures that `pack` was given; None where the header is another one's."""
-    lengths = header.get("pictures")
-    if not isinstance(lengths, list) or len(lengths) != count:
-        return None
-    if any(type(length) is not int or length < 1 for length in lengths):
-        return None
-    ends = list(accumulate(lengths))
-    if ends[-1] != len(payload):
-        return None
-    return tuple(
-        bytes(payload[end - length : end]) for length, end in zip(lengths, ends, strict=True)
-    )

@@ -3,8 +3,10 @@
 import gc
 import logging
 import re
+from collections.abc import Callable
 from typing import Any
 
+from diffgrid.engine.protocol import Models
 from diffgrid.errors import BadInput, DiffgridError, ModelError
 from diffgrid.models.memory import working_memory
 from diffgrid.models.registry import find_model
@@ -82,3 +84,20 @@ class ModelHolder:
         from diffgrid.sampling import classifiers
 
         return classifiers.find(find_model(spec.model).folder)
+
+
+class Loading:
+    """A `Work`: have a model at hand before somebody waits for it, unless there is one."""
+
+    def __init__(self, holder: ModelHolder, spec: RunSpec) -> None:
+        self._holder, self._spec = holder, spec
+        self.ended = False
+
+    def run(self, models: Models, interrupted: Callable[[], bool]) -> None:
+        """Load it."""
+        try:
+            if not self._holder.loaded:
+                models.pipeline(self._spec)
+        except DiffgridError as error:  # the first job will say so to somebody
+            log.info("no model was loaded ahead: %s", error)
+        self.ended = True

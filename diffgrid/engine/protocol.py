@@ -25,25 +25,31 @@ class PathView:
 
 
 @dataclass(frozen=True)
-class Snapshot:
-    """A job at one moment. `sampled` evaluations so far of `to_sample`; the store had `reused`."""
+class WorkSnapshot:
+    """A work at one moment: `sampled` evaluations so far of `to_sample`."""
 
     state: State = "queued"
-    paths: Mapping[Path, PathView] = field(default_factory=dict)
     sampled: int = 0
     to_sample: int = 0
-    reused: int = 0
-    minimum: int = 0
-    naive: int = 0
-    seconds: float = 0.0  # since the worker took the job up
+    minimum: int = 0  # where nothing is stored
+    seconds: float = 0.0  # of work
     seconds_left: float | None = None
     warning: str | None = None
     error: DiffgridError | None = None
 
     @property
     def ended(self) -> bool:
-        """Whether the job is over, one way or another."""
+        """Whether it is over, one way or another."""
         return self.state in ("done", "failed", "cancelled")
+
+
+@dataclass(frozen=True)
+class Snapshot(WorkSnapshot):
+    """A job at one moment; the store had `reused` evaluations."""
+
+    paths: Mapping[Path, PathView] = field(default_factory=dict)
+    reused: int = 0
+    naive: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ network; `pictures` lays them out for people to look at.
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, Self
 
 import numpy as np
@@ -15,6 +16,10 @@ from PIL import Image
 
 from diffgrid.errors import Damaged
 
+# By how x̂0 is decoded, best first, the names of frames; raise one when its pictures change.
+DIGESTS = {"vae": "vae-1", "tiny": "tiny-1", "linear": "linear-1"}
+FRAMES = DIGESTS["vae"]
+NOISY_DIGESTS = {way: f"{digest}-noisy" for way, digest in DIGESTS.items()}  # pictures of x_t
 LARGEST_SIDE = 4096  # px; a picture that claims more is refused before its pixels are read
 
 
@@ -59,6 +64,28 @@ class Frames:
             pictures.append(bytes(payload[start : start + length]))
             start += length
         return cls(tuple(pictures[:-1]), pictures[-1])
+
+
+def pack_pictures(pictures: tuple[bytes, ...]) -> tuple[dict[str, Any], bytes]:
+    """Pictures as a JSON-ready header of lengths (bytes), and all of them end to end."""
+    return {"pictures": [len(picture) for picture in pictures]}, b"".join(pictures)
+
+
+def unpack_pictures(
+    header: Mapping[str, Any], payload: bytes | memoryview, count: int
+) -> tuple[bytes, ...] | None:
+    """Take back `count` pictures of `pack_pictures`; None where the header is another one's."""
+    lengths = header.get("pictures")
+    if not isinstance(lengths, list) or len(lengths) != count:
+        return None
+    if any(type(length) is not int or length < 1 for length in lengths):
+        return None
+    ends = list(accumulate(lengths))
+    if ends[-1] != len(payload):
+        return None
+    return tuple(
+        bytes(payload[end - length : end]) for length, end in zip(lengths, ends, strict=True)
+    )
 
 
 def encode_frames(x0: NDArray[np.uint8], final: NDArray[np.uint8]) -> Frames:

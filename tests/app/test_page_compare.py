@@ -19,8 +19,8 @@ from playwright.sync_api import expect, sync_playwright
 from streamlit.testing.v1 import AppTest
 
 from diffgrid.app.session import run_list
-from diffgrid.engine.job import FRAMES
 from diffgrid.models.registry import specify
+from diffgrid.records.frames import FRAMES
 from diffgrid.spec.path import parse_path
 from diffgrid.spec.run import RunSpec
 from diffgrid.store.forgiving import TrajectoryStore

@@ -188,7 +188,7 @@ def test_results_are_looked_at_only_where_the_trees_have_doubled(store: Trajecto
         while mine.reading:
             pass
         assert mine.found[plan.spec].trees == 8
-    mine.study._publish(state="sampling")
+    mine.study.progress.publish(state="sampling")
     assert "9 of 16 trunks" in mine.progress
     mine.close()
     assert mine.study.snapshot.state == "cancelled"

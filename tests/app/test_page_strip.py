@@ -14,9 +14,8 @@ from streamlit.testing.v1 import AppTest
 
 from diffgrid.api import Trajectory
 from diffgrid.app.components.strip import strip
-from diffgrid.engine.builder import pack
-from diffgrid.engine.job import FRAMES, NOISY
 from diffgrid.models.registry import specify
+from diffgrid.records.frames import FRAMES, NOISY_DIGESTS, pack_pictures
 from diffgrid.records.trajectories import Trajectory as Arrays
 from diffgrid.sharing.address import from_query
 from diffgrid.spec.grid import Grid
@@ -160,7 +159,7 @@ def grid(cache_directory: File) -> Iterator[Grid]:
         whole = made(grid.spec, format_path(path))
         store.add(Arrays(**{name: getattr(whole, name) for name in Arrays.__dataclass_fields__}))
         store.add_frames(whole.key, FRAMES, *whole.frames.to_payload())
-        store.add_frames(whole.key, NOISY, *pack(whole.frames.x0))
+        store.add_frames(whole.key, NOISY_DIGESTS["vae"], *pack_pictures(whole.frames.x0))
     yield grid
     store.close()
 

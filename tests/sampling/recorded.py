@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from diffgrid.engine.builder import Levels, Recordings
+from diffgrid.engine.builder import NoiseSchedule, Recordings
 from diffgrid.records.trajectories import Trajectory
 from diffgrid.sampling import sampler
 from diffgrid.sampling.preparation import Denoise, Prepared
@@ -23,13 +23,13 @@ def record(
     rows: int = sampler.ROWS,
 ) -> tuple[dict[Path, Trajectory], int]:
     """Sample these paths; the trajectories and how many evaluations were made."""
-    levels = Levels(
+    schedule = NoiseSchedule(
         prepared.timesteps.double().numpy(),
         np.array(prepared.alphas),
         np.array(prepared.sigmas),
         prepared.prediction_type,
     )
-    recordings, evaluated = Recordings(spec, levels), 0
+    recordings, evaluated = Recordings(spec, schedule), 0
     waves = sampler.sample(prepared, spec, lengths, history or {}, changed=changed, rows=rows)
     for wave in waves:
         for step in wave:

@@ -11,10 +11,11 @@ from diffusers import AutoencoderKL, AutoencoderTiny, DiffusionPipeline
 from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 
-from diffgrid.engine.job import DIGESTS, FRAMES, stored_frames
-from diffgrid.engine.local import LocalEngine, LocalJob
+from diffgrid.engine.job import LocalJob
+from diffgrid.engine.local import LocalEngine
 from diffgrid.errors import ModelError
 from diffgrid.models.registry import ASSETS, specify
+from diffgrid.records.frames import DIGESTS, FRAMES
 from diffgrid.records.frames import decode as picture_of
 from diffgrid.sampling import cpu_parallel
 from diffgrid.sampling.decoding import TINY, Decoder
@@ -22,6 +23,7 @@ from diffgrid.spec.path import parse_path
 from diffgrid.spec.run import key
 from diffgrid.store.bundled import Bundled
 from diffgrid.store.forgiving import TrajectoryStore
+from diffgrid.store.pictures import stored_frames
 from tests import tiny
 
 SECONDS = 120

@@ -11,11 +11,10 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from diffgrid.decisions.study import OnView, begin_study
-from diffgrid.engine.job import FRAMES
 from diffgrid.engine.local import LocalEngine
 from diffgrid.errors import BadInput
 from diffgrid.models.registry import find_model, specify
-from diffgrid.records.frames import Frames, decode
+from diffgrid.records.frames import FRAMES, Frames, decode
 from diffgrid.spec.grid import Grid, default_rows
 from diffgrid.spec.path import Path, fork, parse_path
 from diffgrid.spec.run import RunSpec, key

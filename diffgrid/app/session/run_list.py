@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from diffgrid.engine.job import stored_frames
 from diffgrid.errors import DiffgridError
 from diffgrid.models.registry import scheduler_name
 from diffgrid.records import frames
 from diffgrid.spec.path import describe
 from diffgrid.store.forgiving import TrajectoryStore
+from diffgrid.store.pictures import stored_frames
 from diffgrid.store.runs import RunInfo
 
 MOST_LISTED = 200  # rows; each has a picture

@@ -10,12 +10,12 @@ from diffgrid.app.components.shared.mount import component
 from diffgrid.app.components.shared.protocol import Album
 from diffgrid.app.session.run_list import label
 from diffgrid.compare import differing, distance, levels_of, settings, thinned
-from diffgrid.engine.job import stored_frames
 from diffgrid.errors import DiffgridError
 from diffgrid.records.frames import Frames
 from diffgrid.records.trajectories import Trajectory
 from diffgrid.spec.path import describe
 from diffgrid.store.forgiving import TrajectoryStore
+from diffgrid.store.pictures import stored_frames
 from diffgrid.store.runs import RunInfo
 
 _viewer = component("comparison", '<div class="dl"></div>')

@@ -20,11 +20,11 @@ from diffgrid.app.components.shared.inbox import Inbox
 from diffgrid.app.components.shared.mount import component
 from diffgrid.app.components.shared.protocol import Album
 from diffgrid.compare import FARTHEST, log_snr
-from diffgrid.engine.job import stored_frames
 from diffgrid.spec.grid import Grid
 from diffgrid.spec.path import Path, behind, describe, format_path
 from diffgrid.spec.run import key
 from diffgrid.store.forgiving import TrajectoryStore
+from diffgrid.store.pictures import stored_frames
 
 LARGEST_MAP = 128  # px a side, all channels of a state together: what a lane can show
 VIOLET, ORANGE = (124, 92, 255), (232, 131, 34)  # to be seen on white and on black alike

@@ -1,0 +1,121 @@
+"""Sampling what is missing: the waves of one specification, and what a job makes of them."""
+
+import time
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffgrid.engine.builder import NoiseSchedule, Recordings
+from diffgrid.engine.decode import Pictures
+from diffgrid.engine.look_up import Found
+from diffgrid.engine.progress import JobProgress
+from diffgrid.records.trajectories import Trajectory
+from diffgrid.spec.path import Path
+from diffgrid.spec.run import RunSpec
+from diffgrid.store.forgiving import TrajectoryStore
+
+if TYPE_CHECKING:
+    from diffgrid.sampling.sampler import Step
+
+CHECKPOINT_SECONDS = 5.0
+CHECKPOINT_SHARE = 0.05  # of the time at most: those of a large grid take long
+
+
+def prepare(
+    pipe: Any,
+    spec: RunSpec,
+    lengths: Mapping[Path, int],
+    history: Mapping[Path, Trajectory],
+    focus: Path = (),
+) -> tuple[NoiseSchedule, Iterator[list["Step"]]]:
+    """The waves in which these paths go `lengths`; what is in `history` is replayed."""
+    from diffgrid.sampling import pipelines, preparation, sampler
+
+    prepared = preparation.prepare(pipe, spec, pipelines.build_scheduler(spec))
+    schedule = NoiseSchedule(
+        prepared.timesteps.cpu().double().numpy(),
+        np.array(prepared.alphas),
+        np.array(prepared.sigmas),
+        prepared.prediction_type,
+    )
+    changed = partial(preparation.denoiser, pipe)
+    return schedule, sampler.sample(prepared, spec, lengths, history, focus=focus, changed=changed)
+
+
+def clipping(pipe: Any, spec: RunSpec) -> str | None:
+    """A warning, where the scheduler would wash out latents."""
+    from diffgrid.sampling import pipelines
+
+    if not hasattr(pipe, "vae") or not pipelines.clips(pipelines.build_scheduler(spec)):
+        return None
+    return (
+        f"{spec.scheduler} clips x̂0 to -1 … 1 in this model's configuration, which washes out "
+        "latents: choose another scheduler if the pictures look grey."
+    )
+
+
+def sample(
+    waves: Iterator[list["Step"]],
+    recordings: Recordings,
+    found: Found,
+    pictures: Pictures,
+    checkpoints: "Checkpoints",
+    progress: JobProgress,
+) -> None:
+    """Go through the waves: record, show and store what they bring."""
+    began, sampled = time.monotonic(), 0
+    try:
+        for wave in waves:
+            finished = []
+            for step in wave:
+                arrays = map(as_array, (step.latents, step.model_output, step.next_latents))
+                recordings.add(step.path, step.step, *arrays)
+                sampled += step.evaluated
+                progress.show(step.path, None, recordings.steps[step.path])
+                trajectory = recordings.trajectory(step.path)
+                pictures.add(trajectory, step.step)
+                if trajectory.done and step.path in found.missing:
+                    finished.append(trajectory)
+            if finished or pictures.due:
+                pictures.show(recordings.steps)
+                pictures.keep(finished)
+            rest = (time.monotonic() - began) * (progress.snapshot.to_sample - sampled)
+            progress.publish(sampled=sampled, seconds_left=rest / sampled if sampled else None)
+            progress.check()
+            checkpoints.save_if_due(recordings)
+    finally:
+        checkpoints.save(recordings)  # ancestors needed only in part; all, where it was cut off
+
+
+class Checkpoints:
+    """Where sampling is taken up again after it was stopped: the arrays of what is unfinished."""
+
+    def __init__(self, store: TrajectoryStore, history: Mapping[Path, Trajectory]) -> None:
+        self._store = store
+        self._saved = {path: trajectory.steps for path, trajectory in history.items()}
+        self._due = time.monotonic() + CHECKPOINT_SECONDS
+
+    def save_if_due(self, recordings: Recordings) -> None:
+        """Save every few seconds, and seldom enough to take little of the time."""
+        began = time.monotonic()
+        if began > self._due:
+            self.save(recordings)
+            now = time.monotonic()
+            rest = (now - began) * (1 / CHECKPOINT_SHARE - 1)
+            self._due = now + max(CHECKPOINT_SECONDS, rest)
+
+    def save(self, recordings: Recordings) -> None:
+        """Save what is further than when it was saved last."""
+        for path, steps in recordings.steps.items():
+            if self._saved.get(path, 0) < steps < recordings.length:
+                self._store.put_partial(recordings.trajectory(path))
+                self._saved[path] = steps
+
+
+def as_array(tensor: Any) -> NDArray[np.float32]:
+    """(1, C, H, W) on any device, of any dtype -> (C, H, W)."""
+    array: NDArray[np.float32] = tensor[0].float().cpu().numpy()
+    return array
