@@ -3,6 +3,28 @@
 import { icon, make, tool } from "../shared/dom.js";
 import { nameOf, timeText } from "./player.js";
 
+/**
+ * What a cell is sent (`entry` in grid.py): one trajectory of T steps.
+ *
+ * @typedef {import("../shared/protocol.js").Picture} Picture
+ * null is a picture that nobody has yet, undefined one that is on its way.
+ * @typedef {Picture | null | undefined} Shown
+ *
+ * @typedef {object} Entry
+ * @property {string} path
+ * @property {string} name how the path is read
+ * @property {number | null} branch
+ * @property {number} step how far it is, 0 … T
+ * @property {boolean} done
+ * @property {boolean} starred
+ * @property {string} recipe a command line
+ * @property {Shown[]} x0 T of them
+ * @property {Shown[] | null} noisy x_t, T of them, where they are decoded
+ * @property {Shown} final
+ * @property {Shown} newest
+ * @property {boolean} [ghost] it will be made anew
+ */
+
 /** `on` is {enter(cell), leave(cell), settle(cell), press(event, cell), menu(cell, anchor), touched()}. */
 export function makeCell(row, on) {
   const canvas = make("canvas", { "aria-hidden": "true" });

@@ -5,22 +5,7 @@ import { unpack } from "../shared/protocol.js";
 
 /**
  * @typedef {import("../shared/protocol.js").Picture} Picture
- * null is a picture that nobody has yet, undefined one that is on its way.
- * @typedef {Picture | null | undefined} Shown
- *
- * @typedef {object} Entry one trajectory of T steps
- * @property {string} path
- * @property {string} name how the path is read
- * @property {number | null} branch
- * @property {number} step how far it is, 0 … T
- * @property {boolean} done
- * @property {boolean} starred
- * @property {string} recipe a command line
- * @property {Shown[]} x0 T of them
- * @property {Shown[] | null} noisy x_t, T of them, where they are decoded
- * @property {Shown} final
- * @property {Shown} newest
- * @property {boolean} [ghost] it will be made anew
+ * @typedef {import("./cell.js").Entry} Entry
  *
  * @typedef {object} Seen what the finals of a row show
  * @property {string} factor
