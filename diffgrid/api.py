@@ -28,7 +28,7 @@ from diffgrid.decisions.study import (
     begin_study,
     study_rows,
 )
-from diffgrid.engine.local import LocalEngine
+from diffgrid.engine.choose import choose_engine
 from diffgrid.engine.protocol import Engine, Job, Snapshot
 from diffgrid.errors import BadInput
 from diffgrid.models.registry import scheduler_name, specify
@@ -198,9 +198,9 @@ class Grid:
 
 
 @lru_cache(maxsize=1)
-def default_engine() -> LocalEngine:
+def default_engine() -> Engine:
     """The engine of this process, on the default store."""
-    return LocalEngine(TrajectoryStore.default())
+    return choose_engine(TrajectoryStore.default())
 
 
 def grid(

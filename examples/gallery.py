@@ -36,7 +36,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).parents[1]))  # it runs from a checkout, nothing installed
 
 from diffgrid import api
-from diffgrid.engine.local import LocalEngine
+from diffgrid.engine.choose import choose_engine
 from diffgrid.engine.protocol import Snapshot
 from diffgrid.errors import BadInput, DiffgridError
 from diffgrid.models.hub import fetch
@@ -90,7 +90,7 @@ def make(options: argparse.Namespace, command: str) -> None:
     runs = [_run(options, prompt) for prompt in prompts]
     requests = [_request(options, specify(**run)) for run in runs]  # all, before one is sampled
     _make_folder(options.out / "runs" if options.runs else options.out)
-    engine = LocalEngine(TrajectoryStore.default(), options.device)
+    engine = choose_engine(TrajectoryStore.default(), options.device)
     finished = _finished(options.out)
     entries: list[Entry] = []
     for run, request in zip(runs, requests, strict=True):

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from diffgrid.decisions.results import STUDIES, results
 from diffgrid.decisions.study import Plan, begin_study
-from diffgrid.engine.local import LocalEngine
+from diffgrid.engine.choose import choose_engine
 from diffgrid.models.registry import specify
 from diffgrid.store.forgiving import TrajectoryStore
 
@@ -25,7 +25,7 @@ GUIDANCE = (3.0, 1.0)
 
 
 def main() -> None:
-    engine = LocalEngine(TrajectoryStore.default())
+    engine = choose_engine(TrajectoryStore.default())
     STUDIES.mkdir(parents=True, exist_ok=True)
     for steps, rows, columns in SHAPES:
         for guidance in GUIDANCE:

@@ -4,7 +4,7 @@ import streamlit as st
 
 from diffgrid.app.session.session import Session
 from diffgrid.app.session.studies import Studies
-from diffgrid.engine.local import LocalEngine
+from diffgrid.engine.choose import choose_engine
 from diffgrid.engine.protocol import Engine
 from diffgrid.spec.path import Path
 from diffgrid.store.forgiving import TrajectoryStore
@@ -27,7 +27,7 @@ def engine() -> Engine:
     Raises:
         StoreError: the cache directory cannot be used.
     """
-    return LocalEngine(store())
+    return choose_engine(store())
 
 
 @st.cache_resource(show_spinner=False, scope="session", on_release=Session.close)

@@ -15,7 +15,9 @@ from tqdm import tqdm
 
 from diffgrid import api
 from diffgrid.cli.progress import Progress
+from diffgrid.engine.choose import choose_engine
 from diffgrid.engine.local import LocalEngine
+from diffgrid.engine.protocol import Engine
 from diffgrid.errors import BadInput, DiffgridError, StoreError
 from diffgrid.models import hub
 from diffgrid.models.hub_list import find_hub_model
@@ -87,8 +89,8 @@ def strip(options: argparse.Namespace) -> int:
     return 0
 
 
-def _engine(options: argparse.Namespace) -> LocalEngine:
-    return LocalEngine(TrajectoryStore.default(), options.device)
+def _engine(options: argparse.Namespace) -> Engine:
+    return choose_engine(TrajectoryStore.default(), options.device)
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:
