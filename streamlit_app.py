@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from diffgrid.app.reruns import mend
+from diffgrid.app.mends import mend
 from diffgrid.app.session.page import PAGES
 from diffgrid.app.shell import ICON, LOGO, PAGE_STYLE, page_file
 from diffgrid.app.sidebar import sidebar

@@ -12,14 +12,17 @@ from streamlit.proto.ClientState_pb2 import ClientState
 from streamlit.runtime.app_session import AppSession, AppSessionState
 from streamlit.runtime.scriptrunner import RerunData, ScriptRunnerEvent
 from streamlit.runtime.scriptrunner_utils.script_requests import ScriptRequests
+from streamlit.watcher.local_sources_watcher import LocalSourcesWatcher
 
-from diffgrid.app.reruns import mend
+from diffgrid.app.mends import mend
 
 
 @pytest.fixture(autouse=True)
 def _streamlit_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     # Other tests run the app, which mends it.
     monkeypatch.setattr(AppSession, "request_rerun", unwrap(AppSession.request_rerun))
+    plain = unwrap(LocalSourcesWatcher.update_watched_modules)
+    monkeypatch.setattr(LocalSourcesWatcher, "update_watched_modules", plain)
 
 
 class Session(AppSession):
@@ -81,7 +84,7 @@ def test_a_request_for_the_whole_page_comes_at_once() -> None:
 
 
 def test_streamlit_would_lose_that_message() -> None:
-    """When this fails, Streamlit has mended it: `diffgrid/app/reruns.py` can go."""
+    """When this fails, Streamlit has mended it: `diffgrid/app/mends.py` can go."""
     assert asyncio.run(a_run_ends_as_somebody_asks("f")) == ["a new runner"]
 
 
@@ -101,3 +104,17 @@ def test_a_fragment_of_a_page_that_is_left_asks_in_vain() -> None:
     mend()
     happened = asyncio.run(a_page_is_left_and_its_fragment_asks())
     assert happened == ["a new runner", "and", "a new runner"]
+
+
+@pytest.mark.parametrize(("kind", "looks"), [("none", False), ("poll", True)])
+def test_files_are_looked_at_only_where_they_are_watched(
+    kind: str, looks: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[str] = []
+    monkeypatch.setattr(
+        LocalSourcesWatcher, "update_watched_modules", lambda self: looked.append("at them all")
+    )
+    monkeypatch.setattr("diffgrid.app.mends.get_option", lambda name: kind)
+    mend()
+    LocalSourcesWatcher.update_watched_modules(LocalSourcesWatcher.__new__(LocalSourcesWatcher))
+    assert bool(looked) == looks
