@@ -15,22 +15,8 @@ from diffgrid.errors import BadInput, Damaged, OtherVersion
 from diffgrid.records.codec import seal, unseal
 from diffgrid.records.trajectories import PredictionType, Trajectory, from_bytes, to_bytes
 from diffgrid.spec.path import parse_path
-from diffgrid.spec.run import RunSpec, key
-
-SPEC = RunSpec(
-    model="monsters",
-    digest="ab" * 32,
-    prompt="a spotted green monster",
-    negative_prompt="",
-    guidance_scale=3.0,
-    scheduler="DDIMScheduler",
-    scheduler_config="{}",
-    num_inference_steps=6,
-    eta=1.0,
-    seed=7,
-    height=64,
-    width=64,
-)
+from diffgrid.spec.run import key
+from tests.store.made import SPEC
 
 
 def trajectory(steps: int = 6, path: str = "2.1", channels: int = 4, side: int = 8) -> Trajectory:
