@@ -16,7 +16,7 @@ from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
 from operator import index
 from pathlib import Path as File
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from PIL import Image
 
@@ -29,7 +29,7 @@ from diffgrid.decisions.study import (
     study_rows,
 )
 from diffgrid.engine.choose import choose_engine
-from diffgrid.engine.protocol import Engine, Job, Snapshot
+from diffgrid.engine.protocol import Engine, Job, Snapshot, WorkSnapshot
 from diffgrid.errors import BadInput
 from diffgrid.models.registry import scheduler_name, specify
 from diffgrid.pictures import figures, typography
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from diffgrid.decisions.results import Results
 
 Watch = Callable[[Snapshot], None]
+_S = TypeVar("_S", bound=WorkSnapshot)
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,14 +113,7 @@ class Grid:
     @cached_property
     def evaluations(self) -> dict[str, int]:
         """What it cost: `minimum` = sampled + reused, `naive` = minimum + shared."""
-        s = self.snapshot
-        return {
-            "sampled": s.sampled,
-            "reused": max(0, s.minimum - s.sampled),
-            "shared": s.naive - s.minimum,
-            "minimum": s.minimum,
-            "naive": s.naive,
-        }
+        return _costs(self.snapshot, self.snapshot.naive)
 
     def report(self) -> dict[str, Any]:
         """Costs and cells, ready for JSON."""
@@ -128,14 +122,8 @@ class Grid:
             "evaluations": self.evaluations,
             "seconds": round(self.snapshot.seconds, 3),
             "cells": [
-                {
-                    "path": format_path(cell.path),
-                    "step": row,
-                    "timestep": float(cell.timesteps[row]),
-                    "key": cell.key,
-                }
-                for row, cells in zip(self.request.rows, self.cells, strict=True)
-                for cell in cells
+                {name: cell[name] for name in ("path", "step", "timestep", "key")}
+                for cell in self._lines()
             ],
         }
 
@@ -143,19 +131,20 @@ class Grid:
         """One row a cell: row, column, path, step, timestep, alpha_bar, key."""
         import pandas as pd  # here: it takes longer to import than all the rest, and few ask for it
 
-        return pd.DataFrame(
-            {
-                "row": r,
-                "column": c,
-                "path": format_path(cell.path),
-                "step": step,
-                "timestep": cell.timesteps[step],
-                "alpha_bar": cell.alpha_bar[step],
-                "key": cell.key,
-            }
-            for r, (step, row) in enumerate(zip(self.request.rows, self.cells, strict=True))
-            for c, cell in enumerate(row)
-        )
+        return pd.DataFrame(self._lines())
+
+    def _lines(self) -> Iterator[dict[str, Any]]:
+        for row, (step, cells) in enumerate(zip(self.request.rows, self.cells, strict=True)):
+            for column, cell in enumerate(cells):
+                yield {
+                    "row": row,
+                    "column": column,
+                    "path": format_path(cell.path),
+                    "step": step,
+                    "timestep": float(cell.timesteps[step]),
+                    "alpha_bar": float(cell.alpha_bar[step]),
+                    "key": cell.key,
+                }
 
     def decisions(self, engine: Engine | None = None) -> "Results":
         """What its cells agree on, row by row: of this trunk alone. Nothing is evaluated."""
@@ -197,6 +186,16 @@ class Grid:
         return f'<img alt="{name}" src="data:image/png;base64,{source}" style="max-width: 100%">'
 
 
+def _costs(snapshot: WorkSnapshot, naive: int) -> dict[str, int]:
+    return {
+        "sampled": snapshot.sampled,
+        "reused": max(0, snapshot.minimum - snapshot.sampled),
+        "shared": naive - snapshot.minimum,
+        "minimum": snapshot.minimum,
+        "naive": naive,
+    }
+
+
 @lru_cache(maxsize=1)
 def default_engine() -> Engine:
     """The engine of this process, on the default store."""
@@ -228,9 +227,9 @@ def grid(
     back = parse_fork_kind(fork)
     chosen = default_rows(spec.loop, back) if rows is None else _steps(rows)
     request = GridRequest.with_columns(spec, _path(path), chosen, columns, back)
-    return finished_grid(
-        request, _finish((engine or default_engine()).submit(spec, request.paths), watch)
-    )
+    job = (engine or default_engine()).submit(spec, request.paths)
+    _finish(job, job.snapshot, watch)
+    return finished_grid(request, job)
 
 
 def trajectory(
@@ -242,7 +241,8 @@ def trajectory(
         BadInput: an option is not allowed; ModelError, StoreError: see `diffgrid.errors`.
     """
     spec, wanted = specify(**_known(options)), _path(path)
-    job = _finish((engine or default_engine()).submit(spec, [wanted]), watch)
+    job = (engine or default_engine()).submit(spec, [wanted])
+    _finish(job, job.snapshot, watch)
     return finished_trajectory(job, wanted)
 
 
@@ -256,15 +256,8 @@ class StudyReport:
     @property
     def evaluations(self) -> dict[str, int]:
         """What it cost: `minimum` = sampled + reused, `naive` = minimum + shared."""
-        plan, s = self.results.plan, self.snapshot
-        alone = plan.trunks * naive(plan.paths, plan.spec.length)
-        return {
-            "sampled": s.sampled,
-            "reused": max(0, s.minimum - s.sampled),
-            "shared": alone - s.minimum,
-            "minimum": s.minimum,
-            "naive": alone,
-        }
+        plan = self.results.plan
+        return _costs(self.snapshot, plan.trunks * naive(plan.paths, plan.spec.length))
 
     def to_frame(self) -> "pd.DataFrame":
         """One row a factor and fork step: agreement, its interval, chance and ceiling."""
@@ -302,13 +295,7 @@ def study(
 def _results(under_way: Study, watch: Callable[[StudySnapshot], None] | None) -> "Results":
     from diffgrid.decisions.results import results  # here: pandas takes long to import
 
-    try:
-        while not under_way.wait(0.2 if watch else None):
-            if watch:
-                watch(under_way.snapshot)
-    except KeyboardInterrupt:
-        under_way.cancel()
-        raise
+    _finish(under_way, lambda: under_way.snapshot, watch)
     if under_way.snapshot.error:
         raise under_way.snapshot.error
     return results(under_way, under_way.plan.trunks, bands=under_way.plan.trunks > 1)
@@ -413,18 +400,18 @@ def _path(text: str) -> Path:
     return parse_path(text)
 
 
-def _finish(job: Job, watch: Watch | None) -> Job:
+def _finish(work: Job | Study, look: Callable[[], _S], watch: Callable[[_S], None] | None) -> None:
+    """Wait for it; whoever watches is shown what there is to `look` at, the end too."""
     try:
-        while not job.wait(0.05 if watch else None):
+        while not work.wait(0.05 if watch else None):
             if watch:
-                watch(job.snapshot())
+                watch(look())
     except KeyboardInterrupt:
-        job.cancel()
-        job.wait()
+        work.cancel()
+        work.wait()
         raise
     if watch:
-        watch(job.snapshot())
-    return job
+        watch(look())
 
 
 def _moments(shown: Trajectory) -> tuple[Moment, ...]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from diffgrid.models.registry import scheduler_name
 from diffgrid.records.trajectories import Trajectory
+from diffgrid.spec.checks import shortened
 from diffgrid.spec.path import Path, describe
 from diffgrid.spec.run import RunSpec
 
@@ -107,12 +108,8 @@ def differing(runs: Sequence[tuple[RunSpec, Path]]) -> dict[str, tuple[str, ...]
         configs = [json.loads(spec.scheduler_config) for spec, _ in runs]
         names = sorted({name for config in configs for name in config})
         for table, config in zip(tables, configs, strict=True):
-            table.update({name: _short(config.get(name)) for name in names})
+            values = {name: config.get(name) for name in names}
+            table |= {n: "" if v is None else shortened(str(v)) for n, v in values.items()}
     told = dict.fromkeys(name for table in tables for name in table)
     rows = {name: tuple(table.get(name, "") for table in tables) for name in told}
     return {name: each for name, each in rows.items() if len(set(each)) > 1}
-
-
-def _short(value: object) -> str:
-    text = "" if value is None else str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,7 +1,6 @@
 """When is what decided? A study of many trunks, for the prompt in the sidebar."""
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 
 import pandas as pd
@@ -9,6 +8,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from diffgrid.app.components.chart.chart import show_chart
+from diffgrid.app.downloads import downloads
 from diffgrid.app.session.bundled_studies import (
     OWN,
     bundled_results,
@@ -164,23 +164,6 @@ def show(found: Results, mine: Studies) -> Chart:
     return drawn
 
 
-def downloads(found: Results, drawn: Chart) -> None:
-    """The study to take away; each file is made when it is asked for."""
-    told = found.to_dict()
-    recipe = told["run"] | told["study"]
-    files: dict[str, tuple[str, str, Callable[[], str | bytes]]] = {
-        "csv": ("CSV", "text/csv", found.to_csv),
-        "json": ("JSON", "application/json", lambda: json.dumps(told, indent=1)),
-        "png": ("Picture", "image/png", lambda: to_png(drawn, recipe)),
-    }
-    with st.container(horizontal=True, horizontal_alignment="right"):
-        for ending, (label, mime, make) in files.items():
-            st.download_button(
-                label, make, file_name=f"decisions.{ending}", mime=mime,
-                icon=":material/download:", on_click="ignore",
-            )  # fmt: skip
-
-
 def tables(found: Results) -> None:
     """The same in figures."""
     with st.expander("The same as tables"):
@@ -212,5 +195,14 @@ else:
         offer(mine, spec, found.plan.spec if found else None)
     if found:
         drawn = show(found, mine)
-        downloads(found, drawn)
+        told = found.to_dict()
+        recipe = told["run"] | told["study"]
+        downloads(
+            "decisions",
+            {
+                "csv": ("CSV", "text/csv", found.to_csv),
+                "json": ("JSON", "application/json", lambda: json.dumps(told, indent=1)),
+                "png": ("Picture", "image/png", lambda: to_png(drawn, recipe)),
+            },
+        )
         tables(found)

@@ -2,8 +2,9 @@
 
 import streamlit as st
 
-from diffgrid.api import Trajectory, finished_trajectory
+from diffgrid.api import finished_trajectory
 from diffgrid.app.components.strip.strip import message, show_strip, thumbnails
+from diffgrid.app.downloads import downloads
 from diffgrid.app.session.actions import act
 from diffgrid.app.session.change import changeable
 from diffgrid.app.session.page import GRID
@@ -52,7 +53,15 @@ def show(mine: Session, grid: Grid, path: Path, job: Job, running: bool) -> None
             for each in done:
                 act(mine, each, path)
             st.rerun()
-        downloads(trajectory, command(mine.view, path))
+        pictures, words = [*trajectory.x0_images, trajectory.image], command(mine.view, path)
+        downloads(
+            f"strip-{file_name(path)}",
+            {
+                "png": ("Strip", "image/png", trajectory.strip),
+                "gif": ("GIF", "image/gif", lambda: to_gif(pictures, words)),
+                "webp": ("WebP", "image/webp", lambda: to_webp(pictures, words)),
+            },
+        )
     except DiffgridError as error:
         if not snapshot.error:
             trouble(error)
@@ -63,26 +72,6 @@ def wait(snapshot: Snapshot, path: Path, model: str) -> None:
     st.progress(snapshot.sampled / max(1, snapshot.to_sample), progress(snapshot, model))
     if frame := snapshot.paths[path].frame:
         st.image(frame, "the model's guess so far", width=272)
-
-
-def downloads(trajectory: Trajectory, recipe: str) -> None:
-    """The strip to take away; each is drawn when it is asked for."""
-    name = f"strip-{file_name(trajectory.path)}"
-    files = {
-        "png": ("Strip", trajectory.strip),
-        "gif": ("GIF", lambda: to_gif([*trajectory.x0_images, trajectory.image], recipe)),
-        "webp": ("WebP", lambda: to_webp([*trajectory.x0_images, trajectory.image], recipe)),
-    }
-    with st.container(horizontal=True, horizontal_alignment="right"):
-        for ending, (label, draw) in files.items():
-            st.download_button(
-                label,
-                draw,
-                file_name=f"{name}.{ending}",
-                mime=f"image/{ending}",
-                icon=":material/download:",
-                on_click="ignore",
-            )
 
 
 def trouble(error: DiffgridError) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from diffgrid.engine.protocol import Engine, Estimate, Job, PathView, Snapshot, Work
 from diffgrid.errors import DiffgridError
 from diffgrid.limits import Limits
-from diffgrid.records.frames import Frames, encode_frames
+from diffgrid.records.frames import Frames, encode_final, encode_preview
 from diffgrid.records.trajectories import Trajectory
 from diffgrid.spec.path import Path, minimum, naive
 from diffgrid.spec.run import RunSpec
@@ -27,7 +27,7 @@ def pictures(steps: int, first: int = 0) -> Frames:
     """As many greys as there are steps."""
     greys = np.linspace(0, 200, steps + 1).astype(np.uint8) + np.uint8(first)
     frames = np.broadcast_to(greys[:, None, None, None], (steps + 1, 16, 16, 3))
-    return encode_frames(frames[:-1], frames[-1])
+    return Frames(tuple(map(encode_preview, frames[:-1])), encode_final(frames[-1]))
 
 
 def trajectory(spec: RunSpec, path: Path) -> Trajectory:

@@ -42,15 +42,9 @@ def grid(options: argparse.Namespace) -> int:
             watch=progress.show,
             **_given(options),
         )
-    outputs = [("out", options.out, made.picture())]
-    if options.json:
-        outputs.append(("json", options.json, (_json(made.report()) + "\n").encode()))
-    api.write(*outputs)
-    costs = made.evaluations
-    _say(
-        f"{options.out}: {len(made.request.paths)} trajectories, {costs['sampled']} evaluations "
-        f"sampled, {costs['reused']} reused, {made.snapshot.seconds:.1f} s"
-    )
+    report = [("json", options.json, _file(made.report()))] if options.json else []
+    api.write(("out", options.out, made.picture()), *report)
+    _say(f"{options.out}: {len(made.request.paths)} trajectories, {_cost(made)}")
     return 0
 
 
@@ -66,15 +60,10 @@ def study(options: argparse.Namespace) -> int:
             **_given(options),
         )
     table = made.results.to_csv().encode()
-    report = (_json(made.report()) + "\n").encode()
-    api.write(("csv", options.csv, table), ("json", options.json, report))
+    api.write(("csv", options.csv, table), ("json", options.json, _file(made.report())))
     for factor in made.results.decisions.factors:
         print(factor.sentence())
-    costs = made.evaluations
-    _say(
-        f"{options.csv}: {made.results.trees} trunks, {costs['sampled']} evaluations sampled, "
-        f"{costs['reused']} reused, {made.snapshot.seconds:.1f} s"
-    )
+    _say(f"{options.csv}: {made.results.trees} trunks, {_cost(made)}")
     return 0
 
 
@@ -87,6 +76,11 @@ def strip(options: argparse.Namespace) -> int:
     made.save(options.out)
     _say(f"{options.out}: {format_path(made.path)}, {made.steps} steps, key {made.key[:8]}")
     return 0
+
+
+def _cost(made: api.Grid | api.StudyReport) -> str:
+    costs, took = made.evaluations, made.snapshot.seconds
+    return f"{costs['sampled']} evaluations sampled, {costs['reused']} reused, {took:.1f} s"
 
 
 def _engine(options: argparse.Namespace) -> Engine:
@@ -293,6 +287,10 @@ def _is_writable(file: Path) -> bool:
 
 def _json(value: object) -> str:
     return json.dumps(value, indent=2)
+
+
+def _file(value: object) -> bytes:
+    return f"{_json(value)}\n".encode()
 
 
 def _say(line: str) -> None:

@@ -31,8 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     grid = command("grid", commands.grid, "branch one trajectory at several steps")
     _run_options(grid)
-    grid.add_argument("--rows", type=_steps, metavar="1,5,10", help="steps to fork at")
-    grid.add_argument("--columns", type=_whole, default=4, help="branches a row (default: 4)")
+    _shape(grid)
     grid.add_argument(
         "--fork",
         default="fresh",
@@ -43,11 +42,8 @@ def build_parser() -> argparse.ArgumentParser:
 
     study = command("study", commands.study, "measure when what is decided, over many trunks")
     _settings(study)
-    study.add_argument(
-        "--trunks", type=_whole, default=16, metavar="N", help="seeds 0 to N-1 (default: 16)"
-    )
-    study.add_argument("--rows", type=_steps, metavar="1,5,10", help="steps to fork at")
-    study.add_argument("--columns", type=_whole, default=4, help="branches a row (default: 4)")
+    _add(study, Option("trunks", int, "seeds 0 to TRUNKS-1 (default: 16)", 16))
+    _shape(study)
     study.add_argument(
         "--json", type=Path, required=True, metavar="FILE", help="write it all there"
     )
@@ -80,7 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
     listed.add_argument("--json", action="store_true", help="print JSON")
 
     app = command("app", commands.app, "start the app on this machine")
-    app.add_argument("--port", type=_whole, default=8501, help="where to serve it (default: 8501)")
+    _add(app, Option("port", int, "where to serve it (default: 8501)", 8501))
 
     cache = command("cache", commands.cache, "show how large the cache is, or empty it")
     cache.add_argument("--clear", action="store_true", help="remove all runs that were not saved")
@@ -104,6 +100,11 @@ def _settings(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _shape(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--rows", type=_steps, metavar="1,5,10", help="steps to fork at")
+    _add(parser, Option("columns", int, "branches a row (default: 4)", 4))
+
+
 def _add(parser: argparse.ArgumentParser, option: Option) -> None:
     def read(text: str) -> Any:
         try:
@@ -114,16 +115,9 @@ def _add(parser: argparse.ArgumentParser, option: Option) -> None:
     parser.add_argument(option.flag, type=read, default=option.default, help=option.help)
 
 
-def _whole(text: str) -> int:
-    if not re.fullmatch(r"[+-]?[0-9]{1,300}", text):  # int() takes 1_000 and other scripts' digits
-        raise argparse.ArgumentTypeError(f"{text[:60]!r} is not allowed: give a whole number")
-    return int(text)
-
-
 def _steps(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(_whole(part.strip()) for part in text.split(","))
-    except argparse.ArgumentTypeError:
+    if not re.fullmatch(r"\s*[+-]?[0-9]{1,300}\s*(,\s*[+-]?[0-9]{1,300}\s*)*", text):
         raise argparse.ArgumentTypeError(
             f"{text[:60]!r} is not allowed: give steps with commas between them, such as 1,5,10"
-        ) from None
+        )
+    return tuple(map(int, text.split(",")))

@@ -4,7 +4,7 @@ The page draws the marks as SVG in its theme's colours, `chart_sheet.py` as pixe
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -273,10 +273,7 @@ def panel(found: Results, factor: Decision) -> Panel:
     if factor.window:
         start, end = (axis.at(crossing.at.log_snr) for crossing in factor.window)
         scene.add("window", (start, top), (end, top), (end, bottom), (start, bottom))
-    axis.draw(scene, top, bottom)
-    for value in (0, 0.5, 1):
-        scene.add("grid", (axis.left, y(value)), (axis.right, y(value)))
-        scene.add("tick", (axis.left - 6, y(value) + 3.5), text=f"{value:g}", anchor="end")
+    _frame(scene, axis, y)
     for role, level in (("chance", factor.chance), ("ceiling", factor.ceiling)):
         if level:
             x = axis.left + 2 if role == "ceiling" else axis.right - 2
@@ -307,16 +304,9 @@ def bands(found: Results) -> Panel:
     """How far pictures of one row are apart, by frequency, over how far those of strangers are."""
     table = found.divergence
     assert table is not None
-    scene, axis, _ = _plot(found)
     most = max(1.25, math.ceil(4 * float(table.ratio.max())) / 4)
-
-    def y(value: float) -> float:
-        return HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * min(value, most) / most
-
-    axis.draw(scene, y(most), y(0))
-    for value in (0, 0.5, 1):
-        scene.add("grid", (axis.left, y(value)), (axis.right, y(value)))
-        scene.add("tick", (axis.left - 6, y(value) + 3.5), text=f"{value:g}", anchor="end")
+    scene, axis, y = _plot(found, most)
+    _frame(scene, axis, y, most)
     scene.add("tick", (axis.right - 4, y(1) - 4), text="strangers", anchor="end")
     by_band: dict[str, list[tuple[float, Any]]] = {}
     said: dict[int, list[str]] = {}
@@ -387,11 +377,23 @@ def _glyph(scene: Scene, role: str, at: Point, marker: Kind | None, text: str) -
     scene.add("note", (x + 32, y + 4), text=text)
 
 
-def _plot(found: Results) -> tuple[Scene, Axis, Any]:
-    """An empty panel, its axis, and the place of a share."""
+def _plot(found: Results, most: float = 1.0) -> tuple[Scene, Axis, Callable[[float], float]]:
+    """An empty panel, its axis, and the place of a value from 0 to `most`."""
     bottom = HEIGHT - BOTTOM
     axis = Axis(found, LEFT + 10, WIDTH - RIGHT)
-    return Scene(WIDTH, HEIGHT), axis, lambda value: bottom - (bottom - TOP) * value
+    return (
+        Scene(WIDTH, HEIGHT),
+        axis,
+        lambda value: bottom - (bottom - TOP) * min(value, most) / most,
+    )
+
+
+def _frame(scene: Scene, axis: Axis, y: Callable[[float], float], most: float = 1.0) -> None:
+    """The axis, and lines across it."""
+    axis.draw(scene, y(most), y(0))
+    for value in (0, 0.5, 1):
+        scene.add("grid", (axis.left, y(value)), (axis.right, y(value)))
+        scene.add("tick", (axis.left - 6, y(value) + 3.5), text=f"{value:g}", anchor="end")
 
 
 # --- words ----------------------------------------------------------------------------------------

@@ -24,9 +24,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from diffgrid.compare import FARTHEST
+from diffgrid.compare import FARTHEST, log_snr
 from diffgrid.errors import BadInput
-from diffgrid.records.trajectories import Trajectory
 
 UNCLEAR = "unclear"
 KEYS = ("seed", "step", "branch")
@@ -392,35 +391,6 @@ def divergence(related: pd.DataFrame, unrelated: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def disagreement(finals: NDArray[np.floating[Any]]) -> Floats:
-    """The mean over pairs of |a-b|, pixel by pixel: (H, W) in 0..1, of (N, H, W, C) in 0..1.
-
-    Channels are averaged. Sorted, the i-th of N values is added i times and taken off N-1-i times.
-    """
-    count = len(finals)
-    if count < 2:
-        raise BadInput(f"finals holds {count} picture; disagreement is between two or more.")
-    ranks = 2 * np.arange(count) - count + 1
-    total = np.tensordot(ranks, np.sort(finals.astype(np.float64), axis=0), 1)
-    mean: Floats = total.mean(-1) / (count * (count - 1) / 2)
-    return mean
-
-
-def distance_to_final(trajectory: Trajectory) -> Floats:
-    """‖x̂0(t) - x_0‖ before each step, (T,): the RMS, in units of the latents."""
-    return _rms(trajectory.pred_original_sample - trajectory.latents[-1])
-
-
-def change(trajectory: Trajectory) -> Floats:
-    """‖x̂0(t) - x̂0(t-1)‖ from each step to the next, (T-1,): the RMS, in units of the latents."""
-    return _rms(np.diff(trajectory.pred_original_sample, axis=0))
-
-
-def _rms(differences: NDArray[np.float32]) -> Floats:
-    means: Floats = np.mean(differences.astype(np.float64) ** 2, axis=(1, 2, 3))
-    return np.sqrt(means)
-
-
 # Labels, tree by tree
 
 
@@ -444,9 +414,8 @@ def _levels(levels: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
     missing = sorted(set(cells.step) - set(levels.index))
     if missing:
         raise BadInput(f"levels has no line for the steps {missing}; give one for each of cells.")
-    with np.errstate(divide="ignore"):
-        log_snr = np.log(levels.alpha_bar) - np.log1p(-levels.alpha_bar)
-    return levels.assign(log_snr=log_snr.clip(-FARTHEST, FARTHEST).cummax())
+    snr = log_snr(levels.alpha_bar.to_numpy()).clip(-FARTHEST, FARTHEST)
+    return levels.assign(log_snr=np.maximum.accumulate(snr))
 
 
 def _row_agreement(cells: pd.DataFrame, factor: str) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 import gzip
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from diffgrid.decisions.metrics import Decisions, band_energies, decisions, divergence
+from diffgrid.decisions.metrics import KEYS, Decisions, band_energies, decisions, divergence
 from diffgrid.decisions.study import Finding, OneTree, Plan, Study, TimestepTable
 from diffgrid.errors import BadInput
 from diffgrid.models.registry import ASSETS, scheduler_name
@@ -140,8 +140,8 @@ def read(
         for (seed, path), finding in found.items()
         for step, branch in ([(path[-1].step, path[-1].branch)] if path else _trunks(plan, kicked))
     ]
-    cells = _table(lines, {id(f): f.labels for f in found.values()})
-    again = _table(lines, {id(f): f.again for f in found.values()})
+    cells = _table((*cell, finding.labels) for *cell, finding in lines)
+    again = _table((*cell, finding.again) for *cell, finding in lines)
     table = _levels(levels)
     return Results(
         plan,
@@ -159,13 +159,9 @@ def _trunks(plan: Plan | OneTree, kicked: bool) -> list[tuple[int, int]]:
     return [] if kicked or isinstance(plan, OneTree) else [(step, TRUNK) for step in plan.rows]
 
 
-def _table(
-    lines: list[tuple[int, int, int, Finding]], labels: Mapping[int, Mapping[str, str]]
-) -> pd.DataFrame:
-    return pd.DataFrame(
-        {"seed": seed, "step": step, "branch": branch, **labels[id(finding)]}
-        for seed, step, branch, finding in lines
-    )
+def _table(cells: Iterable[tuple[Any, ...]]) -> pd.DataFrame:
+    """Of each cell its seed, step, branch and labels."""
+    return pd.DataFrame(dict(zip(KEYS, key, strict=True)) | labels for *key, labels in cells)
 
 
 def _levels(levels: TimestepTable) -> pd.DataFrame:

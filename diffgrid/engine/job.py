@@ -145,6 +145,8 @@ class LocalJob:
         self, computation: Computation, session: str, withdraw: Callable[["LocalJob"], None]
     ) -> None:
         self.computation, self.session = computation, session
+        self.result, self.frames = computation.result, computation.frames
+        self.noisy = computation.noisy
         self._withdraw = withdraw
         self._withdrawn: Snapshot | None = None
 
@@ -163,18 +165,6 @@ class LocalJob:
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the job has ended, at most `timeout` seconds; whether it has."""
         return self.computation.progress.wait(timeout, unless=lambda: self._withdrawn is not None)
-
-    def result(self, path: Path) -> tuple[Trajectory, Frames]:
-        """See `Computation.result`."""
-        return self.computation.result(path)
-
-    def frames(self, path: Path) -> Frames:
-        """See `Computation.frames`."""
-        return self.computation.frames(path)
-
-    def noisy(self, path: Path) -> tuple[bytes, ...]:
-        """See `Computation.noisy`."""
-        return self.computation.noisy(path)
 
     def leave(self) -> None:
         """Be cancelled, while the computation goes on for others."""

@@ -26,7 +26,6 @@ class HubModel:
     steps: int = 25
     guidance: float = 7.5
     prompt: str = PROMPT
-    gated: bool = False  # whether its makers want to know who fetches it
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -125,7 +124,6 @@ HUB_MODELS: tuple[HubModel, ...] = (
         licence=STABILITY,
         steps=28,
         guidance=7.0,
-        gated=True,
     ),
     HubModel(
         "black-forest-labs/FLUX.1-schnell",
@@ -137,7 +135,6 @@ HUB_MODELS: tuple[HubModel, ...] = (
         licence="Apache 2.0",
         steps=4,
         guidance=0.0,
-        gated=True,
     ),
 )
 

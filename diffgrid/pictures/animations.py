@@ -3,11 +3,12 @@
 Pure Pillow. The words that made it go along: as a GIF's comment, as a WebP's EXIF description.
 """
 
-import io
 from collections.abc import Sequence
 from typing import Any
 
 from PIL import Image
+
+from diffgrid.records.frames import encode
 
 SECONDS = 2.0  # of the way to the finished picture, about
 FRAME_MS, SHORTEST_MS = 80, 20  # browsers slow a GIF down whose frames are shorter
@@ -63,7 +64,5 @@ def _enlarged(picture: Image.Image) -> Image.Image:
 
 
 def _film(frames: list[Image.Image], **options: Any) -> bytes:
-    buffer = io.BytesIO()
     first, *rest = frames
-    first.save(buffer, save_all=True, append_images=rest, loop=0, **options)
-    return buffer.getvalue()
+    return encode(first, save_all=True, append_images=rest, loop=0, **options)

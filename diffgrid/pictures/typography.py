@@ -1,7 +1,6 @@
 """What sheets are drawn with: their colours, their fonts, and lines of text that fit."""
 
 import importlib.util
-import io
 import json
 from bisect import bisect
 from collections.abc import Mapping
@@ -12,6 +11,8 @@ from typing import Any, Literal
 
 from PIL import Image, ImageFont
 from PIL.PngImagePlugin import PngInfo
+
+from diffgrid.records.frames import encode
 
 BACKGROUND, INK, MUTED = (252, 251, 250), (29, 27, 38), (122, 117, 130)
 LINE, EMPTY = (208, 202, 224), (240, 238, 233)
@@ -128,6 +129,4 @@ def to_png(image: Image.Image, recipe: Mapping[str, Any]) -> bytes:
     text = PngInfo()
     # ASCII JSON fits a plain tEXt chunk, which every tool can read.
     text.add_text("diffgrid", json.dumps(recipe, sort_keys=True, separators=(",", ":")))
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG", pnginfo=text)
-    return buffer.getvalue()
+    return encode(image, format="PNG", pnginfo=text)

@@ -48,22 +48,13 @@ class Frames:
         """
         x0, final = header.get("x0"), header.get("final")
         lengths: list[Any] = [*x0, final] if isinstance(x0, list) else []
-        # type(), not isinstance(): True is no length here.
-        if not lengths or any(type(length) is not int or length < 1 for length in lengths):
+        pictures = _cut(payload, lengths)
+        if pictures is None:
             raise Damaged(
-                "the frames' header is damaged: x0 must be a list of lengths and final a length, "
-                "all positive whole numbers; sample the trajectory again."
+                "the frames are damaged: their header must name the length of each picture, all of "
+                f"them together {len(payload)} bytes; sample the trajectory again."
             )
-        if sum(lengths) != len(payload):
-            raise Damaged(
-                f"the frames are damaged: {len(payload)} bytes, where their header names "
-                f"{sum(lengths)}; sample the trajectory again."
-            )
-        pictures, start = [], 0
-        for length in lengths:
-            pictures.append(bytes(payload[start : start + length]))
-            start += length
-        return cls(tuple(pictures[:-1]), pictures[-1])
+        return cls(pictures[:-1], pictures[-1])
 
 
 def pack_pictures(pictures: tuple[bytes, ...]) -> tuple[dict[str, Any], bytes]:
@@ -76,9 +67,13 @@ def unpack_pictures(
 ) -> tuple[bytes, ...] | None:
     """Take back `count` pictures of `pack_pictures`; None where the header is another one's."""
     lengths = header.get("pictures")
-    if not isinstance(lengths, list) or len(lengths) != count:
-        return None
-    if any(type(length) is not int or length < 1 for length in lengths):
+    return _cut(payload, lengths) if isinstance(lengths, list) and len(lengths) == count else None
+
+
+def _cut(payload: bytes | memoryview, lengths: list[Any]) -> tuple[bytes, ...] | None:
+    """Pictures that lie end to end, of these lengths; None where that is not what they are."""
+    # type(), not isinstance(): True is no length here.
+    if not lengths or any(type(length) is not int or length < 1 for length in lengths):
         return None
     ends = list(accumulate(lengths))
     if ends[-1] != len(payload):
@@ -88,19 +83,14 @@ def unpack_pictures(
     )
 
 
-def encode_frames(x0: NDArray[np.uint8], final: NDArray[np.uint8]) -> Frames:
-    """Encode x̂0 pictures (T,H,W,3) and a finished picture (H,W,3), RGB uint8."""
-    return Frames(tuple(encode_preview(picture) for picture in x0), encode_final(final))
-
-
 def encode_preview(picture: NDArray[np.uint8]) -> bytes:
     """One picture (H,W,3) RGB uint8 as WebP, quality 75, by its quickest method."""
-    return _encode(Image.fromarray(picture), format="WEBP", quality=75, method=0)
+    return encode(Image.fromarray(picture), format="WEBP", quality=75, method=0)
 
 
 def encode_final(picture: NDArray[np.uint8]) -> bytes:
     """One picture (H,W,3) RGB uint8 as PNG, without loss."""
-    return _encode(Image.fromarray(picture), format="PNG")
+    return encode(Image.fromarray(picture), format="PNG")
 
 
 def decode(data: bytes) -> Image.Image:
@@ -125,7 +115,8 @@ def decode(data: bytes) -> Image.Image:
         raise Damaged(f"not a whole WebP or PNG picture: {error}.") from error
 
 
-def _encode(image: Image.Image, **options: Any) -> bytes:
+def encode(image: Image.Image, **options: Any) -> bytes:
+    """A picture as the bytes of a file, by Pillow's options."""
     buffer = io.BytesIO()
     image.save(buffer, **options)
     return buffer.getvalue()

@@ -48,7 +48,11 @@ def rises(steps: Sequence[int]) -> bool:
 
 def shown(value: object) -> str:
     """A value as a sentence quotes it: on one line, and not too long."""
-    text = ascii(value) if isinstance(value, str) else str(value)
+    return shortened(ascii(value) if isinstance(value, str) else str(value))
+
+
+def shortened(text: str) -> str:
+    """Text of at most 60 characters."""
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

@@ -25,7 +25,6 @@ from diffgrid.decisions.metrics import (
     chance,
     crossings,
     decisions,
-    disagreement,
     divergence,
     isotonic,
     ranked,
@@ -33,7 +32,6 @@ from diffgrid.decisions.metrics import (
     unclear_share,
 )
 from diffgrid.errors import BadInput
-from tests.test_compare import trajectory
 
 Floats = NDArray[np.float64]
 F32 = NDArray[np.float32]
@@ -400,20 +398,3 @@ def test_intervals_of_divergence_cover_the_truth() -> None:
         ).iloc[0]
         hits.append(covers(found.low, found.high, 0.5))
     assert np.mean(hits) >= 0.9  # 120 repeats of 95 %, less 2.5 standard errors
-
-
-def test_disagreement_is_the_mean_over_pairs_pixel_by_pixel() -> None:
-    finals = np.random.default_rng(0).random((5, 4, 6, 3)).astype(np.float32)
-    by_pairs = [abs(a - b) for i, a in enumerate(finals) for b in finals[:i]]
-    found = disagreement(finals)
-    assert found.shape == (4, 6)
-    np.testing.assert_allclose(found, np.mean(by_pairs, axis=(0, 3)), rtol=1e-5)
-    with pytest.raises(BadInput, match="two or more"):
-        disagreement(finals[:1])
-
-
-def test_a_trajectory_comes_closer_to_its_final() -> None:
-    run = trajectory(6)  # x̂0 is the log-SNR everywhere, the final sample 0
-    guesses = run.pred_original_sample[:, 0, 0, 0].astype(float)
-    np.testing.assert_allclose(metrics.distance_to_final(run), abs(guesses), rtol=1e-6)
-    np.testing.assert_allclose(metrics.change(run), np.diff(guesses), rtol=1e-6)

@@ -100,6 +100,12 @@ class GridState:
     acted: tuple[str, int] = ("", 0)
 
 
+_SENT_AS_THEY_ARE = (
+    "acted", "can_redo", "can_undo", "change", "cost", "fraction", "labelling", "lane",
+    "max_columns", "running", "status", "stopped",
+)  # fmt: skip
+
+
 def message(state: GridState, ledger: Ledger | None = None) -> bytes:
     """What the browser is sent (`GridHead` in message.js, and the pictures).
 
@@ -149,8 +155,7 @@ def message(state: GridState, ledger: Ledger | None = None) -> bytes:
         for step, paths, branches in zip(grid.rows, grid.cells, grid.branches, strict=True)
     ]
     every_fork = {fork for path in grid.paths for fork in path}
-    header: dict[str, Any] = {
-        "acted": state.acted,
+    header = {name: getattr(state, name) for name in _SENT_AS_THEY_ARE} | {
         "length": length,
         "path": format_path(grid.path),
         "crumbs": [format_path(path) for path in (*ancestors(grid.path), grid.path)],
@@ -158,21 +163,9 @@ def message(state: GridState, ledger: Ledger | None = None) -> bytes:
         "words": {format_path((f,)): describe((f,)) for f in every_fork if f.changes},
         "back": grid.back,
         "row_steps": list(row_steps(grid.spec.loop, grid.back)),
-        "labelling": state.labelling,
-        "change": state.change,
         "prompt": grid.spec.prompt,
         "recipe": list(state.recipe),
-        "levels": state.levels
-        and [{"timestep": t, "alpha_bar": alpha_bar} for t, alpha_bar in state.levels],
-        "lane": state.lane,
-        "running": state.running,
-        "stopped": state.stopped,
-        "status": state.status,
-        "fraction": state.fraction,
-        "cost": state.cost,
-        "can_undo": state.can_undo,
-        "can_redo": state.can_redo,
-        "max_columns": state.max_columns,
+        "levels": [{"timestep": t, "alpha_bar": bar} for t, bar in state.levels or ()] or None,
         "focus": entry(grid.path),
         "rows": rows,
     }

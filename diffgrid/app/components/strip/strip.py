@@ -5,7 +5,6 @@ in the browser, so that scrubbing asks nobody. A column is a state: x_t before s
 the finished one last.
 """
 
-import io
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import groupby
@@ -20,6 +19,7 @@ from diffgrid.app.components.shared.inbox import Inbox
 from diffgrid.app.components.shared.mount import component
 from diffgrid.app.components.shared.protocol import Album
 from diffgrid.compare import FARTHEST, log_snr
+from diffgrid.records.frames import encode
 from diffgrid.spec.grid import Grid
 from diffgrid.spec.path import Path, behind, describe, format_path
 from diffgrid.spec.run import key
@@ -225,9 +225,7 @@ def _png(weight: NDArray[Any]) -> bytes:
     indices = np.rint(np.clip(weight, -1, 1) * 127 + 127).astype(np.uint8)
     image = Image.fromarray(indices, "P")
     image.putpalette(_PALETTE, "RGBA")
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG")
-    return buffer.getvalue()
+    return encode(image, format="PNG")
 
 
 def _numbers(values: Iterable[Any], digits: int) -> list[float | None]:
