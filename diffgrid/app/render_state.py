@@ -21,6 +21,7 @@ def render_state(mine: Session) -> bytes:
     grid = mine.grid or mine.view.grid()
     snapshot = mine.job.snapshot() if mine.job else None
     seen = mine.seen()
+    model = find_model(grid.spec.model)
     noisy = {path: pictures for path in grid.paths if (pictures := mine.noisy(path))}
     state = GridState(
         grid,
@@ -42,8 +43,9 @@ def render_state(mine: Session) -> bytes:
         max_columns=Limits.from_environment().max_columns,
         change=changeable(mine.view, grid.path),
         labels=seen or {},
+        signs=model.signs if seen else {},
         labelling=seen is None,
-        named=partial(_named, find_model(grid.spec.model), grid.spec),
+        named=partial(_named, model, grid.spec),
         acted=mine.inbox.receipt,
     )
     return message(state, mine.ledger)

@@ -13,7 +13,8 @@ import pandas as pd
 from diffgrid.decisions.metrics import KEYS, Decisions, band_energies, decisions, divergence
 from diffgrid.decisions.study import Finding, OneTree, Plan, Study, TimestepTable
 from diffgrid.errors import BadInput
-from diffgrid.models.registry import ASSETS, scheduler_name
+from diffgrid.models.folder import ASSETS
+from diffgrid.models.registry import scheduler_name
 from diffgrid.records.frames import decode
 from diffgrid.spec.path import Path
 from diffgrid.spec.run import RunSpec

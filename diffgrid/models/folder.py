@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +25,7 @@ from diffgrid.models.weights import (
 )
 from diffgrid.spec.options import FIRST_MODEL
 
+ASSETS = Path(__file__).parents[1] / "assets"
 BUNDLED = (FIRST_MODEL,)
 LIBRARIES = ("diffusers", "transformers")  # whose classes a model may be made of
 # Named by an index, but no run is decided by them: runs name their scheduler themselves, and
@@ -31,7 +33,11 @@ LIBRARIES = ("diffusers", "transformers")  # whose classes a model may be made o
 LEFT_OUT = ("scheduler", "safety_checker", "feature_extractor")
 LARGE = 1e9  # bytes; where a GPU is, models above it run in half the precision
 PLAIN_PROBE = "colours-1"  # labels by mean colour: for models that bring no probe
+COLOURS = ASSETS / "colours.json"  # those colours: red, green, blue
 SETTINGS = "diffgrid.json"  # in a model's folder: the prompt and settings that show it off
+# By factor and value a colour, {"swatch": [red, green, blue]}, or SVG paths in a square of 16 px,
+# {"lines": outlines, "fills": what is filled}; either may be left out.
+Signs = Mapping[str, Mapping[str, Mapping[str, Any]]]
 Place = Literal["in the box", "in DIFFGRID_MODELS", "on this machine", "at this path"]
 
 
@@ -96,6 +102,15 @@ class Model:
             return PLAIN_PROBE
         whole = b"".join(file.read_bytes() for file in files)
         return f"probe-1-{hashlib.sha256(whole).hexdigest()[:32]}"
+
+    @cached_property
+    def signs(self) -> Signs:
+        """How its labels are drawn; empty where nobody said. It is no part of any digest."""
+        if self.probe == PLAIN_PROBE:
+            swatches = {name: {"swatch": colour} for name, colour in read_json(COLOURS).items()}
+            return {"colour": swatches, "middle": swatches}
+        file = self.folder / "probe" / "signs.json"
+        return read_json(file) if file.exists() else {}
 
     @property
     def family(self) -> Family:

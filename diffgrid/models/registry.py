@@ -13,14 +13,12 @@ from typing import Any
 from diffgrid.errors import BadInput
 from diffgrid.limits import Limits
 from diffgrid.models.families import Family
-from diffgrid.models.folder import BUNDLED, Model
+from diffgrid.models.folder import ASSETS, BUNDLED, Model
 from diffgrid.models.hub_list import HUB_MODELS, HubModel, fetching, find_hub_model
 from diffgrid.spec.options import FIRST_MODEL, SEED
 from diffgrid.spec.options import added as added_options
 from diffgrid.spec.run import RunSpec
 from diffgrid.spec.schedulers import SCHEDULERS, Loop, Scheduler, find_scheduler, loop, name_of
-
-ASSETS = Path(__file__).parents[1] / "assets"
 
 
 def models() -> list[Model]:

@@ -7,6 +7,7 @@ are labelled by their colours.
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +16,8 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+
+from diffgrid.models.folder import COLOURS, read_json
 
 UNCLEAR = "unclear"
 PICTURE_SIDE = 128  # px, of the pictures it was trained on
@@ -80,23 +83,15 @@ class Colours:
         ]
 
 
-NAMED = {
-    "black": (20, 20, 20),
-    "grey": (128, 128, 128),
-    "white": (235, 235, 235),
-    "red": (200, 60, 50),
-    "orange": (225, 140, 50),
-    "yellow": (225, 205, 80),
-    "green": (80, 160, 80),
-    "blue": (70, 110, 200),
-    "purple": (130, 80, 170),
-    "brown": (120, 85, 60),
-}
-
-
 def _nearest(picture: NDArray[np.uint8]) -> str:
     mean = picture.reshape(-1, 3).mean(0)
-    return min(NAMED, key=lambda name: float(np.square(mean - NAMED[name]).sum()))
+    named = _colours()
+    return min(named, key=lambda name: float(np.square(mean - named[name]).sum()))
+
+
+@cache
+def _colours() -> dict[str, list[int]]:
+    return read_json(COLOURS)
 
 
 class Labels(Protocol):

@@ -9,7 +9,7 @@ import pytest
 
 from diffgrid.errors import BadInput
 from diffgrid.models import weights
-from diffgrid.models.folder import has_cuda
+from diffgrid.models.folder import Model, has_cuda
 from diffgrid.models.listing import entries
 from diffgrid.models.registry import find_model, models, scheduler_name, specify, trouble
 from diffgrid.sharing.address import from_query
@@ -67,12 +67,42 @@ def test_the_digest_changes_when_a_file_is_renamed(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "file", ["scheduler/scheduler_config.json", "diffgrid.json", "README.md", "probe/config.json"]
+    "file",
+    [
+        "scheduler/scheduler_config.json",
+        "diffgrid.json",
+        "README.md",
+        "probe/config.json",
+        "probe/signs.json",
+    ],
 )
 def test_the_digest_leaves_out_what_does_not_decide_the_numbers(folder: Path, file: str) -> None:
     before = find_model(str(folder)).digest
     _write(folder / file, {"_class_name": "EulerDiscreteScheduler"})
     assert find_model(str(folder)).digest == before
+
+
+def test_every_value_that_the_bundled_probe_tells_has_a_sign() -> None:
+    model = find_model("monsters")
+    told = {factor: list(signs) for factor, signs in model.signs.items()}
+    assert told == model.factors
+    drawn = [sign for signs in model.signs.values() for sign in signs.values()]
+    assert all(sign.keys() <= {"swatch", "lines", "fills"} and sign for sign in drawn)
+
+
+def test_signs_are_no_part_of_what_labels_are_kept_under(tmp_path: Path) -> None:
+    probe = tmp_path / "probe"
+    shutil.copytree(find_model("monsters").folder / "probe", probe)
+    before = Model("mine", tmp_path).probe
+    assert before == find_model("monsters").probe
+    (probe / "signs.json").unlink()
+    assert Model("mine", tmp_path).probe == before
+    assert Model("mine", tmp_path).signs == {}
+
+
+def test_a_model_without_a_probe_shows_the_colours_it_is_labelled_by(folder: Path) -> None:
+    signs = find_model(str(folder)).signs
+    assert signs["colour"]["red"] == signs["middle"]["red"] == {"swatch": [200, 60, 50]}
 
 
 def test_large_weights_are_hashed_once_and_noted_down(

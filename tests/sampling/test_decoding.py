@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from diffgrid.engine.job import LocalJob
 from diffgrid.engine.local import LocalEngine
 from diffgrid.errors import ModelError
-from diffgrid.models.registry import ASSETS, specify
+from diffgrid.models.folder import ASSETS
+from diffgrid.models.registry import specify
 from diffgrid.records.frames import DIGESTS, FRAMES
 from diffgrid.records.frames import decode as picture_of
 from diffgrid.sampling import cpu_parallel

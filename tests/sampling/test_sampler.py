@@ -13,7 +13,8 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline
 
-from diffgrid.models.registry import ASSETS, scheduler_name, specify
+from diffgrid.models.folder import ASSETS
+from diffgrid.models.registry import scheduler_name, specify
 from diffgrid.sampling import decoding, noise, pipelines, preparation
 from diffgrid.sampling.adapters import adapt
 from diffgrid.sampling.preparation import Prepared

@@ -186,16 +186,18 @@ def test_what_a_browser_lost_is_sent_again_when_asked_for() -> None:
 def test_a_row_says_how_often_its_cells_and_the_focus_show_what() -> None:
     colours = {"trunk": "blue", "1.0": "red", "1.1": "blue", "3.0": "blue", "3.1": "blue"}
     labels = {parse_path(path): {"body": colour} for path, colour in colours.items()}
-    rows = sent(grid(), {}, labels=labels)["rows"]
+    blue = {"swatch": [0, 0, 255]}
+    rows = sent(grid(), {}, labels=labels, signs={"body": {"blue": blue}})["rows"]
     first, second = [row["seen"] for row in rows]
-    assert first == [{"factor": "body", "fixed": False, "values": [["blue", 2], ["red", 1]]}]
-    assert second == [{"factor": "body", "fixed": False, "values": [["blue", 3]]}]
+    counts = [["blue", 2, blue], ["red", 1, None]]
+    assert first == [{"factor": "body", "fixed": False, "values": counts}]
+    assert second == [{"factor": "body", "fixed": False, "values": [["blue", 3, blue]]}]
 
 
 def test_the_path_that_the_focus_left_counts_where_it_is_shown() -> None:
     labels = {(): {"body": "red"}}
     first, second = sent(grid("1.1"), {}, labels=labels)["rows"]
-    assert first["seen"][0]["values"] == [["red", 1]]
+    assert first["seen"][0]["values"] == [["red", 1, None]]
     assert second["seen"] == []
 
 

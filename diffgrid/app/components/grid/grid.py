@@ -25,6 +25,7 @@ from typing import Any, Literal
 from diffgrid.app.components.shared.mount import component
 from diffgrid.app.components.shared.protocol import Album, Ledger
 from diffgrid.engine.protocol import PathView
+from diffgrid.models.folder import Signs
 from diffgrid.records.frames import Frames
 from diffgrid.spec.grid import Grid, row_steps
 from diffgrid.spec.path import Path, ancestors, behind, describe, format_path
@@ -71,6 +72,7 @@ class GridState:
         change: what `changeable` says of the focus.
         labels: what a probe saw in each final: factor -> value. A row counts its cells and the
             focus, which left x_k as they did.
+        signs: how a label is drawn, where somebody said: see `Model.signs`.
         labelling: whether labels are still to come: the browser asks again.
         named: the factors of which a path's prompt names a value.
         acted: the `receipt` of the acts that were taken.
@@ -95,6 +97,7 @@ class GridState:
     max_columns: int = 8
     change: Mapping[str, Any] | None = None
     labels: Mapping[Path, Mapping[str, str]] = field(default_factory=dict)
+    signs: Signs = field(default_factory=dict)
     labelling: bool = False
     named: Callable[[Path], Collection[str]] = lambda _: ()
     acted: tuple[str, int] = ("", 0)
@@ -150,6 +153,7 @@ def message(state: GridState, ledger: Ledger | None = None) -> bytes:
             "seen": _seen(
                 [state.labels[path] for path in (*paths, grid.path) if path in state.labels],
                 state.named(paths[0]),
+                state.signs,
             ),
         }
         for step, paths, branches in zip(grid.rows, grid.cells, grid.branches, strict=True)
@@ -172,13 +176,18 @@ def message(state: GridState, ledger: Ledger | None = None) -> bytes:
     return album.pack(header, ledger)
 
 
-def _seen(row: Sequence[Mapping[str, str]], named: Collection[str]) -> list[dict[str, Any]]:
+def _seen(
+    row: Sequence[Mapping[str, str]], named: Collection[str], signs: Signs
+) -> list[dict[str, Any]]:
     """How many of a row's finals show which values, the most frequent first."""
     return [
         {
             "factor": factor,
             "fixed": factor in named,
-            "values": Counter(labels[factor] for labels in row).most_common(),
+            "values": [
+                (value, count, signs.get(factor, {}).get(value))
+                for value, count in Counter(labels[factor] for labels in row).most_common()
+            ],
         }
         for factor in (row[0] if row else ())
     ]

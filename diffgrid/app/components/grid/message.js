@@ -7,10 +7,12 @@ import { unpack } from "../shared/protocol.js";
  * @typedef {import("../shared/protocol.js").Picture} Picture
  * @typedef {import("./cell.js").Entry} Entry
  *
+ * @typedef {{swatch: number[]} | {lines?: string, fills?: string}} Sign a colour, or SVG paths of 16 px
+ *
  * @typedef {object} Seen what the finals of a row show
  * @property {string} factor
  * @property {boolean} fixed whether the prompt names a value
- * @property {[string, number][]} values the most frequent first
+ * @property {[string, number, Sign | null][]} values the most frequent first
  *
  * @typedef {object} GridHead
  * @property {[string, number]} acted the receipt of the acts that were done
