@@ -49,7 +49,7 @@ class Comparison {
       const radio = make("input", { type: "radio", name: "mode", value: mode, checked, onchange });
       return make("label", {}, radio, make("span", {}, title));
     });
-    return [make("div", { class: "dl-modes", role: "radiogroup", "aria-label": "View" }, ...options)];
+    return [make("div", { class: "segments modes", role: "radiogroup", "aria-label": "View" }, ...options)];
   }
 
   arrange() {
@@ -86,7 +86,9 @@ class Comparison {
         this.draw();
       };
       const label = "Divider between A and B";
-      const divider = make("input", { type: "range", "aria-label": label, value: this.wipe, oninput });
+      const divider = make("input", {
+        type: "range", class: "wipe", "aria-label": label, value: this.wipe, oninput,
+      });
       return [make("i", { class: "dl-divider" }), divider];
     }
     if (mode === "flip") {
@@ -135,9 +137,10 @@ class Comparison {
 
   scrubber() {
     const toggle = () => (this.timer ? this.pause() : this.play());
-    this.player = make("button", { type: "button", class: "dl-play", onclick: toggle });
+    this.player = make("button", { type: "button", class: "play", onclick: toggle });
     this.range = make("input", {
       type: "range",
+      class: "slider",
       min: 0,
       max: 1000,
       "aria-label": "Noise level",
@@ -199,7 +202,7 @@ class Comparison {
         : `log-SNR ${signed(level, 1)}, ᾱ ${Number(alphaBar.toPrecision(2))}`;
     this.range.value = this.place = this.scale.places[this.stop];
     this.range.setAttribute("aria-valuetext", words);
-    this.range.style.setProperty("--done", `${this.place / 10}%`);
+    this.range.style.setProperty("--share", this.place / 1000);
     this.readout.textContent = words;
     this.root.style.setProperty("--at", `${this.place / 10}%`);
     this.distances?.forEach((span, i) => (span.textContent = this.apart(i, level)));

@@ -8,7 +8,9 @@ import { frameAt, levelText, nameOf, timeText } from "./player.js";
 /** The scrubber of a dialog, 0 … T, with words for the moment. */
 function momentRange(head, moment, oninput) {
   const words = make("output", { class: "quiet" });
-  const range = make("input", { type: "range", min: 0, max: head.length, "aria-label": "Moment" });
+  const range = make("input", {
+    type: "range", class: "slider", min: 0, max: head.length, "aria-label": "Moment",
+  });
   const say = () => {
     const step = Number(range.value);
     const ended = step === head.length;
@@ -135,7 +137,7 @@ export function compareTwo(host, { head, lane, moment, pair, openPage }) {
     "Two branches compared",
     () => clearInterval(timer),
     make("h2", {}, `${pair[0].name}  /  ${pair[1].name}`),
-    make("div", { class: "modes", role: "radiogroup", "aria-label": "How to compare" }, ...modes),
+    make("div", { class: "segments modes", role: "radiogroup", "aria-label": "How to compare" }, ...modes),
     make("div", { class: "stage" }, plate),
     make("div", { class: "bar-of-dialog" }, range, words),
     make("div", { class: "bar-of-dialog" }, caption, open),

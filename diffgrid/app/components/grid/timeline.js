@@ -9,7 +9,7 @@ import { laneOf, levelText, noiseText, timeText } from "./player.js";
 export function makeTimeline(on) {
   const playing = make("button", { type: "button", class: "play", onclick: on.play });
   const strip = make("div", { class: "strip", role: "group", "aria-label": "x̂0 along time" });
-  const range = make("input", { type: "range", min: 0, "aria-label": "All cells at one moment" });
+  const range = make("input", { type: "range", class: "slider", min: 0, "aria-label": "All cells at one moment" });
   range.oninput = () => on.scrub(Number(range.value));
   const when = make("span");
   const lanes = ["x0", "xt"].map((lane) => {
@@ -18,7 +18,7 @@ export function makeTimeline(on) {
     const onclick = () => on.lane(lane);
     return make("button", { type: "button", title, onclick }, guess ? "x̂0" : "xₜ");
   });
-  const group = { class: "lanes", role: "group", "aria-label": "What is shown" };
+  const group = { class: "segments", role: "group", "aria-label": "What is shown" };
   const cost = make("span", { class: "cost" });
   const name = { role: "progressbar", "aria-label": "Sampling" };
   const progress = make("span", { class: "progress", ...name });

@@ -31,7 +31,9 @@ export function changeFrom(host, { change, step, picture, words, send }) {
   let chosen = steps[nearest(steps, step)];
   const canvas = make("canvas", { role: "img" });
   const when = make("output", { class: "quiet" });
-  const range = make("input", { type: "range", min: 0, max: steps.length - 1, "aria-label": "Step" });
+  const range = make("input", {
+    type: "range", class: "slider", min: 0, max: steps.length - 1, "aria-label": "Step",
+  });
   const sentence = make("p", { class: "quiet" });
   const prompt = make("textarea", { rows: 3, spellcheck: "false" }, change.prompt);
   const numbers = { type: "number", min: 0, step: "any", required: true, value: change.guidance };

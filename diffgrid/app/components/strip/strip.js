@@ -61,6 +61,7 @@ function build(section) {
   });
   film.range = make("input", {
     type: "range",
+    class: "slider",
     min: 0,
     "aria-label": "Step",
     oninput: () => go(film, Number(film.range.value)),
