@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 
 from diffgrid.decisions.charts import HEIGHT, WIDTH, Chart
 from diffgrid.pictures import typography
-from diffgrid.pictures.primitives import STYLES, Anchor, Kind, Mark, Point, Scene, Style
+from diffgrid.pictures.primitives import STYLES, Anchor, Point, Scene
 from diffgrid.pictures.typography import ACCENT, BACKGROUND, INK, MUTED, font_for, wrap
 
 SCALE, FINE = 2, 2  # px of the picture for one of a scene; and of the drawing for one of those
@@ -94,50 +94,27 @@ class _Canvas:
     def scene(self, x: float, y: float, scene: Scene) -> None:
         """Draw a scene's marks with its top left there."""
         for mark in scene.marks:
-            style = STYLES[mark.role]
-            self._mark(mark, style, [(x + px, y + py) for px, py in mark.points])
+            style, (left, top) = STYLES[mark.role], mark.points[0]
+            ink = (*style.color, round(255 * style.opacity))
+            if mark.drawn_as == "text":
+                at = x + left, y + top
+                self.text(*at, mark.text, style.size, style.color, "plain", mark.anchor)
+            elif mark.drawn_as == "line":
+                for part in _dashed(mark.points, style.dash):
+                    width = round(style.size * self.scale)
+                    self.pen.line(self._px(x, y, part), fill=ink, width=width, joint="curve")
+            else:
+                self.pen.polygon(self._px(x, y, mark.corners), fill=ink)
 
-    def _mark(self, mark: Mark, style: Style, points: list[Point]) -> None:
-        kind = mark.kind or style.kind
-        if kind == "text":
-            self.text(*points[0], mark.text, style.size, style.color, "plain", mark.anchor)
-            return
-        ink = (*style.color, round(255 * style.opacity))
-        if kind == "line":
-            for part in _dashed(points, style.dash):
-                self._line(part, style.size, ink)
-            return
-        radius = style.size if style.kind != "line" else 3.6
-        corners = points if kind == "area" else outline(kind, points[0], radius)
-        self.pen.polygon(self._px(corners), fill=ink)
-
-    def _line(self, points: list[Point], width: float, ink: tuple[int, ...]) -> None:
-        fine = round(width * self.scale)
-        self.pen.line(self._px(points), fill=ink, width=fine, joint="curve")
-
-    def _px(self, points: Iterable[Point]) -> list[Point]:
-        return [(x * self.scale, y * self.scale) for x, y in points]
+    def _px(self, x: float, y: float, points: Iterable[Point]) -> list[Point]:
+        return [((x + px) * self.scale, (y + py) * self.scale) for px, py in points]
 
 
-def outline(kind: Kind, at: Point, radius: float) -> list[Point]:
-    """The corners of a marker."""
-    count, turn, grown = {
-        "dot": (24, 0.0, 1.0),
-        "square": (4, math.pi / 4, 1.25),
-        "triangle": (3, -math.pi / 2, 1.35),
-        "diamond": (4, 0.0, 1.1),
-    }[kind]
-    angles = [turn + 2 * math.pi * i / count for i in range(count)]
-    return [
-        (at[0] + grown * radius * math.cos(a), at[1] + grown * radius * math.sin(a)) for a in angles
-    ]
-
-
-def _dashed(points: list[Point], dash: Sequence[float]) -> list[list[Point]]:
+def _dashed(points: Sequence[Point], dash: Sequence[float]) -> list[Sequence[Point]]:
     """A line's visible parts."""
     if not dash:
         return [points]
-    parts: list[list[Point]] = []
+    parts: list[Sequence[Point]] = []
     for (x0, y0), (x1, y1) in pairwise(points):
         length, done = math.hypot(x1 - x0, y1 - y0), 0.0
         while done < length:

@@ -1,6 +1,6 @@
 """The chart of a study: when each factor is decided, laid out once for the page and the picture.
 
-The page draws the marks as SVG in its theme's colours, `chart_sheet.py` as pixels.
+The page shows the marks as SVG in its theme's colours, `chart_png.py` draws them as pixels.
 """
 
 import math

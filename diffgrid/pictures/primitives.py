@@ -1,6 +1,8 @@
 """What charts are made of: marks with a role, which a page draws as SVG and a sheet as pixels."""
 
+import math
 from dataclasses import dataclass, field
+from html import escape
 from typing import Any, Literal
 
 from diffgrid.pictures.typography import ACCENT, INK, LINE, MUTED, Color
@@ -51,6 +53,15 @@ STYLES = {
 }  # fmt: skip
 
 
+# Of a marker its corners, the turn of the first, and how much larger than the radius it is.
+_MARKERS = {
+    "dot": (24, 0.0, 1.0),
+    "square": (4, math.pi / 4, 1.25),
+    "triangle": (3, -math.pi / 2, 1.35),
+    "diamond": (4, 0.0, 1.1),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Mark:
     """One thing drawn, in px from the top left of its scene."""
@@ -61,18 +72,35 @@ class Mark:
     anchor: Anchor = "start"
     kind: Kind | None = None  # None: its role's
 
-    def to_dict(self) -> dict[str, Any]:
-        """For the page."""
+    @property
+    def drawn_as(self) -> Kind:
+        return self.kind or STYLES[self.role].kind
+
+    @property
+    def corners(self) -> list[Point]:
+        """Of what is filled."""
+        if self.drawn_as == "area":
+            return list(self.points)
+        style, [(x, y)] = STYLES[self.role], self.points
+        count, turn, grown = _MARKERS[self.drawn_as]
+        radius = grown * (style.size if style.kind != "line" else 3.6)
+        angles = (turn + 2 * math.pi * i / count for i in range(count))
+        return [(x + radius * math.cos(angle), y + radius * math.sin(angle)) for angle in angles]
+
+    def to_svg(self) -> str:
+        """An element of a class by its role, which has its colour from the page."""
         style = STYLES[self.role]
-        return {
-            "role": self.role,
-            "kind": self.kind or style.kind,
-            "size": style.size,
-            "dash": list(style.dash),
-            "points": [[round(x, 1), round(y, 1)] for x, y in self.points],
-            "text": self.text,
-            "anchor": self.anchor,
-        }
+        if self.drawn_as == "text":
+            [(x, y)] = self.points
+            where = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{self.anchor}" font-size="{style.size}"'
+            return f'<text class="text {self.role}" {where}>{escape(self.text)}</text>'
+        line = self.drawn_as == "line"
+        points = " ".join(f"{x:.2f},{y:.2f}" for x, y in (self.points if line else self.corners))
+        if not line:
+            return f'<polygon class="fill {self.role}" points="{points}"/>'
+        dash = " ".join(map(str, style.dash))
+        stroke = f'stroke-width="{style.size}" stroke-dasharray="{dash}"'
+        return f'<polyline class="line {self.role}" {stroke} points="{points}"/>'
 
 
 @dataclass(frozen=True)
@@ -88,5 +116,5 @@ class Scene:
 
     def to_dict(self) -> dict[str, Any]:
         """For the page."""
-        marks = [mark.to_dict() for mark in self.marks]
-        return {"width": self.width, "height": self.height, "marks": marks}
+        drawn = "".join(mark.to_svg() for mark in self.marks)
+        return {"width": self.width, "height": self.height, "svg": drawn}

@@ -16,13 +16,13 @@ from streamlit.testing.v1 import AppTest
 import diffgrid.decisions.results as shelf
 from diffgrid.app.session.bundled_studies import nearest
 from diffgrid.app.session.studies import USUAL_COLUMNS, Studies
-from diffgrid.decisions.chart_png import outline, to_png
+from diffgrid.decisions.chart_png import to_png
 from diffgrid.decisions.charts import MARKERS, chart, ordered, summary, untold
 from diffgrid.decisions.metrics import Crossing, Decision, Level
 from diffgrid.decisions.results import Results, read
 from diffgrid.decisions.study import Finding, Plan, Study, study_rows
 from diffgrid.models.registry import find_model, specify
-from diffgrid.pictures.primitives import STYLES, Scene
+from diffgrid.pictures.primitives import STYLES, Mark, Scene
 from diffgrid.records.frames import encode_final
 from diffgrid.spec.path import Path
 from diffgrid.spec.run import RunSpec, key
@@ -107,7 +107,16 @@ def test_noise_is_left_and_nothing_leaves_its_scene(found: Results) -> None:
 def test_bands_differ_by_more_than_colour() -> None:
     kinds = set(MARKERS.values())
     assert len(kinds) == len({STYLES[name].dash for name in MARKERS}) == len(MARKERS)
-    assert len({len(outline(kind, (0, 0), 1)) for kind in kinds}) == len(MARKERS)
+    markers = [Mark("layout", ((0, 0),), kind=kind) for kind in kinds]
+    assert len({len(marker.corners) for marker in markers}) == len(MARKERS)
+
+
+def test_a_mark_says_what_is_written_and_no_more() -> None:
+    written = Mark("name", ((1, 2),), text="<b>&").to_svg()
+    assert written == (
+        '<text class="text name" x="1.0" y="2.0" text-anchor="start" font-size="13">'
+        "&lt;b&gt;&amp;</text>"
+    )
 
 
 def place(log_snr: float) -> Level:

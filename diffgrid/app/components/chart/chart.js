@@ -1,51 +1,15 @@
-// A study's chart: marks as SVG in the theme's colours (see charts.py for what is sent).
+// A study's chart in the theme's colours (see charts.py for what is sent).
 //
 // Panels share one axis: a pointer or the arrow keys choose a fork step in all of them at once.
 
 import { make, styled, svg } from "../shared/dom.js";
 import { nearest } from "../shared/nearest.js";
 
-// As `outline` in charts.py: corners, turn, how much larger than the radius.
-const MARKERS = {
-  square: [4, Math.PI / 4, 1.25],
-  triangle: [3, -Math.PI / 2, 1.35],
-  diamond: [4, 0, 1.1],
-};
-
-const corners = (points) => points.map((point) => point.join(",")).join(" ");
-
-function marker(kind, [x, y], radius) {
-  const [count, turn, grown] = MARKERS[kind];
-  const angles = Array.from({ length: count }, (_, i) => turn + (2 * Math.PI * i) / count);
-  return angles.map((a) => [
-    (x + grown * radius * Math.cos(a)).toFixed(2),
-    (y + grown * radius * Math.sin(a)).toFixed(2),
-  ]);
-}
-
-function draw({ role, kind, size, dash, points, text, anchor }) {
-  const [x, y] = points[0];
-  const name = { class: `${kind === "line" || kind === "text" ? kind : "fill"} ${role}` };
-  const radius = role in { layout: 0, shape: 0, detail: 0 } ? 3.6 : size;
-  switch (kind) {
-    case "text":
-      return svg("text", { ...name, x, y, "font-size": size, "text-anchor": anchor }, text);
-    case "line": {
-      const stroke = { "stroke-width": size, "stroke-dasharray": dash.join(" ") };
-      return svg("polyline", { ...name, ...stroke, points: corners(points) });
-    }
-    case "area":
-      return svg("polygon", { ...name, points: corners(points) });
-    case "dot":
-      return svg("circle", { ...name, cx: x, cy: y, r: radius });
-    default:
-      return svg("polygon", { ...name, points: corners(marker(kind, points[0], radius)) });
-  }
-}
-
-function picture({ width, height, marks }, kind) {
+function picture({ width, height, svg: marks }, kind) {
   const view = { class: kind, viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" };
-  return svg("svg", view, ...marks.map(draw));
+  const drawing = svg("svg", view);
+  drawing.innerHTML = marks; // `Mark.to_svg` escapes what is text
+  return drawing;
 }
 
 const stopAt = (stops, x) => stops[nearest(stops.map((stop) => stop.x), x)];

@@ -3,8 +3,9 @@
 // A *stop* is a place of the scrubber: a level that some run has a step at, and one more for the
 // finished pictures. Every run shows the frame whose level is nearest.
 
-import { icon, make, styled, svg } from "../shared/dom.js";
+import { make, radios, styled, svg } from "../shared/dom.js";
 import { nearest } from "../shared/nearest.js";
+import { makePlay } from "../shared/playing.js";
 import { atTheEnd, bitmap, paint, unpack } from "../shared/protocol.js";
 import { axis, frameNear } from "./axis.js";
 
@@ -23,10 +24,11 @@ class Comparison {
     this.wipe = 50;
     this.flipped = false;
     this.place = 1000;
+    this.player = makePlay(FRAME_MS, () => this.advance());
   }
 
   show(message) {
-    this.pause();
+    this.player.stop();
     Object.assign(this, message, { scale: axis(message.runs) });
     this.stop = nearest(this.scale.places, this.place);
     this.stage = make("div", { class: "dl-stage" });
@@ -40,16 +42,11 @@ class Comparison {
 
   modes() {
     if (this.runs.length !== 2) return [];
-    const options = Object.entries(VIEWS).map(([mode, title]) => {
-      const onchange = () => {
-        this.mode = mode;
-        this.arrange();
-      };
-      const checked = mode === this.mode;
-      const radio = make("input", { type: "radio", name: "mode", value: mode, checked, onchange });
-      return make("label", {}, radio, make("span", {}, title));
-    });
-    return [make("div", { class: "segments modes", role: "radiogroup", "aria-label": "View" }, ...options)];
+    const choose = (mode) => {
+      this.mode = mode;
+      this.arrange();
+    };
+    return [radios("View", VIEWS, this.mode, choose)];
   }
 
   arrange() {
@@ -136,8 +133,6 @@ class Comparison {
   // The scrubber.
 
   scrubber() {
-    const toggle = () => (this.timer ? this.pause() : this.play());
-    this.player = make("button", { type: "button", class: "play", onclick: toggle });
     this.range = make("input", {
       type: "range",
       class: "slider",
@@ -147,21 +142,20 @@ class Comparison {
       oninput: () => this.seek(Number(this.range.value)),
       onkeydown: (event) => this.key(event),
     });
-    this.pause();
     this.readout = make("span", { class: "dl-readout", "aria-hidden": "true" });
-    return make("div", { class: "dl-scrubber" }, this.player, this.range, this.readout);
+    return make("div", { class: "dl-scrubber" }, this.player.button, this.range, this.readout);
   }
 
   key(event) {
     const by = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1, PageUp: 5, PageDown: -5 };
     if (!by[event.key]) return; // Home and End are the browser's own
     event.preventDefault();
-    this.pause();
+    this.player.stop();
     this.go(this.stop + by[event.key]);
   }
 
   seek(place) {
-    this.pause();
+    this.player.stop();
     this.go(nearest(this.scale.places, place));
   }
 
@@ -171,25 +165,11 @@ class Comparison {
     this.draw();
   }
 
-  play() {
+  /** The next stop, unless there is none; from the last one it begins anew. */
+  advance() {
     const last = this.scale.places.length - 1;
-    if (this.stop === last) this.go(0);
-    this.timer = setInterval(() => {
-      this.go(this.stop + 1);
-      if (this.stop === last) this.pause();
-    }, FRAME_MS);
-    this.offer("pause", "Pause");
-  }
-
-  pause() {
-    clearInterval(this.timer);
-    this.timer = null;
-    this.offer("play", "Play");
-  }
-
-  offer(name, label) {
-    this.player?.replaceChildren(icon(name));
-    this.player?.setAttribute("aria-label", label);
+    this.go(this.stop === last ? 0 : this.stop + 1);
+    return this.stop < last;
   }
 
   /** Move everything that points at the present stop. */
@@ -332,5 +312,5 @@ export default async function mount({ data, parentElement }) {
   const message = unpack(data, comparison.known);
   // The page runs again for many reasons; only other runs, or other names for them, are news.
   if (message.id !== comparison.id) comparison.show(message);
-  return atTheEnd(root, () => comparison.pause());
+  return atTheEnd(root, () => comparison.player.stop());
 }

@@ -1,7 +1,7 @@
 // Pictures in the large: one with its scrubber, or two laid over each other.
 
 import { openDialog } from "../shared/dialog.js";
-import { make, stillness, tool } from "../shared/dom.js";
+import { make, radios, stillness, tool } from "../shared/dom.js";
 import { bitmap, show } from "../shared/protocol.js";
 import { frameAt, levelText, nameOf, timeText } from "./player.js";
 
@@ -125,19 +125,13 @@ export function compareTwo(host, { head, lane, moment, pair, openPage }) {
     plate.style.setProperty("--edge", `${wipe.value}%`);
     draw();
   };
-  const modes = Object.entries(MODES).map(([name, label]) => {
-    const radio = make("input", { type: "radio", name: "mode", value: name });
-    radio.checked = name === mode;
-    radio.onchange = () => choose(name);
-    return make("label", {}, radio, make("span", {}, label));
-  });
   const open = make("button", { type: "button", class: "plain" }, "Open in compare");
   const dialog = openDialog(
     host,
     "Two branches compared",
     () => clearInterval(timer),
     make("h2", {}, `${pair[0].name}  /  ${pair[1].name}`),
-    make("div", { class: "segments modes", role: "radiogroup", "aria-label": "How to compare" }, ...modes),
+    radios("How to compare", MODES, mode, choose),
     make("div", { class: "stage" }, plate),
     make("div", { class: "bar-of-dialog" }, range, words),
     make("div", { class: "bar-of-dialog" }, caption, open),

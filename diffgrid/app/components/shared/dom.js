@@ -58,6 +58,17 @@ export function tool(name, label, onclick, attributes = {}) {
   return make("button", { ...names, onclick, ...attributes }, icon(name));
 }
 
+/** One of several as radio buttons, `options` {name: title}; `choose` is told the name. */
+export function radios(label, options, chosen, choose) {
+  const labels = Object.entries(options).map(([name, title]) => {
+    const state = { checked: name === chosen, onchange: () => choose(name) };
+    const radio = make("input", { type: "radio", name: "choice", value: name, ...state });
+    return make("label", {}, radio, make("span", {}, title));
+  });
+  const names = { class: "segments modes", role: "radiogroup", "aria-label": label };
+  return make("div", names, ...labels);
+}
+
 export const stillness = matchMedia("(prefers-reduced-motion: reduce)");
 
 /** Once the component's stylesheet is there: what is built before it is seen bare, and measured. */

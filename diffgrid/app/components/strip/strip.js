@@ -5,6 +5,7 @@ import { changeFrom } from "../shared/dialog.js";
 import { icon, make, styled, svg } from "../shared/dom.js";
 import { nearest } from "../shared/nearest.js";
 import { Outbox } from "../shared/outbox.js";
+import { makePlay } from "../shared/playing.js";
 import { atTheEnd, clear, show, unpack } from "../shared/protocol.js";
 import { CHART, positions } from "./positions.js";
 
@@ -14,7 +15,7 @@ const LANES = {
   x0: { sign: ["x̂", "0"], note: "predicted", name: "x̂₀, the model's guess of the picture" },
   change: { sign: ["Δx̂", "0"], note: "changed", name: "where x̂₀ changed since the step before" },
 };
-const FRAMES_A_SECOND = 10;
+const STEP_MS = 100; // while it plays
 
 export default async function mount({ data, parentElement, setStateValue }) {
   await styled(parentElement);
@@ -27,7 +28,7 @@ export default async function mount({ data, parentElement, setStateValue }) {
   return atTheEnd(section, () => {
     film.resized.disconnect();
     film.outbox.close();
-    stop(film);
+    film.play.stop();
   });
 }
 
@@ -54,11 +55,7 @@ function build(section) {
     onpointerleave: () => hover(film, null),
     onclick: (event) => go(film, columnAt(film, event)),
   });
-  film.play = make("button", {
-    type: "button",
-    class: "play",
-    onclick: () => (film.timer ? stop(film) : play(film)),
-  });
+  film.play = makePlay(STEP_MS, () => advance(film));
   film.range = make("input", {
     type: "range",
     class: "slider",
@@ -86,14 +83,13 @@ function build(section) {
     make(
       "div",
       { class: "bar" },
-      film.play,
+      film.play.button,
       make("span", { class: "hint" }, "drag the dot, or use the arrow keys"),
       film.change,
       group("toggles", "Lanes", toggles),
     ),
     film.scroll,
   );
-  stop(film);
   film.resized = new ResizeObserver(() => {
     drawRail(film);
     drawChart(film);
@@ -441,7 +437,7 @@ function columnAt({ plot, chart }, event) {
 // --- moving -------------------------------------------------------------------------------------
 
 function go(film, step) {
-  stop(film);
+  film.play.stop();
   film.step = step;
   film.hover = null;
   look(film);
@@ -450,7 +446,7 @@ function go(film, step) {
 
 /** From the scrubber's step on, another prompt or guidance. */
 function change(film) {
-  stop(film);
+  film.play.stop();
   const { data, step, section, outbox } = film;
   changeFrom(section, {
     change: data.change,
@@ -462,29 +458,18 @@ function change(film) {
 }
 
 function hover(film, step) {
-  if (film.timer || film.hover === step) return;
+  if (film.play.running() || film.hover === step) return;
   film.hover = step;
   look(film);
 }
 
-function play(film) {
+/** The next step, unless there is none; from the last one it begins anew. */
+function advance(film) {
   film.hover = null;
-  if (film.step === film.count - 1) film.step = -1;
-  film.timer = setInterval(() => {
-    film.step += 1;
-    look(film);
-    keepInSight(film);
-    if (film.step === film.count - 1) stop(film);
-  }, 1000 / FRAMES_A_SECOND);
-  film.play.replaceChildren(icon("pause"));
-  film.play.ariaLabel = "Pause";
-}
-
-function stop(film) {
-  clearInterval(film.timer);
-  film.timer = null;
-  film.play.replaceChildren(icon("play"));
-  film.play.ariaLabel = "Play";
+  film.step = (film.step + 1) % film.count;
+  look(film);
+  keepInSight(film);
+  return film.step < film.count - 1;
 }
 
 /** Where the lanes scroll, the scrubber's column is to be seen. */
