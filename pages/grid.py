@@ -20,7 +20,7 @@ SECONDS_BETWEEN_LOOKS = 0.5
 WELCOMED = {"welcomed": True}
 
 
-def show(mine: Session, around: tuple[object, ...]) -> None:
+def show_grid(mine: Session, around: tuple[object, ...]) -> None:
     """The grid, as far as it is: again while a job runs, and after every touch."""
     if mine.next:
         page, query = mine.next
@@ -107,7 +107,7 @@ offer(mine)
 if mine.sharing:
     share(mine)
 look_again = SECONDS_BETWEEN_LOOKS if mine.running else None
-st.fragment(show, run_every=look_again)(mine, mine.around)
+st.fragment(show_grid, run_every=look_again)(mine, mine.around)
 if not mine.warmed:
     # What is below the fold would be drawn together with the grid, a third of a second later.
     time.sleep(HEAD_START)

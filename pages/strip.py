@@ -22,7 +22,7 @@ from diffgrid.spec.path import Path, file_name
 SECONDS_BETWEEN_LOOKS = 0.5
 
 
-def show(mine: Session, grid: Grid, path: Path, job: Job, running: bool) -> None:
+def show_one(mine: Session, grid: Grid, path: Path, job: Job, running: bool) -> None:
     """The strip, as far as it is."""
     snapshot = job.snapshot()
     if running and snapshot.ended:
@@ -104,4 +104,4 @@ else:
     write_query(mine, path)
     running = not job.snapshot().ended
     look_again = SECONDS_BETWEEN_LOOKS if running else None
-    st.fragment(show, run_every=look_again)(mine, grid, path, job, running)
+    st.fragment(show_one, run_every=look_again)(mine, grid, path, job, running)

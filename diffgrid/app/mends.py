@@ -1,14 +1,19 @@
-"""Three mends of Streamlit 1.67: of how it takes a fragment's request to run again, and of a stall.
+"""Mends of Streamlit 1.67, so that the page that was asked for comes, and whole.
 
-*From a page that is being left.* A fragment asks under the page it was drawn on, also just after
-somebody went to another one. Streamlit then runs a fragment in the middle of the other page, and
-the browser, told the old page's name, throws away what it was just sent: a white page ("Bad delta
-path index"), or the page that was left. Such a request is dropped: its page is no longer there.
+*One run at a time.* By default a request to run a page starts a second thread beside the one that
+runs, which is told to stop but may begin another run first: it then puts the old page's query,
+widgets and fragments in place of the new one's (`runner.fastReruns`). Without it the same thread
+turns to the request, at the next `st` call as well, and keeps what the page before was told.
 
-*Just as a run of the whole page has ended.* Streamlit starts a new runner at once and from then on
+*A page that is being left asks for nothing more.* Of requests that wait Streamlit makes one, for
+the page of the last. A fragment asks under the page it was drawn on, also just after somebody went
+to another one, and `st.rerun` asks for its own page: then the page that was left comes back, or
+none at all ("Bad delta path index").
+
+*Just as a run of the whole page has ended*, Streamlit starts a new runner at once and from then on
 ignores the old one, whose last messages wait in the event loop: elements of the page are missing.
 It says so itself where it does it, and mends it for fragments that are gone only (its issue 9921).
-Such a request goes to the loop's end once, behind those messages.
+A fragment's request goes to the loop's end once, behind those messages.
 
 *After every run* it looks at the files of all modules, in the event loop, also where it is told to
 watch none: with torch there are thousands. On a busy machine the end of a page was held back for a
@@ -17,41 +22,55 @@ minute by it, and its old form stood beside the new one as long.
 
 from functools import wraps
 
-from streamlit.config import get_option
+from streamlit.config import get_option, set_option
 from streamlit.proto.ClientState_pb2 import ClientState
 from streamlit.runtime.app_session import AppSession
-from streamlit.runtime.scriptrunner_utils.script_requests import ScriptRequestType
+from streamlit.runtime.scriptrunner import RerunData, get_script_run_ctx
+from streamlit.runtime.scriptrunner_utils.script_requests import ScriptRequests, ScriptRequestType
 from streamlit.watcher.local_sources_watcher import LocalSourcesWatcher
 
 
 def mend() -> None:
-    """Mend all three, once a process."""
-    plain = AppSession.request_rerun
-    if hasattr(plain, "__wrapped__"):
+    """Mend all of it, once a process."""
+    if hasattr(AppSession.request_rerun, "__wrapped__"):
         return
+    set_option("runner.fastReruns", False)
+    ask, wait, look = (
+        AppSession.request_rerun,
+        ScriptRequests.request_rerun,
+        LocalSourcesWatcher.update_watched_modules,
+    )
 
-    @wraps(plain)
+    @wraps(ask)
     def request_rerun(self: AppSession, client_state: ClientState | None) -> None:
         if client_state and client_state.fragment_id:
             here = self._client_state.page_script_hash
-            if here and client_state.page_script_hash != here:
+            if self._scriptrunner is None and here and client_state.page_script_hash != here:
                 return
             if _has_ended(self):
-                self._event_loop.call_soon(plain, self, client_state)
+                self._event_loop.call_soon(ask, self, client_state)
                 return
-        elif client_state and client_state.page_script_hash:
-            # Streamlit notes it when the run begins; a request that is on its way would be sooner.
-            self._client_state.page_script_hash = client_state.page_script_hash
-        plain(self, client_state)
+        ask(self, client_state)
 
-    AppSession.request_rerun = request_rerun  # type: ignore[method-assign]
-    look = LocalSourcesWatcher.update_watched_modules
+    @wraps(wait)
+    def request_rerun_of(self: ScriptRequests, new_data: RerunData) -> bool:
+        running = get_script_run_ctx(suppress_warning=True)  # None where a browser asks
+        going = getattr(self, "going", "")  # the page that was asked for last
+        whole = not (new_data.fragment_id or new_data.fragment_id_queue)
+        leaving = running.page_script_hash if running else not whole and new_data.page_script_hash
+        if going and leaving and leaving != going:
+            return True
+        if whole or not going:
+            self.going = new_data.page_script_hash  # type: ignore[attr-defined]
+        return wait(self, new_data)
 
     @wraps(look)
     def update_watched_modules(self: LocalSourcesWatcher) -> None:
         if get_option("server.fileWatcherType") != "none":
             look(self)
 
+    AppSession.request_rerun = request_rerun  # type: ignore[method-assign]
+    ScriptRequests.request_rerun = request_rerun_of  # type: ignore[method-assign]
     LocalSourcesWatcher.update_watched_modules = update_watched_modules  # type: ignore[method-assign]
 
 

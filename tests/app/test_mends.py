@@ -1,13 +1,17 @@
-"""No request of a fragment takes a page away, or what a run that has ended still had to say."""
+"""The page that was asked for comes, and whole: nothing that is left behind asks once more."""
 
 from __future__ import annotations
 
 import asyncio
+import re
+from collections.abc import Iterator
 from inspect import unwrap
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from streamlit.config import get_option, set_option
 from streamlit.proto.ClientState_pb2 import ClientState
 from streamlit.runtime.app_session import AppSession, AppSessionState
 from streamlit.runtime.scriptrunner import RerunData, ScriptRunnerEvent
@@ -18,11 +22,18 @@ from diffgrid.app.mends import mend
 
 
 @pytest.fixture(autouse=True)
-def _streamlit_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def _streamlit_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     # Other tests run the app, which mends it.
-    monkeypatch.setattr(AppSession, "request_rerun", unwrap(AppSession.request_rerun))
-    plain = unwrap(LocalSourcesWatcher.update_watched_modules)
-    monkeypatch.setattr(LocalSourcesWatcher, "update_watched_modules", plain)
+    for owner, name in (
+        (AppSession, "request_rerun"),
+        (ScriptRequests, "request_rerun"),
+        (LocalSourcesWatcher, "update_watched_modules"),
+    ):
+        monkeypatch.setattr(owner, name, unwrap(getattr(owner, name)))
+    before = get_option("runner.fastReruns")
+    set_option("runner.fastReruns", True)
+    yield
+    set_option("runner.fastReruns", before)
 
 
 class Session(AppSession):
@@ -88,22 +99,81 @@ def test_streamlit_would_lose_that_message() -> None:
     assert asyncio.run(a_run_ends_as_somebody_asks("f")) == ["a new runner"]
 
 
-async def a_page_is_left_and_its_fragment_asks() -> list[str]:
+async def a_page_was_left_and_its_fragment_asks() -> list[str]:
     session = Session()
-    session._client_state.page_script_hash = "grid"
-    session.request_rerun(ClientState(page_script_hash="strip"))
-    session.request_rerun(ClientState(page_script_hash="grid", fragment_id="f"))
-    session.happened.append("and")
     session._scriptrunner = None
+    session._client_state.page_script_hash = "strip"
+    session.request_rerun(ClientState(page_script_hash="grid", fragment_id="f"))
+    session._scriptrunner = None
+    session.happened.append("and")
     session.request_rerun(ClientState(page_script_hash="strip", fragment_id="f"))
-    await asyncio.sleep(0.01)
     return session.happened
 
 
-def test_a_fragment_of_a_page_that_is_left_asks_in_vain() -> None:
+def test_a_fragment_of_a_page_that_was_left_asks_in_vain() -> None:
+    assert asyncio.run(a_page_was_left_and_its_fragment_asks()) == [
+        *["a new runner", "and", "a new runner"]
+    ]
     mend()
-    happened = asyncio.run(a_page_is_left_and_its_fragment_asks())
-    assert happened == ["a new runner", "and", "a new runner"]
+    assert asyncio.run(a_page_was_left_and_its_fragment_asks()) == ["and", "a new runner"]
+
+
+def page(name: str) -> RerunData:
+    return RerunData(page_script_hash=name)
+
+
+def fragment(of: str) -> RerunData:
+    return RerunData(page_script_hash=of, fragment_id="f")
+
+
+def runs_next(monkeypatch: pytest.MonkeyPatch, *asked: tuple[str | None, RerunData]) -> str:
+    """The page that runs after the grid, where each was asked for by a running page, or None."""
+    requests = ScriptRequests()
+    requests.request_rerun(page("grid"))
+    requests.on_scriptrunner_ready()
+    for by, data in asked:
+        running = SimpleNamespace(page_script_hash=by) if by else None
+        monkeypatch.setattr("diffgrid.app.mends.get_script_run_ctx", lambda **_: running)  # noqa: B023
+        assert requests.request_rerun(data)
+    return requests.on_scriptrunner_ready().rerun_data.page_script_hash
+
+
+BROWSER = None
+LEFT_BEHIND = [
+    ("its fragment", [(BROWSER, page("strip")), (BROWSER, fragment("grid"))]),
+    ("its fragment, as it goes by itself", [("grid", page("strip")), (BROWSER, fragment("grid"))]),
+    ("itself, once more", [(BROWSER, page("strip")), ("grid", page("grid"))]),
+    ("itself, for another", [(BROWSER, page("strip")), ("grid", page("compare"))]),
+    ("its fragment, then itself", [(BROWSER, fragment("grid")), (BROWSER, page("strip"))]),
+]
+ON_THE_WAY = [
+    ("for another", [("grid", page("strip"))]),
+    ("for another, and its form for itself", [(BROWSER, page("grid")), ("grid", page("strip"))]),
+    ("by a second click", [(BROWSER, page("compare")), (BROWSER, page("strip"))]),
+    ("by a click after its own", [("grid", page("compare")), (BROWSER, page("strip"))]),
+]
+
+
+@pytest.mark.parametrize(("name", "asked"), LEFT_BEHIND + ON_THE_WAY)
+def test_a_page_that_is_left_asks_for_nothing_more(
+    name: str, asked: list[tuple[str | None, RerunData]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mend()
+    assert runs_next(monkeypatch, *asked) == "strip"
+
+
+@pytest.mark.parametrize(("name", "asked"), LEFT_BEHIND[:4])
+def test_streamlit_would_let_it_come_back(
+    name: str, asked: list[tuple[str | None, RerunData]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where this fails, Streamlit has mended it."""
+    monkeypatch.setattr("diffgrid.app.mends.get_script_run_ctx", lambda **_: None)
+    assert runs_next(monkeypatch, *asked) != "strip"
+
+
+def test_a_run_that_is_told_to_end_does_not_begin_another_beside_the_new_one() -> None:
+    mend()
+    assert not get_option("runner.fastReruns")
 
 
 @pytest.mark.parametrize(("kind", "looks"), [("none", False), ("poll", True)])
@@ -118,3 +188,12 @@ def test_files_are_looked_at_only_where_they_are_watched(
     mend()
     LocalSourcesWatcher.update_watched_modules(LocalSourcesWatcher.__new__(LocalSourcesWatcher))
     assert bool(looked) == looks
+
+
+def test_no_two_pages_name_a_fragment_alike() -> None:
+    """Streamlit tells them apart by the name of the function: another page's would be taken."""
+    root = Path(__file__).parents[2]
+    pages = [file.read_text() for file in (root / "pages").glob("*.py")]
+    names = [name for page in pages for name in re.findall(r"st\.fragment\((\w+)", page)]
+    assert len(names) > 2
+    assert len(names) == len({*names})
