@@ -1,106 +1,26 @@
-"""The app as a visitor meets it: a server of its own, and Debian's Chromium."""
+"""The app as a visitor meets it."""
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import (
-    Browser,
-    BrowserContext,
-    Locator,
-    Page,
-    expect,
-    sync_playwright,
-)
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from tests.app import browsing
 
 pytestmark = pytest.mark.browser
 
-ROOT = Path(__file__).parents[2]
-PATIENCE = 90_000  # ms; machines that run tests are often busy
-
-
-expect.set_options(timeout=PATIENCE)
-
-
-@contextmanager
-def server(folder: Path) -> Iterator[str]:
-    """A fresh server with an empty cache; nobody has visited it yet."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    options = ["--server.address=127.0.0.1", f"--server.port={port}", "--server.headless=true"]
-    command = [sys.executable, "-m", "streamlit", "run", "streamlit_app.py", *options]
-    log = folder / "server.log"
-    environment = {**os.environ, "DIFFGRID_CACHE": str(folder / "cache")}
-    with log.open("wb") as output:
-        running = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
-    try:
-        for _ in range(300):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=5).close()
-                break
-            except OSError:
-                assert running.poll() is None, log.read_text()
-                time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        running.kill()  # the store takes no harm, and a busy machine is slow to end politely
-        running.wait()
-    assert "Traceback" not in log.read_text()
+chromium, tab, visit = browsing.chromium, browsing.tab, browsing.visit  # fixtures
 
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with server(tmp_path_factory.mktemp("server")) as address:
+    with browsing.server(tmp_path_factory.mktemp("server")) as address:
         yield address
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"),
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-        )
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def visit(chromium: Browser) -> Iterator[Callable[..., Page]]:
-    """Opens tabs of visitors who do not know each other; no tab may fail or ask strangers."""
-    faults: list[str] = []
-    contexts: list[BrowserContext] = []
-
-    def visit(address: str, width: int = 1280, height: int = 900) -> Page:
-        contexts.append(chromium.new_context(viewport={"width": width, "height": height}))
-        page = contexts[-1].new_page()
-        page.set_default_timeout(PATIENCE)
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("request", lambda request: faults.extend(stranger(request.url)))
-        page.goto(address)
-        return page
-
-    yield visit
-    for context in contexts:
-        context.close()
-    assert not faults
-
-
-def stranger(url: str) -> list[str]:
-    return [] if urlsplit(url).hostname in ("127.0.0.1", None) else [url]
 
 
 def painted(page: Page, path: str, cells: int = 16) -> None:
@@ -158,38 +78,46 @@ def test_the_journey(address: str, visit: Callable[..., Page]) -> None:
     page.go_forward()
     painted(page, "trunk")
 
+    # Two columns are enough from here on, and nothing need move.
+    page.emulate_media(reduced_motion="reduce")
+    columns = page.get_by_label("Columns", exact=True)
+    expect(columns).to_have_count(1)  # that of the view before goes when the script has ended
+    columns.fill("2")
+    page.keyboard.press("Enter")
+    painted(page, "trunk", 8)
+
     # Another prompt is sampled at once; it can be stopped, and goes on where it was.
     prompt = page.get_by_label("Prompt", exact=True)
-    expect(prompt).to_have_count(1)  # that of the view before goes when the script has ended
+    expect(prompt).to_have_count(1)
     prompt.fill("a green monster")
     page.keyboard.press("Enter")
     page.get_by_role("button", name="Cancel").click()
     page.get_by_role("button", name="Go on").click()
-    painted(page, "trunk")
+    painted(page, "trunk", 8)
     expect(page.locator(".board .prompt")).to_have_text("“a green monster”")
     expect(seen).to_be_visible()  # a probe looks when all are finished
 
-    # Only what is missing is evaluated: four cells of the last row, eight steps each.
+    # Only what is missing is evaluated: two cells of the last row, eight steps each.
     cell(page, "10.1").click()
-    painted(page, "10.1")
-    expect(cost).to_contain_text("281 evaluations, 249 reused")
+    painted(page, "10.1", 8)
+    expect(cost).to_contain_text("153 evaluations, 137 reused")
 
     # A reload is a new session, and shows the same.
     here, picture = page.url, pixels(portrait)
     page.reload()
-    painted(page, "10.1")
+    painted(page, "10.1", 8)
     assert page.url == here
     assert pixels(portrait) == picture
     expect(cost).to_contain_text("all reused")
 
     # One of its cells by itself, step by step; the grid stays where it was.
-    cell(page, "5.2").focus()
+    cell(page, "5.1").focus()
     page.keyboard.press("t")
     expect(heading).to_have_text("Trajectory strip")
     expect(page.get_by_role("slider", name="Step", exact=True)).to_be_visible()
-    expect(page).to_have_url(re.compile(r"/strip\?.*path=5\.2"))
+    expect(page).to_have_url(re.compile(r"/strip\?.*path=5\.1"))
     page.get_by_role("link", name="Branching grid").click()
-    painted(page, "10.1")
+    painted(page, "10.1", 8)
 
     # Two cells, compared in place and then on the page that compares; one is kept.
     for path in ("1.0", "1.1"):
@@ -275,31 +203,32 @@ def test_tab_goes_on_from_the_trunk(address: str, visit: Callable[..., Page]) ->
 def test_a_trunk_is_changed_on_the_way_and_cells_are_re_noised(
     address: str, visit: Callable[..., Page]
 ) -> None:
-    address += "/?steps=12"
+    address += "/?steps=8&columns=2"
     page = visit(address)
-    painted(page, "trunk")
+    page.emulate_media(reduced_motion="reduce")
+    painted(page, "trunk", 8)
     page.get_by_role("button", name="the trunk in view").focus()
     page.keyboard.press("p")
     dialog = page.get_by_role("dialog", name="Change from here")
     dialog.get_by_label("Prompt").fill("a red monster")
     page.keyboard.press("Enter")
-    painted(page, "4:prompt=a+red+monster")
+    painted(page, "2:prompt=a+red+monster", 8)
     crumb = page.locator(".crumbs b")
-    expect(crumb).to_have_text("from step 4: “a red monster”")
+    expect(crumb).to_have_text("from step 2: “a red monster”")
     here = page.url
     page.reload()
-    painted(page, "4:prompt=a+red+monster")
+    painted(page, "2:prompt=a+red+monster", 8)
     assert page.url == here
     page.goto(address)
-    painted(page, "trunk")
+    painted(page, "trunk", 8)
     page.get_by_text("Lab", exact=True).click()
     page.get_by_text("Re-noise", exact=True).click()
-    painted(page, "trunk", 12)
+    painted(page, "trunk", 6)
     expect(page).to_have_url(re.compile(r"[?&]fork=renoise%3A2"))
-    cell(page, "5.1-2").click()
-    painted(page, "5.1-2", 12)
+    cell(page, "3.1-2").click()
+    painted(page, "3.1-2", 6)
     page.get_by_role("button", name="Undo").click()
-    painted(page, "trunk", 12)
+    painted(page, "trunk", 6)
 
 
 def test_the_form_can_be_used_after_the_grid_was(address: str, visit: Callable[..., Page]) -> None:
@@ -353,7 +282,7 @@ def test_a_tap_plays_and_a_second_tap_follows(address: str, chromium: Browser) -
         viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True
     )
     page = phone.new_page()
-    page.set_default_timeout(PATIENCE)
+    page.set_default_timeout(browsing.PATIENCE)
     page.goto(address)
     painted(page, "trunk")
     cell(page, "5.2").tap()
@@ -369,7 +298,7 @@ def test_a_tap_plays_and_a_second_tap_follows(address: str, chromium: Browser) -
 def test_a_cold_servers_first_visit_may_be_to_any_page(
     tmp_path: Path, visit: Callable[..., Page], page_name: str, title: str
 ) -> None:
-    with server(tmp_path) as address:
+    with browsing.server(tmp_path) as address:
         page = visit(f"{address}/{page_name}")
         expect(page.get_by_role("heading", level=1)).to_have_text(title)
         links = page.get_by_test_id("stSidebar").get_by_role("link")

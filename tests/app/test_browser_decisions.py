@@ -10,18 +10,18 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from diffgrid.decisions.metrics import COLUMNS
-from tests.app import test_browser as browsers
+from tests.app import browsing
 
 pytestmark = pytest.mark.browser
 
-chromium, visit = browsers.chromium, browsers.visit  # fixtures
+chromium, tab, visit = browsing.chromium, browsing.tab, browsing.visit  # fixtures
 PROMPT = "“a red monster”"
-SAMPLED = 5 * browsers.PATIENCE  # ms: the model is loaded first
+SAMPLED = 5 * browsing.PATIENCE  # ms: the model is loaded first
 
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with browsers.server(tmp_path_factory.mktemp("server")) as address:
+    with browsing.server(tmp_path_factory.mktemp("server")) as address:
         yield f"{address}/decisions?prompt=a+red+monster&steps=4"
 
 

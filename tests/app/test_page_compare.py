@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import re
-import shutil
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path as File
 from typing import Any
-from urllib.request import urlopen
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import Page, expect
 from streamlit.testing.v1 import AppTest
 
 from diffgrid.app.session import run_list
@@ -24,10 +18,11 @@ from diffgrid.records.frames import FRAMES
 from diffgrid.spec.path import parse_path
 from diffgrid.spec.run import RunSpec
 from diffgrid.store.forgiving import TrajectoryStore
-from tests.app.driver import ROOT, app, header, press, run
+from tests.app import browsing
+from tests.app.driver import app, header, press, run
 from tests.fakes import pictures, trajectory
 
-PATIENCE = 120_000  # ms; machines that run tests are often busy
+chromium, tab, visit = browsing.chromium, browsing.tab, browsing.visit  # fixtures
 DDIM, EULER = specify(steps=6, seed=7), specify(steps=4, seed=8, scheduler="euler")
 
 
@@ -244,61 +239,33 @@ def test_long_runs_are_thinned(store: TrajectoryStore) -> None:
 
 
 @pytest.fixture
-def address(store: TrajectoryStore, tmp_path: File) -> Iterator[str]:
+def address(store: TrajectoryStore, cache_directory: File) -> Iterator[str]:
     """The page on a server of its own."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    options = ["--server.address=127.0.0.1", f"--server.port={port}", "--server.headless=true"]
-    command = [sys.executable, "-m", "streamlit", "run", "streamlit_app.py", *options]
-    with (tmp_path / "log").open("wb") as log:
-        server = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
-    try:
-        while True:
-            try:
-                urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=5).close()
-                break
-            except OSError:
-                assert server.poll() is None, (tmp_path / "log").read_text()
-                time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.kill()
-        server.wait()
+    with browsing.server(cache_directory.parent) as address:
+        yield f"{address}/compare?runs={key8(store, '1.1')},{key8(store, 'trunk')}"
 
 
 @pytest.mark.browser
-def test_two_runs_move_together_by_noise_level(address: str, store: TrajectoryStore) -> None:
-    faults: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
-        )
-        tab = browser.new_page(viewport={"width": 1280, "height": 900})
-        tab.set_default_timeout(PATIENCE)
-        tab.on("pageerror", lambda error: faults.append(str(error)))
-        tab.goto(f"{address}/compare?runs={key8(store, '1.1')},{key8(store, 'trunk')}")
+def test_two_runs_move_together_by_noise_level(address: str, visit: Callable[..., Page]) -> None:
+    page = visit(address)
+    level = page.get_by_role("slider", name="Noise level")
+    expect(level).to_have_attribute("aria-valuetext", "finished")
+    level.press("Home")
+    expect(page.get_by_role("img", name="step 0 of 6, t = 999")).to_be_visible()
+    expect(page.get_by_role("img", name="step 0 of 4, t = 999")).to_be_visible()
+    level.press("ArrowRight")  # ᾱ .19: the other's next step is at .31, its last at .01
+    expect(page.get_by_role("img", name="step 1 of 6, t = 799.2")).to_be_visible()
+    expect(page.get_by_role("img", name="step 1 of 4, t = 666")).to_be_visible()
 
-        level = tab.get_by_role("slider", name="Noise level")
-        expect(level).to_have_attribute("aria-valuetext", "finished", timeout=PATIENCE)
-        level.press("Home")
-        expect(tab.get_by_role("img", name="step 0 of 6, t = 999")).to_be_visible()
-        expect(tab.get_by_role("img", name="step 0 of 4, t = 999")).to_be_visible()
-        level.press("ArrowRight")  # ᾱ .19: the other's next step is at .31, its last at .01
-        expect(tab.get_by_role("img", name="step 1 of 6, t = 799.2")).to_be_visible()
-        expect(tab.get_by_role("img", name="step 1 of 4, t = 666")).to_be_visible()
+    page.get_by_role("radio", name="Flip").focus()
+    page.keyboard.press("Space")
+    page.get_by_role("button", name="A is shown: flip to B").press("Enter")
+    expect(page.get_by_role("button", name="B is shown: flip to A")).to_be_visible()
+    expect(level).to_have_attribute("aria-valuetext", re.compile("log-SNR −1.5"))
+    page.get_by_role("radio", name="Difference").focus()
+    page.keyboard.press("Space")
+    expect(page.get_by_role("img", name=re.compile("step . of"))).to_have_count(1)
 
-        tab.get_by_role("radio", name="Flip").focus()
-        tab.keyboard.press("Space")
-        tab.get_by_role("button", name="A is shown: flip to B").press("Enter")
-        expect(tab.get_by_role("button", name="B is shown: flip to A")).to_be_visible()
-        expect(level).to_have_attribute("aria-valuetext", re.compile("log-SNR −1.5"))
-        tab.get_by_role("radio", name="Difference").focus()
-        tab.keyboard.press("Space")
-        expect(tab.get_by_role("img", name=re.compile("step . of"))).to_have_count(1)
-
-        tab.set_viewport_size({"width": 390, "height": 844})
-        main = tab.get_by_test_id("stMain")
-        assert main.evaluate("element => element.scrollWidth - element.clientWidth") == 0
-        browser.close()
-    assert not faults
+    page.set_viewport_size({"width": 390, "height": 844})
+    main = page.get_by_test_id("stMain")
+    assert main.evaluate("element => element.scrollWidth - element.clientWidth") == 0

@@ -1,0 +1,106 @@
+"""Servers of their own, and visitors in Debian's Chromium."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
+
+ROOT = Path(__file__).parents[2]
+PATIENCE = 90_000  # ms; machines that run tests are often busy
+
+expect.set_options(timeout=PATIENCE)
+
+
+@contextmanager
+def server(folder: Path) -> Iterator[str]:
+    """A fresh server whose cache is in this folder; nobody has visited it yet."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = ["--server.address=127.0.0.1", f"--server.port={port}", "--server.headless=true"]
+    command = [sys.executable, "-m", "streamlit", "run", "streamlit_app.py", *options]
+    log = folder / "server.log"
+    environment = {**os.environ, "DIFFGRID_CACHE": str(folder / "cache")}
+    with log.open("wb") as output:
+        running = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
+    try:
+        for _ in range(300):
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=5).close()
+                break
+            except OSError:
+                assert running.poll() is None, log.read_text()
+                time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        running.kill()  # the store takes no harm, and a busy machine is slow to end politely
+        running.wait()
+    assert "Traceback" not in log.read_text()
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"),
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def tab(chromium: Browser) -> Page:
+    """Where each test's first visitor looks: a new one would read and compile Streamlit's code
+    again, two seconds of work a visit."""
+    return chromium.new_context().new_page()
+
+
+@pytest.fixture
+def visit(chromium: Browser, tab: Page) -> Iterator[Callable[..., Page]]:
+    """Opens the app for visitors who do not know each other; none may fail or ask strangers."""
+    faults: list[str] = []
+    visited: list[Page] = []
+    others: list[BrowserContext] = []
+
+    def failed(error: object) -> None:
+        faults.append(str(error))
+
+    def asked(request: Request) -> None:
+        if urlsplit(request.url).hostname not in ("127.0.0.1", None):
+            faults.append(request.url)
+
+    def visit(address: str, width: int = 1280, height: int = 900) -> Page:
+        if visited:
+            others.append(chromium.new_context())
+        page = others[-1].new_page() if others else tab
+        visited.append(page)
+        page.set_viewport_size({"width": width, "height": height})
+        page.set_default_timeout(PATIENCE)
+        page.on("pageerror", failed)
+        page.on("request", asked)
+        page.goto(address)
+        return page
+
+    yield visit
+    if visited:
+        tab.evaluate("localStorage.clear(), sessionStorage.clear()")
+        tab.goto("about:blank")
+        tab.emulate_media(reduced_motion="no-preference")
+        tab.remove_listener("pageerror", failed)
+        tab.remove_listener("request", asked)
+    for context in others:
+        context.close()
+    assert not faults
