@@ -1,3 +1,4 @@
+// @ts-check
 // Up to four runs on one scrubber, aligned by noise level (see comparison.py for what is sent).
 //
 // A *stop* is a place of the scrubber: a level that some run has a step at, and one more for the
@@ -9,30 +10,92 @@ import { makePlay } from "../shared/playing.js";
 import { atTheEnd, bitmap, paint, unpack } from "../shared/protocol.js";
 import { axis, frameNear } from "./axis.js";
 
+/**
+ * @typedef {import("../shared/protocol.js").Picture} Picture
+ *
+ * @typedef {object} Run one of up to four; pictures are by index
+ * @property {string} path
+ * @property {string} label
+ * @property {number} length
+ * @property {number[]} steps those of its `frames`; of a long run not all
+ * @property {number[]} levels log-SNR before each of them, rising
+ * @property {number[]} timesteps
+ * @property {number[]} frames
+ * @property {number} final
+ *
+ * @typedef {{levels: number[], rms: number[], final: number} | null} Curve how far from A
+ * @typedef {{id: string, runs: Run[], curves: Curve[], table: [string, string[]][], pictures: Picture[]}} Message
+ */
+
 const LETTERS = ["A", "B", "C", "D"];
 const VIEWS = { side: "Side by side", wipe: "Wipe", flip: "Flip", difference: "Difference × 2" };
 const FRAME_MS = 90;
 
+/** @type {(number: number, digits: number) => string} */
 const signed = (number, digits) => number.toFixed(digits).replace("-", "\u2212");
+/** @type {(number: number) => string} */
 const brief = (number) => String(Number(number.toPrecision(4)));
 
+/** @param {any} component what Streamlit hands over */
+export default async function mount({ data, parentElement }) {
+  await styled(parentElement);
+  const root = parentElement.querySelector(".dl");
+  /** @type {Comparison} */
+  const comparison = (root.owner ??= new Comparison(root));
+  const message = unpack(data, comparison.known);
+  // The page runs again for many reasons; only other runs, or other names for them, are news.
+  if (message.id !== comparison.id) comparison.show(message);
+  return atTheEnd(root, () => comparison.player.stop());
+}
+
 class Comparison {
+  /** @param {HTMLElement} root */
   constructor(root) {
     this.root = root;
+    /** @type {Map<string, Picture>} */
     this.known = new Map();
+    this.id = "";
+    /** @type {Run[]} */
+    this.runs = [];
+    /** @type {Curve[]} */
+    this.curves = [];
+    /** @type {Picture[]} */
+    this.pictures = [];
+    this.scale = axis([]);
+    this.stop = 0;
+    this.stage = make("div", { class: "dl-stage" });
+    this.flipper = make("button", { type: "button", onclick: () => this.flip() });
+    /** @type {HTMLCanvasElement[]} */
+    this.canvases = [];
+    /** @type {HTMLElement[]} */
+    this.captions = [];
+    /** @type {HTMLElement[]} */
+    this.distances = [];
+    /** @type {Promise<unknown> | null} */
+    this.drawn = null;
     this.mode = "side";
     this.wipe = 50;
     this.flipped = false;
     this.place = 1000;
     this.player = makePlay(FRAME_MS, () => this.advance());
+    this.range = make("input", {
+      type: "range",
+      class: "slider",
+      min: 0,
+      max: 1000,
+      "aria-label": "Noise level",
+      oninput: () => this.seek(this.range.valueAsNumber),
+      onkeydown: (/** @type {KeyboardEvent} */ event) => this.key(event),
+    });
+    this.readout = make("span", { class: "dl-readout", "aria-hidden": "true" });
   }
 
-  show(message) {
+  /** @param {Message} message */
+  show({ id, runs, curves, pictures, table }) {
     this.player.stop();
-    Object.assign(this, message, { scale: axis(message.runs) });
+    Object.assign(this, { id, runs, curves, pictures, scale: axis(runs) });
     this.stop = nearest(this.scale.places, this.place);
-    this.stage = make("div", { class: "dl-stage" });
-    const parts = [this.stage, this.scrubber(), this.chart(), this.differences()];
+    const parts = [this.stage, this.scrubber(), this.chart(), this.differences(table)];
     const body = make("div", { class: "dl-body", "data-runs": this.runs.length }, ...parts);
     this.root.replaceChildren(...this.modes(), body);
     this.arrange();
@@ -42,7 +105,7 @@ class Comparison {
 
   modes() {
     if (this.runs.length !== 2) return [];
-    const choose = (mode) => {
+    const choose = (/** @type {string} */ mode) => {
       this.mode = mode;
       this.arrange();
     };
@@ -55,31 +118,33 @@ class Comparison {
     this.captions = this.runs.map(() => make("span"));
     const captions = this.captions.map((caption, i) => this.caption(i, caption));
     this.stage.dataset.mode = mode;
-    this.stage.style.setProperty("--across", this.runs.length);
+    this.stage.style.setProperty("--across", String(this.runs.length));
     if (mode === "side") {
       this.stage.replaceChildren(
-        ...captions.map((caption, i) => make("figure", {}, this.frame(this.canvases[i]), caption)),
+        ...captions.map((caption, i) => make("figure", {}, frame(this.canvases[i]), caption)),
       );
     } else {
-      const frame = this.frame(...this.canvases, ...this.control(mode));
-      this.stage.replaceChildren(make("figure", {}, frame, ...captions));
+      const both = frame(...this.canvases, ...this.control(mode));
+      this.stage.replaceChildren(make("figure", {}, both, ...captions));
     }
     this.draw();
   }
 
-  frame(...children) {
-    return make("div", { class: "dl-frame" }, ...children);
-  }
-
+  /**
+   * @param {number} i
+   * @param {Element} words
+   */
   caption(i, words) {
     const path = make("b", { title: this.runs[i].label }, this.runs[i].path);
     return make("figcaption", {}, badge(i), path, words);
   }
 
+  /** @param {string} mode */
   control(mode) {
+    if (mode === "flip") return [this.flipper];
     if (mode === "wipe") {
       const oninput = () => {
-        this.wipe = Number(divider.value);
+        this.wipe = divider.valueAsNumber;
         this.draw();
       };
       const label = "Divider between A and B";
@@ -88,15 +153,12 @@ class Comparison {
       });
       return [make("i", { class: "dl-divider" }), divider];
     }
-    if (mode === "flip") {
-      const onclick = () => {
-        this.flipped = !this.flipped;
-        this.draw();
-      };
-      this.flipper = make("button", { type: "button", onclick });
-      return [this.flipper];
-    }
     return [];
+  }
+
+  flip() {
+    this.flipped = !this.flipped;
+    this.draw();
   }
 
   draw() {
@@ -123,7 +185,7 @@ class Comparison {
     const drawn = (this.drawn = Promise.all(pictures.map(bitmap)));
     drawn.then((images) => {
       if (this.drawn !== drawn) return; // the scrubber has moved on
-      if (images.includes(null)) return;
+      if (!images.every((image) => image !== null)) return;
       if (mode === "difference") paintDifference(canvases, images);
       else images.forEach((image, i) => paint(canvases[i], image));
     });
@@ -133,32 +195,26 @@ class Comparison {
   // The scrubber.
 
   scrubber() {
-    this.range = make("input", {
-      type: "range",
-      class: "slider",
-      min: 0,
-      max: 1000,
-      "aria-label": "Noise level",
-      oninput: () => this.seek(Number(this.range.value)),
-      onkeydown: (event) => this.key(event),
-    });
-    this.readout = make("span", { class: "dl-readout", "aria-hidden": "true" });
     return make("div", { class: "dl-scrubber" }, this.player.button, this.range, this.readout);
   }
 
+  /** @param {KeyboardEvent} event */
   key(event) {
-    const by = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1, PageUp: 5, PageDown: -5 };
-    if (!by[event.key]) return; // Home and End are the browser's own
+    const keys = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1, PageUp: 5, PageDown: -5 };
+    const by = /** @type {Record<string, number>} */ (keys)[event.key];
+    if (!by) return; // Home and End are the browser's own
     event.preventDefault();
     this.player.stop();
-    this.go(this.stop + by[event.key]);
+    this.go(this.stop + by);
   }
 
+  /** @param {number} place */
   seek(place) {
     this.player.stop();
     this.go(nearest(this.scale.places, place));
   }
 
+  /** @param {number} stop */
   go(stop) {
     this.stop = Math.min(Math.max(stop, 0), this.scale.places.length - 1);
     this.place = this.scale.places[this.stop];
@@ -180,28 +236,35 @@ class Comparison {
       level === undefined
         ? "finished"
         : `log-SNR ${signed(level, 1)}, ᾱ ${Number(alphaBar.toPrecision(2))}`;
-    this.range.value = this.place = this.scale.places[this.stop];
+    this.place = this.scale.places[this.stop];
+    this.range.valueAsNumber = this.place;
     this.range.setAttribute("aria-valuetext", words);
-    this.range.style.setProperty("--share", this.place / 1000);
+    this.range.style.setProperty("--share", String(this.place / 1000));
     this.readout.textContent = words;
     this.root.style.setProperty("--at", `${this.place / 10}%`);
-    this.distances?.forEach((span, i) => (span.textContent = this.apart(i, level)));
+    this.distances.forEach((span, i) => (span.textContent = this.apart(i, level)));
   }
 
+  /**
+   * @param {number} i
+   * @param {number | undefined} level
+   */
   apart(i, level) {
     const curve = this.curves[i];
     if (!curve) return "";
     if (level === undefined) return curve.final.toFixed(2);
-    const outside = level < curve.levels[0] || level > curve.levels.at(-1) || !curve.levels.length;
+    if (!curve.levels.length) return "–";
+    const outside = level < curve.levels[0] || level > curve.levels[curve.levels.length - 1];
     return outside ? "–" : curve.rms[nearest(curve.levels, level)].toFixed(2);
   }
 
   // What stands beside and below.
 
-  differences() {
+  /** @param {[string, string[]][]} table */
+  differences(table) {
     const alone = this.runs.length === 1;
     const head = make("tr", {}, make("td"), ...this.runs.map((_, i) => make("th", { scope: "col" }, badge(i))));
-    const rows = this.table.map(([name, values]) => {
+    const rows = table.map(([name, values]) => {
       const cells = values.map((value) => make("td", {}, value || "–"));
       return make("tr", {}, make("th", { scope: "row" }, name), ...cells);
     });
@@ -210,7 +273,7 @@ class Comparison {
   }
 
   chart() {
-    const drawn = this.curves.map((curve, i) => ({ curve, i })).filter(({ curve }) => curve);
+    const drawn = this.curves.flatMap((curve, i) => (curve ? [{ curve, i }] : []));
     const highest = Math.max(1e-9, ...drawn.flatMap(({ curve }) => [...curve.rms, curve.final]));
     const plot = make("div", { class: "dl-plot" }, make("i", { class: "dl-cursor" }));
     this.follow(plot);
@@ -219,6 +282,10 @@ class Comparison {
     return make("div", { class: "dl-chart" }, this.legend(drawn, highest), plot, this.ticks());
   }
 
+  /**
+   * @param {{i: number}[]} drawn
+   * @param {number} highest
+   */
   legend(drawn, highest) {
     this.distances = this.curves.map(() => make("b"));
     if (this.runs.length === 1) return "";
@@ -229,6 +296,10 @@ class Comparison {
     return make("p", {}, name, ...parts, make("small", {}, `scale 0 to ${highest.toPrecision(2)}`));
   }
 
+  /**
+   * @param {{curve: NonNullable<Curve>, i: number}[]} drawn
+   * @param {number} highest
+   */
   curveLines(drawn, highest) {
     const ends = drawn.map(({ curve, i }) => `${LETTERS[i + 1]} ends at ${brief(curve.final)}`);
     const plot = svg("svg", {
@@ -238,7 +309,7 @@ class Comparison {
       "aria-label": `Distance from A along the way; ${ends.join(", ")}`,
     });
     for (const { curve, i } of drawn) {
-      const height = (rms) => 96 - (92 * rms) / highest;
+      const height = (/** @type {number} */ rms) => 96 - (92 * rms) / highest;
       const points = curve.levels.map((level, k) => [this.scale.place(level), height(curve.rms[k])]);
       points.push([1000, height(curve.final)]);
       plot.append(svg("polyline", { points: points.join(" "), class: `dl-${LETTERS[i + 1]}` }));
@@ -260,21 +331,22 @@ class Comparison {
   ticks() {
     const { low, high, place } = this.scale;
     const between = high - low > 8 ? 4 : 2;
+    /** @type {[number, string][]} */
     const labels = [];
     for (let level = Math.ceil(low / between) * between; level <= high; level += between)
       labels.push([place(level), signed(level, 0)]);
     labels.push([1000, "finished"]);
-    const ticks = labels.map(([at, words]) => {
-      const tick = make("span", {}, words);
-      tick.style.left = `${at / 10}%`;
-      return tick;
-    });
+    const ticks = labels.map(([at, words]) => make("span", { style: `left: ${at / 10}%` }, words));
     return make("div", { class: "dl-ticks", "aria-hidden": "true" }, ...ticks);
   }
 
-  /** The chart is a large scrubber for the pointer. */
+  /**
+   * The chart is a large scrubber for the pointer.
+   *
+   * @param {HTMLElement} plot
+   */
   follow(plot) {
-    const seek = (event) => {
+    const seek = (/** @type {PointerEvent} */ event) => {
       const box = plot.getBoundingClientRect();
       this.seek(((event.clientX - box.left) / box.width) * 1000);
     };
@@ -282,35 +354,43 @@ class Comparison {
       plot.setPointerCapture(event.pointerId);
       seek(event);
     };
-    plot.onpointermove = (event) => event.buttons && seek(event);
+    plot.onpointermove = (event) => {
+      if (event.buttons) seek(event);
+    };
   }
 }
 
+/** @param {number} i */
 function badge(i) {
   return make("span", { class: `dl-badge dl-${LETTERS[i]}` }, LETTERS[i]);
 }
 
+/** @param {...Node} children */
+function frame(...children) {
+  return make("div", { class: "dl-frame" }, ...children);
+}
+
+/**
+ * @param {Run} run
+ * @param {number} frame
+ */
 function moment(run, frame) {
   if (frame === run.levels.length) return `finished, ${run.length} steps`;
   return `step ${run.steps[frame]} of ${run.length}, t = ${brief(run.timesteps[frame])}`;
 }
 
-/** |A - B| on the first canvas; the second stays empty. */
+/**
+ * |A - B| on the first canvas; the second stays empty.
+ *
+ * @param {HTMLCanvasElement[]} canvases
+ * @param {ImageBitmap[]} images
+ */
 function paintDifference([canvas, other], [one, two]) {
   paint(canvas, one);
   const context = canvas.getContext("2d");
+  if (!context) return;
   context.globalCompositeOperation = "difference";
   context.drawImage(two, 0, 0, canvas.width, canvas.height);
   context.globalCompositeOperation = "source-over";
   other.hidden = true;
-}
-
-export default async function mount({ data, parentElement }) {
-  await styled(parentElement);
-  const root = parentElement.querySelector(".dl");
-  const comparison = (root.owner ??= new Comparison(root));
-  const message = unpack(data, comparison.known);
-  // The page runs again for many reasons; only other runs, or other names for them, are news.
-  if (message.id !== comparison.id) comparison.show(message);
-  return atTheEnd(root, () => comparison.player.stop());
 }

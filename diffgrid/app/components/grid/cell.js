@@ -1,3 +1,4 @@
+// @ts-check
 // A cell of the grid: one branch's picture, its state, and what a touch of it calls.
 
 import { icon, make, tool } from "../shared/dom.js";
@@ -25,8 +26,31 @@ import { nameOf, timeText } from "./player.js";
  * @property {boolean} [ghost] it will be made anew
  */
 
-/** `on` is {enter(cell), leave(cell), settle(cell), press(event, cell), menu(cell, anchor), touched()}. */
-export function makeCell(row, on) {
+/**
+ * @typedef {object} Holder what shows a trajectory: a cell, or the portrait
+ * @property {HTMLElement} element what can have the focus
+ * @property {HTMLElement} frame what shows its state
+ * @property {HTMLCanvasElement} canvas
+ * @property {HTMLElement} bar
+ * @property {Entry} entry
+ *
+ * @typedef {Holder & {row: import("./row.js").Row, slot: number}} Cell
+ *
+ * @typedef {object} OnCell
+ * @property {(cell: Cell) => void} enter
+ * @property {(cell: Cell) => void} leave
+ * @property {(cell: Cell) => void} settle
+ * @property {(event: MouseEvent, cell: Cell) => void} press
+ * @property {(holder: Holder, anchor: Element) => void} menu
+ * @property {() => boolean} touched
+ */
+
+/**
+ * @param {import("./row.js").Row} row
+ * @param {Entry} entry
+ * @param {OnCell} on
+ */
+export function makeCell(row, entry, on) {
   const canvas = make("canvas", { "aria-hidden": "true" });
   const bar = make("span", { class: "bar" });
   const star = make("span", { class: "starred", "aria-hidden": "true" }, icon("star"));
@@ -34,9 +58,10 @@ export function makeCell(row, on) {
   dots.classList.add("dots");
   const names = { class: "cell", role: "gridcell", tabindex: -1 };
   const element = make("div", names, canvas, bar, star, dots);
-  const cell = { element, canvas, bar, row, slot: row.cells.length, entry: null };
-  element.onpointerenter = (event) => event.pointerType === "touch" || on.enter(cell);
-  element.onpointerleave = (event) => event.pointerType === "touch" || on.leave(cell);
+  /** @type {Cell} */
+  const cell = { element, frame: element, canvas, bar, row, slot: row.cells.length, entry };
+  element.onpointerenter = ({ pointerType }) => void (pointerType === "touch" || on.enter(cell));
+  element.onpointerleave = ({ pointerType }) => void (pointerType === "touch" || on.leave(cell));
   element.onfocus = () => {
     on.settle(cell);
     if (element.matches(":focus-visible")) on.enter(cell);
@@ -52,15 +77,21 @@ export function makeCell(row, on) {
   return cell;
 }
 
-/** A cell or the portrait: its state, not its picture. The bar of one that plays is its own. */
-export function renderEntry({ element, frame = element, entry, bar, row }, head, plays) {
+/**
+ * A cell or the portrait: its state, not its picture. The bar of one that plays is its own.
+ *
+ * @param {Holder & {row?: import("./row.js").Row}} holder
+ * @param {import("./message.js").GridHead} head
+ * @param {boolean} plays
+ */
+export function renderEntry({ element, frame, entry, bar, row }, head, plays) {
   const { done } = entry;
   frame.classList.toggle("ghost", Boolean(entry.ghost || entry.newest === null));
   frame.classList.toggle("pending", !done || Boolean(entry.ghost));
   frame.classList.toggle("has-star", entry.starred);
   element.setAttribute("aria-busy", String(!done));
   const share = done ? 0 : entry.step / head.length;
-  if (!plays) bar.style.setProperty("--share", share);
+  if (!plays) bar.style.setProperty("--share", String(share));
   const state = done ? "done" : `${Math.round(share * 100)} %`;
   const name = row ? nameOf(entry) : "the trunk in view";
   const at = row ? ` from ${timeText(head, row.step)}` : `, ${entry.name}, enlarge`;

@@ -1,37 +1,59 @@
+// @ts-check
 // Pictures in the large: one with its scrubber, or two laid over each other.
 
 import { openDialog } from "../shared/dialog.js";
 import { make, radios, stillness, tool } from "../shared/dom.js";
-import { bitmap, show } from "../shared/protocol.js";
+import { bitmap, paint, show } from "../shared/protocol.js";
 import { frameAt, levelText, nameOf, timeText } from "./player.js";
 
-/** The scrubber of a dialog, 0 … T, with words for the moment. */
+/**
+ * @typedef {import("./message.js").GridHead} GridHead
+ * @typedef {import("./cell.js").Entry} Entry
+ *
+ * @typedef {object} Scene what a dialog starts from
+ * @property {GridHead} head
+ * @property {() => GridHead["lane"]} lane
+ * @property {number} moment
+ */
+
+/**
+ * The scrubber of a dialog, 0 … T, with words for the moment.
+ *
+ * @param {GridHead} head
+ * @param {number} moment
+ * @param {(moment: number) => void} oninput
+ */
 function momentRange(head, moment, oninput) {
   const words = make("output", { class: "quiet" });
   const range = make("input", {
     type: "range", class: "slider", min: 0, max: head.length, "aria-label": "Moment",
   });
   const say = () => {
-    const step = Number(range.value);
+    const step = range.valueAsNumber;
     const ended = step === head.length;
     words.value = ended ? "the final sample" : `${timeText(head, step)} · ${levelText(head, step)}`;
     range.setAttribute("aria-valuetext", words.value);
-    range.style.setProperty("--share", step / head.length);
+    range.style.setProperty("--share", String(step / head.length));
   };
   range.oninput = () => {
     say();
-    oninput(Number(range.value));
+    oninput(range.valueAsNumber);
   };
-  range.value = moment;
+  range.valueAsNumber = moment;
   say();
   return { range, words };
 }
 
-/** One picture large; the arrows go through `entries`, which are read anew at each step. */
+/**
+ * One picture large; the arrows go through `entries`, which are read anew at each step.
+ *
+ * @param {Element} host
+ * @param {Scene & {index: number, entries: () => Entry[]}} scene
+ */
 export function enlarge(host, { head, lane, moment, index, entries }) {
   const canvas = make("canvas", { role: "img" });
   const title = make("h2");
-  const step = (by) => {
+  const step = (/** @type {number} */ by) => {
     index = (index + by + entries().length) % entries().length;
     draw();
   };
@@ -63,11 +85,17 @@ export function enlarge(host, { head, lane, moment, index, entries }) {
 
 const MODES = { slider: "Wipe", flip: "Flip", difference: "Difference" };
 
-/** Two pictures in one place: a wipe between them, one after the other, or what differs. */
+/**
+ * Two pictures in one place: a wipe between them, one after the other, or what differs.
+ *
+ * @param {Element} host
+ * @param {Scene & {pair: Entry[], openPage: () => void}} scene
+ */
 export function compareTwo(host, { head, lane, moment, pair, openPage }) {
   let mode = "slider";
   let front = 0; // of a flip
-  let timer = 0;
+  /** @type {ReturnType<typeof setInterval> | undefined} */
+  let timer;
   const label = `${pair[0].name} and ${pair[1].name}`;
   const canvas = make("canvas", { role: "img", "aria-label": label });
   const wipe = make("input", {
@@ -83,13 +111,11 @@ export function compareTwo(host, { head, lane, moment, pair, openPage }) {
   const draw = async () => {
     const pictures = pair.map((entry) => frameAt(entry, moment, lane()));
     const [first, second] = await Promise.all(pictures.map(bitmap));
-    if (!first || !second) return;
     const context = canvas.getContext("2d");
-    canvas.width = first.width;
-    canvas.height = first.height;
-    context.drawImage(mode === "flip" && front ? second : first, 0, 0);
+    if (!first || !second || !context) return;
+    paint(canvas, mode === "flip" && front ? second : first);
     if (mode === "slider") {
-      const edge = (wipe.value / 100) * first.width;
+      const edge = (wipe.valueAsNumber / 100) * first.width;
       const rest = first.width - edge;
       if (rest) context.drawImage(second, edge, 0, rest, first.height, edge, 0, rest, first.height);
     } else if (mode === "difference") {
@@ -99,13 +125,15 @@ export function compareTwo(host, { head, lane, moment, pair, openPage }) {
       context.drawImage(canvas, 0, 0);
       context.globalCompositeOperation = "source-over";
     }
-    caption.textContent = {
+    /** @type {Record<string, string>} */
+    const captions = {
       slider: `${pair[0].name} on the left, ${pair[1].name} on the right`,
       flip: pair[front].name,
       difference: "what differs, twice as bright",
-    }[mode];
+    };
+    caption.textContent = captions[mode];
   };
-  const choose = (chosen) => {
+  const choose = (/** @type {string} */ chosen) => {
     mode = chosen;
     plate.dataset.mode = mode;
     wipe.hidden = mode !== "slider";

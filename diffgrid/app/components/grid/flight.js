@@ -1,9 +1,19 @@
+// @ts-check
+// A picture on its way from one place to another.
+
 import { make, stillness } from "../shared/dom.js";
 import { show } from "../shared/protocol.js";
 
 const FADE = { duration: 460, easing: "cubic-bezier(.3,.7,.2,1)" };
 
-/** A picture glides over `root` from where it was to where it is. */
+/**
+ * A picture glides over `root` from where it was to where it is.
+ *
+ * @param {Element} root
+ * @param {import("./cell.js").Shown} picture
+ * @param {DOMRect} from
+ * @param {Element} target
+ */
 export function fly(root, picture, from, target) {
   if (stillness.matches || !picture) return;
   const canvas = make("canvas", { class: "flying", "aria-hidden": "true" });

@@ -1,80 +1,95 @@
-// The branching grid. One `Board` lives as long as its element; `receive` takes each new message.
-// Under a pointer nothing waits for the server: replay, scrubbing, menus and dialogs are all here,
-// and a click is drawn as it will turn out to be (`guess`) until the server's word comes.
+// @ts-check
+// The branching grid. One `Board` lives as long as its element and draws; what can be done with a cell
+// is in commands.js. Under a pointer nothing waits for the server: replay, scrubbing, menus and dialogs
+// are all here, and a click is drawn as it will turn out to be until the server's word comes (answers.js).
 
-import { changeFrom } from "../shared/dialog.js";
-import { copyText, make, stillness, styled } from "../shared/dom.js";
+import { make, stillness, styled } from "../shared/dom.js";
 import { Outbox } from "../shared/outbox.js";
 import { atTheEnd, show } from "../shared/protocol.js";
+import { Answers } from "./answers.js";
 import { renderEntry } from "./cell.js";
-import { compareTwo, enlarge } from "./dialogs.js";
-import { fly } from "./flight.js";
-import { followed, ghosted } from "./foresight.js";
+import { Commands } from "./commands.js";
+import { ghosted } from "./foresight.js";
 import { NARROW, layout } from "./layout.js";
-import { makeMenu } from "./menu.js";
 import { read } from "./message.js";
-import { Clock, frameAt, nameOf, timeText } from "./player.js";
-import { savePng } from "./png.js";
+import { Clock, frameAt, timeText } from "./player.js";
 import { makePortrait } from "./portrait.js";
 import { makeRow } from "./row.js";
 import { placeSeen } from "./seen.js";
 import { makeTimeline } from "./timeline.js";
 import { makeToolbar } from "./toolbar.js";
 
-const REST = 400; // ms a pointer rests on a cell before the server hears of it
-const PATIENCE = 4000; // ms to wait for an answer before what was drawn ahead of it is taken back
-const SETTLE = 100; // ms after a message, when what it shows is painted
-const ASK_AGAIN = 2000; // ms before what is still lacking, or labels, are asked for again
+/**
+ * @typedef {import("./message.js").GridHead} GridHead
+ * @typedef {import("./cell.js").Cell} Cell
+ * @typedef {import("./cell.js").Holder} Holder
+ * @typedef {import("./row.js").Row} Row
+ */
 
+const REST = 400; // ms a pointer rests on a cell before the server hears of it
+
+/** @param {any} component what Streamlit hands over */
 export default async function mount({ data, parentElement, setStateValue }) {
   await styled(parentElement);
   const root = parentElement.querySelector(".board");
+  /** @type {Board} */
   const board = (root.owner ??= new Board(root));
   board.outbox.connect((acts) => setStateValue("acts", acts));
   board.hint = (path) => setStateValue("rest", { path, at: Date.now() });
-  board.ask = (names) => setStateValue("lack", { names, at: Date.now() });
+  board.answers.ask = (names) => setStateValue("lack", { names, at: Date.now() });
   board.receive(data);
-  return atTheEnd(root, () => board.rest());
+  return atTheEnd(root, () => {
+    board.rest();
+    root.owner = undefined;
+  });
 }
 
-class Board {
+export class Board {
+  /** @param {HTMLElement} root */
   constructor(root) {
     this.root = root;
     this.outbox = new Outbox();
-    this.send = (act) => this.outbox.push(act);
-    this.known = new Map(); // names -> Pictures
-    this.rows = new Map(); // step -> {element, cells, …}
-    this.moment = null; // of all cells; T is the finished sample
+    this.send = (/** @type {object} */ act) => this.outbox.push(act);
+    /** @type {(path: string) => void} tell the server where a pointer rests */
+    this.hint = () => {};
+    this.answers = new Answers((head) => this.render(head), this.send);
+    /** @type {Map<string, import("../shared/protocol.js").Picture>} */
+    this.known = new Map();
+    /** @type {Map<number, Row>} by step */
+    this.rows = new Map();
+    /** @type {GridHead} what is drawn */
+    this.head;
+    this.moment = Infinity; // of all cells; T is the finished sample
+    this.width = 0; // px
+    /** @type {GridHead["lane"]} */
     this.lane = "x0";
+    this.grid = ""; // what `rested` is about
     this.rested = new Set(); // paths the server has heard of
-    this.hovered = null; // the cell that plays
-    this.marked = null; // the cell to compare with another
-    this.expected = null; // the path that the server should answer with
+    /** @type {Cell | null} the cell that plays */
+    this.hovered = null;
+    /** @type {Cell | null} one under a pointer that does not play: it was just followed */
+    this.quiet = null;
+    /** @type {Row | undefined} the row whose map is drawn */
+    this.pointed = undefined;
+    this.pointer = "mouse";
+    this.restTimer = 0;
     this.cellClock = new Clock((moment) => this.drawPlaying(moment));
     this.allClock = new Clock((moment) => this.seek(moment));
-    this.build();
-    this.observer = new ResizeObserver(() => this.measure());
-    this.listen();
-  }
-
-  build() {
-    const act = (what) => {
-      this.expected = null;
-      this.send(what);
-    };
-    const menu = (holder, anchor) => this.menu.open(holder, this.items(holder), anchor);
-    this.toolbar = makeToolbar({
-      act: (name) => act({ do: name }),
-      goto: (path) => act({ do: "goto", path }),
-      toggleMap: () => this.toggleMap(),
-    });
+    this.commands = new Commands(this);
     this.tree = make("div", { class: "tree", role: "grid", "aria-label": "Branching grid" });
     this.tree.onkeydown = (event) => this.onKey(event);
+    this.toolbar = makeToolbar({
+      act: (name) => this.answers.request({ do: name }),
+      goto: (path) => this.answers.request({ do: "goto", path }),
+      toggleMap: () => this.toggleMap(),
+    });
     this.portrait = makePortrait({
-      press: ({ shiftKey }) =>
-        shiftKey || this.marked ? this.mark(this.shown) : this.enlarge(this.shown),
-      menu: (anchor) => menu(this.shown, anchor),
-      key: (event) => this.onCellLetter(event, this.portrait.holder),
+      press: ({ shiftKey }) => {
+        if (shiftKey || this.commands.marked) this.commands.mark(this.shown);
+        else this.commands.enlarge(this.shown);
+      },
+      menu: (anchor) => this.commands.open(this.shown, anchor),
+      key: (event) => this.commands.key(event, this.portrait.holder),
     });
     this.timeline = makeTimeline({
       play: () => this.playAll(),
@@ -89,43 +104,50 @@ class Board {
       },
       stop: () => this.send({ do: this.head.running ? "cancel" : "resample" }),
     });
-    this.menu = makeMenu();
-    const anew = (act) => (row) =>
-      this.guess(ghosted(this.head, ({ step }) => step === row.step), { do: act, step: row.step });
+    /** @type {(name: string) => (row: Row) => void} */
+    const anew = (name) => (row) => {
+      const head = ghosted(this.head, ({ step }) => step === row.step);
+      this.answers.guess(head, { do: name, step: row.step });
+    };
+    /** @type {Parameters<typeof makeRow>[1]} */
     this.onRow = {
       reroll: anew("reroll_row"),
       drop: anew("drop_row"),
-      change: (row) => this.change(row.step),
+      change: (row) => this.commands.change(row.step),
       point: (row) => this.drawMap(row),
       gone: (cell) => this.forget(cell),
       enter: (cell) => this.enter(cell),
       leave: (cell) => this.leave(cell),
       settle: (cell) => this.settle(cell),
       press: (event, cell) => this.onClick(event, cell),
-      menu,
+      menu: (holder, anchor) => this.commands.open(holder, anchor),
       touched: () => this.pointer === "touch",
     };
-    // A finger hits the nearest button: cells then have none, and the portrait's is theirs.
-    this.root.onpointerdown = (event) => {
-      this.pointer = event.pointerType;
-      const touch = this.pointer === "touch";
-      this.root.classList.toggle("touch", touch);
-      if (touch && !event.target.closest(".cell, .frame, .menu, dialog")) this.leave();
-    };
-    const { trunk } = this.portrait;
     const { film, foot } = this.timeline;
-    this.root.append(this.toolbar.element, this.tree, trunk, film, foot, this.menu.element);
+    const { element } = this.commands.menu;
+    root.append(this.toolbar.element, this.tree, this.portrait.trunk, film, foot, element);
+    this.observer = new ResizeObserver(() => this.measure());
+    this.listen();
   }
 
   listen() {
+    // A finger hits the nearest button: cells then have none, and the portrait's is theirs.
+    this.root.onpointerdown = ({ pointerType, target }) => {
+      this.pointer = pointerType;
+      const touch = pointerType === "touch";
+      const inside = /** @type {Element} */ (target).closest(".cell, .frame, .menu, dialog");
+      this.root.classList.toggle("touch", touch);
+      if (touch && !inside) this.leave();
+    };
     this.onresize = () => this.measure();
     this.observer.observe(this.root);
     window.addEventListener("resize", this.onresize);
     // The letters of the menu work on a hovered cell too; before Streamlit's own keys hear of them.
-    this.onletter = (event) => {
-      const elsewhere = event.composedPath()[0].closest?.("input, textarea, button, dialog, .cell");
+    this.onletter = (/** @type {KeyboardEvent} */ event) => {
+      const [target] = /** @type {Element[]} */ (event.composedPath());
+      const elsewhere = target.closest?.("input, textarea, button, dialog, .cell");
       const follows = [" ", "Enter"].includes(event.key); // but a cell must have the focus for it
-      if (this.hovered && !elsewhere && !follows) this.onCellLetter(event, this.hovered);
+      if (this.hovered && !elsewhere && !follows) this.commands.key(event, this.hovered);
     };
     window.addEventListener("keydown", this.onletter, true);
   }
@@ -135,67 +157,34 @@ class Board {
     this.cellClock.stop();
     this.allClock.stop();
     clearTimeout(this.restTimer);
-    clearTimeout(this.guessTimer);
-    clearTimeout(this.lackTimer);
+    this.answers.end();
     this.outbox.close();
     this.observer.disconnect();
-    window.removeEventListener("resize", this.onresize);
-    window.removeEventListener("keydown", this.onletter, true);
-    this.root.owner = undefined;
+    if (this.onresize) window.removeEventListener("resize", this.onresize);
+    if (this.onletter) window.removeEventListener("keydown", this.onletter, true);
     this.root.replaceChildren();
-  }
-
-  // --- messages ----------------------------------------------------------------------------------
-
-  receive(bytes) {
-    const head = read(bytes, this.known);
-    this.outbox.acknowledge(head.acted);
-    const lacks = head.lacking.length > 0;
-    this.root.toggleAttribute("data-lacking", lacks);
-    clearTimeout(this.lackTimer);
-    // Again and again until all is here: a question can be lost where a page is run anew.
-    const ask = () => {
-      this.ask(head.lacking);
-      this.lackTimer = setTimeout(ask, ASK_AGAIN);
-    };
-    if (lacks) this.lackTimer = setTimeout(ask, SETTLE);
-    else if (head.labelling) this.lackTimer = setTimeout(ask, ASK_AGAIN);
-    if (!this.told || head.lane !== this.told.lane) this.lane = head.lane;
-    const grid = JSON.stringify([head.path, head.prompt, head.recipe]);
-    if (grid !== this.grid) this.rested.clear();
-    this.grid = grid;
-    if (this.told && this.told.path !== head.path && this.expected !== head.path) this.toolbar.say("");
-    this.told = head;
-    // An answer to an earlier request would take back for a moment what was just done.
-    if (this.expected && this.expected !== head.path) return;
-    this.expected = null;
-    clearTimeout(this.guessTimer);
-    this.render(head);
-  }
-
-  /** Draw what the server will say, and ask it. */
-  guess(head, act, expected = null) {
-    this.expected = expected;
-    this.render(head);
-    this.send(act);
-    clearTimeout(this.guessTimer);
-    this.guessTimer = setTimeout(() => {
-      this.expected = null;
-      this.render(this.told);
-    }, PATIENCE);
-  }
-
-  /** What the portrait shows: the cell that plays, or the trunk. */
-  get shown() {
-    return this.hovered ?? this.portrait.holder;
   }
 
   // --- drawing a message -------------------------------------------------------------------------
 
+  /** @param {Uint8Array} bytes */
+  receive(bytes) {
+    const head = read(bytes, this.known);
+    const { told, expected } = this.answers;
+    this.outbox.acknowledge(head.acted);
+    this.root.toggleAttribute("data-lacking", head.lacking.length > 0);
+    if (told?.lane !== head.lane) this.lane = head.lane;
+    const grid = JSON.stringify([head.path, head.prompt, head.recipe]);
+    if (grid !== this.grid) this.rested.clear();
+    this.grid = grid;
+    if (told && told.path !== head.path && expected !== head.path) this.toolbar.say("");
+    this.answers.receive(head);
+  }
+
+  /** @param {GridHead} head */
   render(head) {
-    const first = !this.head;
     this.head = head;
-    if (first || this.moment > head.length) this.moment = head.length;
+    this.moment = Math.min(this.moment, head.length);
     this.root.classList.toggle("running", head.running);
     this.toolbar.render(head);
     this.renderRows();
@@ -216,26 +205,29 @@ class Board {
       row.element.remove();
       this.rows.delete(step);
     }
-    let above = null;
-    for (const told of this.head.rows) {
+    this.head.rows.forEach((told, i) => {
       const row = this.rows.get(told.step) ?? makeRow(told.step, this.onRow);
       this.rows.set(told.step, row);
-      if (above ? above.nextSibling !== row.element : this.tree.firstChild !== row.element) {
-        above ? above.after(row.element) : this.tree.prepend(row.element);
-      }
-      above = row.element;
+      const there = this.tree.children[i];
+      if (there !== row.element) this.tree.insertBefore(row.element, there ?? null);
       row.render(this.head, told);
       row.cells.forEach((cell) => this.renderEntry(cell));
-    }
-    if (!this.tree.querySelector(".cell[tabindex='0']")) this.settle(this.allCells()[0]);
+    });
+    const [first] = this.allCells();
+    if (first && !this.tree.querySelector(".cell[tabindex='0']")) this.settle(first);
   }
 
-  /** The cell goes. */
+  /**
+   * The cell goes.
+   *
+   * @param {Cell} cell
+   */
   forget(cell) {
     this.leave(cell);
-    if (this.marked === cell) this.unmark();
+    if (this.commands.marked === cell) this.commands.unmark();
   }
 
+  /** @param {Holder} holder */
   renderEntry(holder) {
     renderEntry(holder, this.head, holder === this.hovered);
   }
@@ -258,11 +250,25 @@ class Board {
 
   // --- moments -----------------------------------------------------------------------------------
 
-  allCells() {
-    return [...this.rows.values()].sort((a, b) => a.step - b.step).flatMap((row) => row.cells);
+  /** What the portrait shows: the cell that plays, or the trunk. */
+  get shown() {
+    return this.hovered ?? this.portrait.holder;
   }
 
-  /** All cells and the trunk at one moment; one that plays goes on playing. */
+  /** The rows as they are drawn. */
+  rowsInOrder() {
+    return [...this.rows.values()].sort((a, b) => a.step - b.step);
+  }
+
+  allCells() {
+    return this.rowsInOrder().flatMap((row) => row.cells);
+  }
+
+  /**
+   * All cells and the trunk at one moment; one that plays goes on playing.
+   *
+   * @param {number} moment
+   */
   seek(moment) {
     this.moment = moment;
     const { head } = this;
@@ -270,17 +276,23 @@ class Board {
     this.timeline.seek(head, moment, this.lane, decoding);
     const cells = this.allCells().filter((cell) => cell !== this.hovered);
     const drawn = cells.map((cell) => show(cell.canvas, frameAt(cell.entry, moment, this.lane)));
-    if (this.hovered) this.play();
+    if (this.hovered) this.play(this.hovered);
     else drawn.push(this.drawTrunk(head.focus, moment));
-    const there = ({ entry }) => frameAt(entry, moment, this.lane) !== undefined;
-    const shown = ({ entry }) => entry.done && !entry.ghost;
-    const finished = this.allCells().filter((cell) => shown(cell) && there(cell)).length;
+    const finished = this.allCells().filter(
+      ({ entry }) =>
+        entry.done && !entry.ghost && frameAt(entry, moment, this.lane) !== undefined,
+    ).length;
     const painted = `${head.path} ${finished}`;
     Promise.all(drawn).then(() => (this.root.dataset.painted = painted));
     this.timeline.renderPlay(this.allClock.running);
   }
 
-  /** The portrait, the strip and the words show this trajectory at this moment. */
+  /**
+   * The portrait, the strip and the words show this trajectory at this moment.
+   *
+   * @param {import("./cell.js").Entry} entry
+   * @param {number} moment
+   */
   drawTrunk(entry, moment) {
     const { focus, length } = this.head;
     const { map, holder } = this.portrait;
@@ -303,8 +315,8 @@ class Board {
 
   drawMap(row = this.pointed) {
     const { map } = this.portrait;
-    const [first] = this.head.rows;
-    this.pointed = this.rows.get(row?.step) ?? this.rows.get(first?.step);
+    const wanted = row && this.rows.get(row.step);
+    this.pointed = wanted ?? this.rowsInOrder()[0];
     for (const each of this.rows.values()) {
       each.element.classList.toggle("mapped", map.on && each === this.pointed);
     }
@@ -320,6 +332,7 @@ class Board {
     this.timeline.renderPlay(this.allClock.running);
   }
 
+  /** @param {GridHead["lane"]} lane */
   setLane(lane) {
     this.lane = lane;
     // The final sample has no noise: go where the two differ.
@@ -331,6 +344,7 @@ class Board {
 
   // --- one cell plays ----------------------------------------------------------------------------
 
+  /** @param {Cell} cell */
   enter(cell) {
     if (this.hovered === cell || this.quiet === cell) return;
     this.leave();
@@ -341,16 +355,18 @@ class Board {
       row.element.classList.toggle("source", row === cell.row);
       row.element.classList.toggle("later", row.step > cell.row.step);
     }
-    this.play();
+    this.play(cell);
     clearTimeout(this.restTimer);
-    this.restTimer = setTimeout(() => this.rests(cell), REST);
+    this.restTimer = window.setTimeout(() => this.rests(cell), REST);
   }
 
-  play() {
-    if (stillness.matches || !this.hovered.entry.done) this.drawPlaying(this.moment);
+  /** @param {Cell} cell */
+  play(cell) {
+    if (stillness.matches || !cell.entry.done) this.drawPlaying(this.moment);
     else if (!this.cellClock.running) this.cellClock.start(this.head.length);
   }
 
+  /** @param {Cell} cell */
   rests(cell) {
     const { path } = cell.entry;
     // What was just done may lead to another page: a hint from one that is left disturbs the next.
@@ -359,10 +375,12 @@ class Board {
     this.hint(path);
   }
 
+  /** @param {number} moment */
   drawPlaying(moment) {
     const cell = this.hovered;
+    if (!cell) return;
     const { canvas, entry, bar } = cell;
-    if (entry.done) bar.style.setProperty("--share", moment / this.head.length);
+    if (entry.done) bar.style.setProperty("--share", String(moment / this.head.length));
     const drawn = show(canvas, frameAt(entry, moment, this.lane));
     this.drawTrunk(entry, moment);
     drawn.then(() => {
@@ -384,37 +402,27 @@ class Board {
     this.seek(this.moment);
   }
 
-  // --- a click -----------------------------------------------------------------------------------
+  // --- touches and keys --------------------------------------------------------------------------
 
+  /**
+   * @param {MouseEvent} event
+   * @param {Cell} cell
+   */
   onClick(event, cell) {
-    if (event.target.closest(".tool")) return;
-    if (event.shiftKey || this.marked) this.mark(cell);
+    const { commands } = this;
+    if (/** @type {Element} */ (event.target).closest(".tool")) return;
+    if (event.shiftKey || commands.marked) commands.mark(cell);
     else if (this.pointer === "touch" && this.hovered !== cell) this.enter(cell);
-    else this.follow(cell);
+    else commands.follow(cell);
   }
 
-  /** The cell becomes the trunk, and the old trunk takes its place. */
-  follow(cell) {
-    const { entry, row, slot } = cell;
-    const old = this.head.focus;
-    if (entry.ghost) return;
-    this.leave(cell);
-    // A mouse is still there, but this is another picture now; a finger has gone.
-    this.quiet = this.pointer === "touch" ? null : cell;
-    const head = followed(this.head, row.step, slot);
-    const from = [cell.element, this.portrait.holder.frame].map((each) => each.getBoundingClientRect());
-    const pictures = [entry, old].map((each) => frameAt(each, this.moment, this.lane));
-    this.guess(head, { do: "follow", path: entry.path }, entry.path);
-    fly(this.root, pictures[0], from[0], this.portrait.holder.frame);
-    fly(this.root, pictures[1], from[1], cell.element);
-    this.toolbar.say(`${entry.name} is followed now: the rows below leave it anew.`);
-  }
-
-  // --- keys --------------------------------------------------------------------------------------
-
-  /** The one cell that Tab reaches, and with it its row's buttons. */
+  /**
+   * The one cell that Tab reaches, and with it its row's buttons.
+   *
+   * @param {Cell} cell
+   */
   settle(cell) {
-    if (!cell) return;
+    /** @type {NodeListOf<HTMLElement>} */
     const others = this.tree.querySelectorAll("[tabindex='0']:not(.factor)");
     for (const element of others) element.tabIndex = -1;
     cell.element.tabIndex = 0;
@@ -423,122 +431,27 @@ class Board {
     }
   }
 
+  /** @param {KeyboardEvent} event */
   onKey(event) {
     const cell = this.allCells().find((each) => each.element === event.target);
-    if (!cell) return;
-    if (this.onCellLetter(event, cell)) return;
-    const rows = this.head.rows.map(({ step }) => this.rows.get(step));
-    const row = rows.indexOf(cell.row);
-    const to = {
-      ArrowRight: () => cell.row.cells[cell.slot + 1],
-      ArrowLeft: () => cell.row.cells[cell.slot - 1],
-      ArrowDown: () => rows[row + 1]?.cells[Math.min(cell.slot, rows[row + 1].cells.length - 1)],
-      ArrowUp: () => rows[row - 1]?.cells[Math.min(cell.slot, rows[row - 1].cells.length - 1)],
-      Home: () => cell.row.cells[0],
-      End: () => cell.row.cells.at(-1),
-    }[event.key];
-    if (!to) return;
-    event.preventDefault();
-    to()?.element.focus();
-  }
-
-  onCellLetter(event, holder) {
-    if (event.ctrlKey || event.metaKey || event.altKey) return false;
-    const pressed = event.key === " " && holder.row ? "Enter" : event.key;
-    const item = this.items(holder).find(({ key }) => key === pressed);
-    const menu = event.key === "m" || event.key === "ContextMenu";
-    if (menu) this.menu.open(holder, this.items(holder), holder.element);
-    else if (event.key === "Escape" && this.marked) this.unmark();
-    else if (item) item.run();
-    else return false;
-    event.preventDefault();
-    event.stopPropagation(); // Streamlit has keys of its own: c, r
-    return true;
-  }
-
-  /** What can be done with a cell, or with the trunk. */
-  items(holder) {
-    const { entry, row } = holder;
-    const strip = () => this.send({ do: "strip", path: entry.path });
-    const change = () => this.change(this.moment);
-    const changes = !row && this.head.change?.steps.length;
-    const reroll = () => {
-      const act = { do: "reroll_cell", step: row.step, branch: entry.branch };
-      this.guess(ghosted(this.head, (_, each) => each === entry), act);
+    if (!cell || this.commands.key(event, cell)) return;
+    const rows = this.rowsInOrder();
+    const { cells } = cell.row;
+    /** @type {(by: number) => Cell | undefined} in the next row, or the one before */
+    const beside = (by) => {
+      const there = rows[rows.indexOf(cell.row) + by]?.cells;
+      return there?.[Math.min(cell.slot, there.length - 1)];
     };
-    const star = () => {
-      entry.starred = !entry.starred;
-      this.toolbar.say(entry.starred ? `${entry.name} is saved: Compare runs lists it.` : "");
-      this.renderEntry(holder);
-      this.send({ do: "star", path: entry.path });
+    const places = {
+      ArrowRight: cells[cell.slot + 1],
+      ArrowLeft: cells[cell.slot - 1],
+      ArrowDown: beside(1),
+      ArrowUp: beside(-1),
+      Home: cells[0],
+      End: cells[cells.length - 1],
     };
-    return [
-      row && { label: "Follow", icon: "follow", key: "Enter", run: () => this.follow(holder) },
-      { label: "Enlarge", icon: "enlarge", key: "e", run: () => this.enlarge(holder) },
-      { label: "Compare with …", icon: "compare", key: "c", run: () => this.mark(holder) },
-      changes && { label: "Change from …", icon: "change", key: "p", run: change },
-      { label: "Open trajectory", icon: "strip", key: "t", run: strip },
-      row && { label: "Reroll", icon: "dice", key: "r", run: reroll },
-      { label: entry.starred ? "Remove star" : "Star", icon: "star", key: "s", run: star },
-      { label: "Copy recipe", icon: "copy", run: () => this.copyRecipe(entry) },
-      entry.final && { label: "Download PNG", icon: "download", run: () => savePng(entry) },
-    ].filter(Boolean);
-  }
-
-  /** The trunk, from a step on under another prompt or guidance. */
-  change(step) {
-    const { head } = this;
-    this.leave();
-    changeFrom(this.root, {
-      change: head.change,
-      step: step < head.length ? step : Math.round(head.length * 0.3),
-      picture: (at) => head.focus.x0[at],
-      words: (at) => [`step ${at}`, ...(head.levels ? [timeText(head, at)] : [])].join(" · "),
-      send: (act) => this.guess(ghosted(this.head, (row) => row.step > act.step), act),
-    });
-  }
-
-  async copyRecipe(entry) {
-    const copied = await copyText(entry.recipe);
-    const end = copied ? "is on the clipboard." : "could not be copied: the browser forbids it.";
-    this.toolbar.say(`The recipe of ${entry.name} ${end}`);
-  }
-
-  // --- large, and two at once --------------------------------------------------------------------
-
-  /** What a dialog starts from. */
-  scene() {
-    return { head: this.head, lane: () => this.lane, moment: this.moment };
-  }
-
-  enlarge(holder) {
-    const holders = () => [this.portrait.holder, ...this.allCells()];
-    const entries = () => holders().map(({ entry }) => entry);
-    const index = holders().indexOf(holder);
-    this.leave();
-    enlarge(this.root, { ...this.scene(), index, entries });
-  }
-
-  mark(holder) {
-    if (!this.marked) {
-      this.marked = holder;
-      (holder.frame ?? holder.element).classList.add("marked");
-      const touch = this.pointer === "touch";
-      const keys = "Click another cell to compare, or press c on it. Escape stops.";
-      this.toolbar.say(touch ? "Tap another cell to compare." : keys);
-      return;
-    }
-    const pair = [this.marked.entry, holder.entry];
-    this.unmark();
-    if (pair[0].path === pair[1].path) return;
-    const openPage = () => this.send({ do: "compare", paths: pair.map(({ path }) => path) });
-    this.leave();
-    compareTwo(this.root, { ...this.scene(), pair, openPage });
-  }
-
-  unmark() {
-    (this.marked.frame ?? this.marked.element).classList.remove("marked");
-    this.marked = null;
-    this.toolbar.say("");
+    if (!(event.key in places)) return;
+    event.preventDefault();
+    /** @type {Record<string, Cell | undefined>} */ (places)[event.key]?.element.focus();
   }
 }

@@ -1,3 +1,4 @@
+// @ts-check
 // Where in the picture a row's finished cells differ.
 
 import { make } from "../shared/dom.js";
@@ -7,17 +8,25 @@ import { timeText } from "./player.js";
 const SIDE = 64; // px; finer than that nobody sees
 const FAR = 110; // of 255: a mean difference drawn in full
 
-/** A Picture's colours, at a small size. */
+/**
+ * A Picture's colours, at a small size.
+ *
+ * @param {import("./cell.js").Shown} picture
+ */
 async function pixels(picture) {
   const image = await bitmap(picture);
   if (!image) return null;
   const canvas = new OffscreenCanvas(SIDE, SIDE);
   const context = canvas.getContext("2d", { willReadFrequently: true });
-  context.drawImage(image, 0, 0, SIDE, SIDE);
-  return context.getImageData(0, 0, SIDE, SIDE).data;
+  context?.drawImage(image, 0, 0, SIDE, SIDE);
+  return context?.getImageData(0, 0, SIDE, SIDE).data;
 }
 
-/** Of each pixel, the mean absolute difference over all pairs and channels, 0 … 255. */
+/**
+ * Of each pixel, the mean absolute difference over all pairs and channels, 0 … 255.
+ *
+ * @param {Uint8ClampedArray[]} pictures
+ */
 function disagreement(pictures) {
   const far = new Float32Array(SIDE * SIDE);
   const pairs = (pictures.length * (pictures.length - 1)) / 2;
@@ -34,6 +43,10 @@ function disagreement(pictures) {
 
 /** A map over the trunk's picture: the deeper, the further a row's finals are from each other. */
 export class HeatMap {
+  /**
+   * @param {{element: Element, frame: Element}} portrait
+   * @param {Element} words
+   */
   constructor({ element, frame }, words) {
     this.on = false;
     this.frame = frame;
@@ -44,6 +57,8 @@ export class HeatMap {
     const scale = make("span", { class: "scale", "aria-hidden": "true" });
     this.legend = make("p", { class: "legend quiet", hidden: true }, scale, this.text);
     words.append(this.legend);
+    /** @type {object | null} the row asked for last */
+    this.wanted = null;
   }
 
   toggle() {
@@ -52,14 +67,19 @@ export class HeatMap {
     this.legend.hidden = !this.on;
   }
 
-  /** Draw a row's map, unless another one is asked for meanwhile. */
+  /**
+   * Draw a row's map, unless another one is asked for meanwhile.
+   *
+   * @param {import("./message.js").GridHead} head
+   * @param {import("./row.js").Row | undefined} row
+   */
   async draw(head, row) {
     const finals = row ? [head.focus, ...row.cells.map(({ entry }) => entry)] : [];
     const there = finals.filter(({ final, ghost }) => final && !ghost).map(({ final }) => final);
     const wanted = (this.wanted = { row });
-    const read = (await Promise.all(there.map(pixels))).filter(Boolean);
-    if (this.wanted !== wanted || !this.on) return;
+    const read = (await Promise.all(there.map(pixels))).filter((data) => data != null);
     const context = this.canvas.getContext("2d");
+    if (this.wanted !== wanted || !this.on || !context) return;
     context.clearRect(0, 0, SIDE, SIDE);
     const at = row ? `The row at ${timeText(head, row.step)}` : "A row";
     this.text.textContent = `${at}: a map takes two finished pictures.`;
@@ -78,7 +98,11 @@ export class HeatMap {
   }
 }
 
-/** "#6c4cf0" -> [108, 76, 240] */
+/**
+ * "#6c4cf0" -> [108, 76, 240]
+ *
+ * @param {string} hex
+ */
 function rgb(hex) {
-  return hex.trim().match(/\w\w/g).map((pair) => parseInt(pair, 16));
+  return (hex.match(/\w\w/g) ?? []).map((pair) => parseInt(pair, 16));
 }

@@ -1,10 +1,21 @@
+// @ts-check
 // The trunk: a large picture, and in words what it is.
 
 import { make, tool } from "../shared/dom.js";
 import { HeatMap } from "./heat_map.js";
 import { nameOf } from "./player.js";
 
-/** `on` is {press(event), menu(anchor), key(event)}. */
+/**
+ * @typedef {import("./message.js").GridHead} GridHead
+ * @typedef {import("./cell.js").Entry} Entry
+ *
+ * @typedef {object} OnPortrait
+ * @property {(event: MouseEvent) => void} press
+ * @property {(anchor: Element) => void} menu
+ * @property {(event: KeyboardEvent) => boolean} key
+ */
+
+/** @param {OnPortrait} on */
 export function makePortrait(on) {
   const canvas = make("canvas", { "aria-hidden": "true" });
   const element = make("button", { type: "button", class: "portrait" }, canvas);
@@ -24,12 +35,14 @@ export function makePortrait(on) {
   const facts = make("span");
   const words = make("p", { class: "quiet" }, name, facts);
   const beside = make("div", { class: "words" }, prompt, words);
-  const holder = { element, canvas, bar, frame, entry: null };
+  const none = /** @type {Entry} */ (/** @type {unknown} */ (null)); // until it is rendered
+  const holder = { element, canvas, bar, frame, entry: none };
   return {
     trunk: make("div", { class: "trunk" }, frame, beside),
     holder,
     map: new HeatMap(holder, beside),
 
+    /** @param {GridHead} head */
     render(head) {
       holder.entry = head.focus;
       const none = head.change ? "(empty prompt)" : "(no prompt)";
@@ -37,7 +50,13 @@ export function makePortrait(on) {
       prompt.title = head.prompt;
     },
 
-    /** Say whose picture is shown: the trunk's own, or that of a cell which plays. */
+    /**
+     * Say whose picture is shown: the trunk's own, or that of a cell which plays.
+     *
+     * @param {Entry} entry
+     * @param {GridHead} head
+     * @param {boolean} own
+     */
     tell(entry, head, own) {
       name.textContent = own ? head.focus.name : nameOf(entry);
       facts.textContent = head.recipe.map((word) => ` · ${word}`).join("");

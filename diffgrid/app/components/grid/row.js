@@ -1,3 +1,4 @@
+// @ts-check
 // A row of the grid: where it leaves the trunk, its cells, and what they show.
 
 import { make, tool } from "../shared/dom.js";
@@ -6,7 +7,30 @@ import { makeCell } from "./cell.js";
 import { levelText, timeText } from "./player.js";
 import { onSeenKey, renderSeen } from "./seen.js";
 
-/** `on` is {reroll(row), change(row), drop(row), point(row), gone(cell)}, and what `makeCell` takes. */
+/**
+ * @typedef {import("./message.js").GridHead} GridHead
+ * @typedef {import("./cell.js").Cell} Cell
+ *
+ * @typedef {object} Row
+ * @property {number} step
+ * @property {HTMLElement} element
+ * @property {HTMLElement} header
+ * @property {Cell[]} cells
+ * @property {(head: GridHead, row: GridHead["rows"][0]) => void} render draws its part of a message,
+ *   but the cells' states, which `renderEntry` does
+ *
+ * @typedef {object} OnRow
+ * @property {(row: Row) => void} reroll
+ * @property {(row: Row) => void} change
+ * @property {(row: Row) => void} drop
+ * @property {(row: Row) => void} point
+ * @property {(cell: Cell) => void} gone
+ */
+
+/**
+ * @param {number} step
+ * @param {OnRow & import("./cell.js").OnCell} on
+ */
 export function makeRow(step, on) {
   const node = make("canvas", { class: "node", "aria-hidden": "true" });
   const time = make("span", { class: "time" });
@@ -26,12 +50,13 @@ export function makeRow(step, on) {
   const place = make("div", { class: "cells", role: "presentation" });
   const seen = make("div", { class: "seen unknown", role: "rowheader", onkeydown: onSeenKey });
   const element = make("div", { class: "row", role: "row" }, header, place, seen);
+  /** @type {Row} */
   const row = { step, element, header, cells: [], render };
   for (const name of ["pointerenter", "focusin"]) {
     element.addEventListener(name, () => on.point(row));
   }
 
-  /** Its part of the message; the cells' states are drawn by `renderEntry`. */
+  /** @type {Row["render"]} */
   function render(head, { cells, seen: factors }) {
     time.textContent = timeText(head, step);
     level.textContent = head.back
@@ -43,13 +68,12 @@ export function makeRow(step, on) {
     node.classList.toggle("ghost", !picture);
     if (!picture) clear(node);
     show(node, picture);
-    while (row.cells.length > cells.length) {
-      const cell = row.cells.pop();
+    for (const cell of row.cells.splice(cells.length)) {
       on.gone(cell);
       cell.element.remove();
     }
-    while (row.cells.length < cells.length) {
-      const cell = makeCell(row, on);
+    for (const entry of cells.slice(row.cells.length)) {
+      const cell = makeCell(row, entry, on);
       row.cells.push(cell);
       place.append(cell.element);
     }

@@ -1,25 +1,45 @@
+// @ts-check
 // What a row's finished cells show, as small icons.
 
 import { make, svg } from "../shared/dom.js";
 import { factorState, factorWords, isOpen } from "./tally.js";
 
+/**
+ * @typedef {import("./message.js").Seen} Seen
+ * @typedef {import("./message.js").GridHead} GridHead
+ */
+
 const DOT = "M8 2.8a5.2 5.2 0 1 0 0 10.4a5.2 5.2 0 0 0 0-10.4z";
 const LOCK = "M4 7.5h8v6h-8zM5.5 7.5v-2a2.5 2.5 0 0 1 5 0v2";
 
-/** Outlines and fills in the colour of the text, unless a `style` says otherwise. */
+/**
+ * Outlines and fills in the colour of the text, unless a `style` says otherwise.
+ *
+ * @param {{lines?: string, fills?: string}} sign
+ * @param {object} attributes
+ */
 function glyph({ lines, fills }, attributes = {}) {
   const names = { viewBox: "0 0 16 16", "aria-hidden": "true", class: "glyph", ...attributes };
   const parts = Object.entries({ lines, fills }).filter(([, d]) => d);
   return svg("svg", names, ...parts.map(([kind, d]) => svg("path", { class: kind, d })));
 }
 
-/** One value, as small as it goes: a dot of its colour, its glyph, or its first letters. */
+/**
+ * One value, as small as it goes: a dot of its colour, its glyph, or its first letters.
+ *
+ * @param {string} value
+ * @param {import("./message.js").Sign | null} sign
+ */
 function valueIcon(value, sign) {
   if (!sign) return make("i", {}, value === "unclear" ? "?" : value.slice(0, 3));
-  if (!sign.swatch) return glyph(sign);
+  if (!("swatch" in sign)) return glyph(sign);
   return glyph({ lines: DOT }, { class: "glyph dot", style: `fill: rgb(${sign.swatch.join(" ")})` });
 }
 
+/**
+ * @param {Seen} seen
+ * @param {number} i
+ */
 function makeFactor(seen, i) {
   const { factor, fixed, values } = seen;
   const words = factorWords(seen);
@@ -31,7 +51,14 @@ function makeFactor(seen, i) {
   return make("span", { class: state, ...names }, make("span", { class: "name" }, factor), icons);
 }
 
-/** What a row's finals and the trunk's show; `seen` is a list of `Seen` in message.js. */
+/**
+ * What a row's finals and the trunk's show.
+ *
+ * @param {HTMLElement} place
+ * @param {number} step
+ * @param {Seen[]} seen
+ * @param {boolean} ghost
+ */
 export function renderSeen(place, step, seen, ghost) {
   place.classList.toggle("unknown", !seen.length); // what was there keeps its place
   place.classList.toggle("ghost", ghost);
@@ -42,14 +69,18 @@ export function renderSeen(place, step, seen, ghost) {
   place.replaceChildren(...seen.map(makeFactor));
 }
 
-/** The arrows go from factor to factor: Tab reaches one of them only. */
+/**
+ * The arrows go from factor to factor: Tab reaches one of them only.
+ *
+ * @param {KeyboardEvent} event
+ */
 export function onSeenKey(event) {
-  const from = event.target.closest(".factor");
-  const to = {
-    ArrowDown: from?.nextSibling, ArrowRight: from?.nextSibling,
-    ArrowUp: from?.previousSibling, ArrowLeft: from?.previousSibling,
-  }[event.key];
-  if (!to) return;
+  /** @type {HTMLElement | null} */
+  const from = /** @type {Element} */ (event.target).closest(".factor");
+  const next = ["ArrowDown", "ArrowRight"].includes(event.key) && from?.nextSibling;
+  const last = ["ArrowUp", "ArrowLeft"].includes(event.key) && from?.previousSibling;
+  const to = /** @type {HTMLElement | null | false} */ (next || last);
+  if (!from || !to) return;
   event.preventDefault();
   event.stopPropagation();
   from.tabIndex = -1;
@@ -63,18 +94,24 @@ const LIKELY = 7; // factors, until they are known: what comes later moves nothi
  * Right of the cells where there is room, with the factors' names if possible; else below.
  *
  * It goes by what a row could show at most; `spare` is in px. Whether they are below.
+ *
+ * @param {HTMLElement} root
+ * @param {number} spare
+ * @param {number} cell
+ * @param {GridHead["rows"]} rows
  */
 export function placeSeen(root, spare, cell, rows) {
-  const count = Math.max(0, ...rows.map(({ seen }) => seen.length)) || root.factors || LIKELY;
-  root.factors = count;
+  const before = Number(root.dataset.factors ?? LIKELY);
+  const count = Math.max(0, ...rows.map(({ seen }) => seen.length)) || before;
+  root.dataset.factors = String(count);
   const columns = Math.ceil(count / Math.max(1, Math.floor(cell / 13)));
   const lines = Math.ceil(count / columns);
   const most = Math.max(0, ...rows.map(({ cells }) => cells.length)) + 1; // and the trunk's
   const icons = most * 16 + 20; // and a lock
-  const needs = (width) => columns * (width + 16);
+  const needs = (/** @type {number} */ width) => columns * (width + 16);
   const terse = needs(icons + 72) > spare;
   const below = needs(icons) > spare;
-  root.style.setProperty("--lines", lines);
+  root.style.setProperty("--lines", String(lines));
   root.style.setProperty("--wide", `${terse ? icons : icons + 72}px`);
   root.classList.toggle("terse", terse);
   root.classList.toggle("below", below);

@@ -1,3 +1,4 @@
+// @ts-check
 // Below the grid: the trunk along time, the scrubber of all cells, and what the sampling costs.
 
 import { icon, make } from "../shared/dom.js";
@@ -5,28 +6,49 @@ import { show } from "../shared/protocol.js";
 import { momentsFor } from "./layout.js";
 import { laneOf, levelText, noiseText, timeText } from "./player.js";
 
-/** `on` is {play(), scrub(moment), lane(lane), addRow(step), stop()}. */
+/**
+ * @typedef {import("./message.js").GridHead} GridHead
+ * @typedef {GridHead["lane"]} Lane
+ *
+ * @typedef {object} OnTimeline
+ * @property {() => void} play
+ * @property {(moment: number) => void} scrub
+ * @property {(lane: Lane) => void} lane
+ * @property {(step: number) => void} addRow
+ * @property {() => void} stop
+ */
+
+/** @param {OnTimeline} on */
 export function makeTimeline(on) {
   const playing = make("button", { type: "button", class: "play", onclick: on.play });
   const strip = make("div", { class: "strip", role: "group", "aria-label": "x̂0 along time" });
   const range = make("input", { type: "range", class: "slider", min: 0, "aria-label": "All cells at one moment" });
-  range.oninput = () => on.scrub(Number(range.value));
+  range.oninput = () => on.scrub(range.valueAsNumber);
   const when = make("span");
-  const lanes = ["x0", "xt"].map((lane) => {
-    const guess = lane === "x0";
-    const title = guess ? "The model's guess of the final sample" : "The noisy state itself";
+  /** @type {(lane: Lane, sign: string, title: string) => {lane: Lane, button: HTMLElement}} */
+  const choice = (lane, sign, title) => {
     const onclick = () => on.lane(lane);
-    return make("button", { type: "button", title, onclick }, guess ? "x̂0" : "xₜ");
-  });
+    return { lane, button: make("button", { type: "button", title, onclick }, sign) };
+  };
+  const lanes = [
+    choice("x0", "x̂0", "The model's guess of the final sample"),
+    choice("xt", "xₜ", "The noisy state itself"),
+  ];
   const group = { class: "segments", role: "group", "aria-label": "What is shown" };
   const cost = make("span", { class: "cost" });
   const name = { role: "progressbar", "aria-label": "Sampling" };
   const progress = make("span", { class: "progress", ...name });
   const cancel = make("button", { type: "button", class: "plain", onclick: on.stop });
-  const left = make("span", { class: "left" }, when, make("span", group, ...lanes));
+  const left = make("span", { class: "left" }, when, make("span", group, ...lanes.map(({ button }) => button)));
   const right = make("span", { class: "right" }, cost, progress, cancel);
+  /** @type {ReturnType<typeof makeMoment>[]} */
   let moments = [];
 
+  /**
+   * @param {number} step
+   * @param {boolean} fork
+   * @param {boolean} possible
+   */
   function makeMoment(step, fork, possible) {
     const canvas = make("canvas", { "aria-hidden": "true" });
     const element = make("button", { type: "button", class: "moment" }, canvas);
@@ -41,14 +63,18 @@ export function makeTimeline(on) {
     film: make("div", { class: "film" }, playing, strip, range),
     foot: make("div", { class: "foot quiet" }, left, right),
 
+    /**
+     * @param {GridHead} head
+     * @param {number} width
+     */
     renderStrip(head, width) {
       const forks = new Set(head.rows.map((row) => row.step));
       const steps = momentsFor(head.length, width, forks);
       const wanted = JSON.stringify([steps, [...forks], head.row_steps]);
       if (strip.dataset.steps !== wanted) {
         strip.dataset.steps = wanted;
-        const possible = (step) => head.row_steps.includes(step);
-        moments = steps.map((step) => makeMoment(step, forks.has(step), possible(step)));
+        const possible = new Set(head.row_steps);
+        moments = steps.map((step) => makeMoment(step, forks.has(step), possible.has(step)));
         strip.replaceChildren(...moments.map((moment) => moment.element));
       }
       for (const { step, element } of moments) {
@@ -59,6 +85,7 @@ export function makeTimeline(on) {
       }
     },
 
+    /** @param {GridHead} head */
     renderFoot({ running, stopped, status, fraction, cost: idle }) {
       cost.textContent = running
         ? status
@@ -66,30 +93,43 @@ export function makeTimeline(on) {
           ? "Stopped. What was computed is kept."
           : idle;
       progress.hidden = !running;
-      progress.style.setProperty("--share", fraction);
-      progress.setAttribute("aria-valuenow", Math.round(fraction * 100));
+      progress.style.setProperty("--share", String(fraction));
+      progress.setAttribute("aria-valuenow", String(Math.round(fraction * 100)));
       cancel.hidden = !running && !stopped;
       cancel.textContent = running ? "Cancel" : "Go on";
     },
 
-    /** The scrubber stands at a moment; `decoding` says that pictures of the lane are on their way. */
+    /**
+     * The scrubber stands at a moment; `decoding` says that pictures of the lane are on their way.
+     *
+     * @param {GridHead} head
+     * @param {number} moment
+     * @param {Lane} lane
+     * @param {boolean} decoding
+     */
     seek(head, moment, lane, decoding) {
       const ended = moment >= head.length;
       const at = ended ? "the final sample" : noiseText(head, moment);
-      range.max = head.length;
-      range.value = moment;
-      range.style.setProperty("--share", moment / head.length);
+      range.max = String(head.length);
+      range.valueAsNumber = moment;
+      range.style.setProperty("--share", String(moment / head.length));
       range.setAttribute("aria-valuetext", at);
       when.textContent = ended ? "all cells: the final sample" : `all cells at ${at}`;
       if (decoding) when.textContent += " · decoding xₜ …";
-      lanes.forEach((button, i) => {
-        const chosen = (i ? "xt" : "x0") === lane;
-        button.setAttribute("aria-pressed", String(chosen));
-        button.setAttribute("aria-busy", String(chosen && decoding));
-      });
+      for (const each of lanes) {
+        const chosen = each.lane === lane;
+        each.button.setAttribute("aria-pressed", String(chosen));
+        each.button.setAttribute("aria-busy", String(chosen && decoding));
+      }
     },
 
-    /** A trajectory's pictures along time. */
+    /**
+     * A trajectory's pictures along time.
+     *
+     * @param {import("./cell.js").Entry} entry
+     * @param {number} moment
+     * @param {Lane} lane
+     */
     show(entry, moment, lane) {
       const nearest = moments.findLast(({ step }) => step <= moment);
       for (const each of moments) {
@@ -100,6 +140,7 @@ export function makeTimeline(on) {
       }
     },
 
+    /** @param {boolean} running */
     renderPlay(running) {
       const name = running ? "pause" : "play";
       if (playing.dataset.icon === name) return;

@@ -1,10 +1,11 @@
+// @ts-check
 // Above the grid: the path as a breadcrumb, a line that says what happened, and the tools.
 
 import { icon, make, tool } from "../shared/dom.js";
 
 const SAID = 6000; // ms that a sentence stands
 
-/** `on` is {act(name), goto(path), toggleMap()}. */
+/** @param {{act: (name: string) => void, goto: (path: string) => void, toggleMap: () => void}} on */
 export function makeToolbar(on) {
   const crumbs = make("nav", { class: "crumbs", "aria-label": "Path" });
   const note = make("p", { class: "note quiet", "aria-live": "polite" });
@@ -13,6 +14,7 @@ export function makeToolbar(on) {
   const fewer = tool("minus", "One column less", () => on.act("drop_column"));
   const columns = make("span", { class: "quiet" });
   const more = tool("plus", "One column more", () => on.act("add_column"));
+  /** @type {(attributes: object, ...children: (Node | string)[]) => HTMLElement} */
   const worded = (attributes, ...children) =>
     make("button", { type: "button", ...attributes }, ...children);
   const differ = worded(
@@ -30,13 +32,14 @@ export function makeToolbar(on) {
   const share = worded({ class: "tool worded", onclick }, icon("share"), "Share");
   const tools = { class: "tools", role: "toolbar", "aria-label": "Grid tools" };
   const all = make("div", tools, undo, redo, fewer, columns, more, differ, share);
-  let timer;
+  let timer = 0;
 
+  /** @param {import("./message.js").GridHead} head */
   function renderCrumbs({ crumbs: paths, words }) {
     if (crumbs.dataset.path === paths.join(" ")) return;
     crumbs.dataset.path = paths.join(" ");
     const parts = paths.map((path, i) => {
-      const fork = path.split("/").at(-1); // what it adds to the one before
+      const fork = path.slice(path.lastIndexOf("/") + 1); // what it adds to the one before
       const last = words[fork] ?? fork;
       if (i === paths.length - 1) return make("b", { "aria-current": "page", title: path }, last);
       return make("button", { type: "button", title: path, onclick: () => on.goto(path) }, last);
@@ -47,25 +50,28 @@ export function makeToolbar(on) {
   return {
     element: make("div", { class: "top" }, crumbs, note, all),
 
+    /** @param {import("./message.js").GridHead} head */
     render(head) {
       renderCrumbs(head);
       undo.disabled = !head.can_undo;
       redo.disabled = !head.can_redo;
       const count = Math.max(1, ...head.rows.map((row) => row.cells.length));
-      columns.textContent = count;
+      columns.textContent = String(count);
       columns.title = `${count} branches a row`;
       fewer.disabled = count <= 1;
       more.disabled = count >= head.max_columns;
     },
 
+    /** @param {boolean} pressed */
     press(pressed) {
       differ.setAttribute("aria-pressed", String(pressed));
     },
 
+    /** @param {string} text */
     say(text) {
       note.textContent = text;
       clearTimeout(timer);
-      timer = setTimeout(() => (note.textContent = ""), SAID);
+      timer = window.setTimeout(() => (note.textContent = ""), SAID);
     },
   };
 }

@@ -1,10 +1,18 @@
+// @ts-check
 // What opens above a component.
 
 import { make, tool } from "./dom.js";
 import { nearest } from "./nearest.js";
 import { clear, show } from "./protocol.js";
 
-/** A modal dialog, removed when it closes; focus goes back to where it was. */
+/**
+ * A modal dialog, removed when it closes; focus goes back to where it was.
+ *
+ * @param {Element} host
+ * @param {string} label
+ * @param {() => void} onclose
+ * @param {...Node} children
+ */
 export function openDialog(host, label, onclose, ...children) {
   const dialog = make("dialog", { "aria-label": label, tabindex: -1, autofocus: true });
   const close = tool("close", "Close", () => dialog.close(), { class: "tool closer" });
@@ -23,8 +31,15 @@ export function openDialog(host, label, onclose, ...children) {
 }
 
 /**
- * Another prompt or guidance from a step on. `change` is {steps, prompt, guidance}; `picture` and
- * `words` show a step, `send` takes what was chosen.
+ * Another prompt or guidance from a step on, one of `change.steps`.
+ *
+ * @param {Element} host
+ * @param {object} about
+ * @param {{steps: number[], prompt: string, guidance: number}} about.change what there is now
+ * @param {number} about.step
+ * @param {(step: number) => import("./protocol.js").Picture | null | undefined} about.picture
+ * @param {(step: number) => string} about.words
+ * @param {(act: {do: "change", step: number, prompt: string, guidance: number}) => void} about.send
  */
 export function changeFrom(host, { change, step, picture, words, send }) {
   const { steps } = change;
@@ -38,6 +53,7 @@ export function changeFrom(host, { change, step, picture, words, send }) {
   const prompt = make("textarea", { rows: 3, spellcheck: "false" }, change.prompt);
   const numbers = { type: "number", min: 0, step: "any", required: true, value: change.guidance };
   const guidance = make("input", numbers);
+  /** @type {(name: string, input: Element) => Element} */
   const field = (name, input) => make("label", {}, make("span", { class: "quiet" }, name), input);
   const go = make("button", { type: "submit", class: "primary" }, "Change");
   const form = make(
@@ -47,10 +63,11 @@ export function changeFrom(host, { change, step, picture, words, send }) {
     make("div", { class: "last" }, field("Guidance", guidance), go),
   );
   const draw = () => {
-    chosen = steps[range.value];
+    const at = range.valueAsNumber;
+    chosen = steps[at];
     when.value = words(chosen);
     range.setAttribute("aria-valuetext", when.value);
-    range.style.setProperty("--share", steps.length > 1 ? range.value / (steps.length - 1) : 0);
+    range.style.setProperty("--share", String(at / Math.max(1, steps.length - 1)));
     canvas.setAttribute("aria-label", `The model's guess at ${when.value}`);
     sentence.textContent =
       `Same noise, another prompt or guidance from step ${chosen} on: ` +
@@ -58,7 +75,7 @@ export function changeFrom(host, { change, step, picture, words, send }) {
     if (picture(chosen)) show(canvas, picture(chosen));
     else clear(canvas);
   };
-  range.value = steps.indexOf(chosen);
+  range.value = String(steps.indexOf(chosen));
   range.oninput = draw;
   prompt.onkeydown = (event) => {
     if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;

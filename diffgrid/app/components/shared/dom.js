@@ -1,21 +1,38 @@
+// @ts-check
 // Making elements: text goes in as text nodes only, icons are drawn here.
 
-/** An element with attributes; functions become handlers, false and null are left out. */
+/** @typedef {Record<string, unknown>} Attributes */
+
+/**
+ * An element with attributes; functions become handlers, false and null are left out.
+ *
+ * @template {keyof HTMLElementTagNameMap} Tag
+ * @param {Tag} tag
+ * @param {Attributes} attributes
+ * @param {...(Node | string)} children
+ */
 export function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
-    if (typeof value === "function") element[name] = value;
+    if (typeof value === "function") Object.assign(element, { [name]: value });
     else if (value === true) element.setAttribute(name, "");
-    else if (value !== false && value != null) element.setAttribute(name, value);
+    else if (value !== false && value != null) element.setAttribute(name, String(value));
   }
   element.append(...children);
   return element;
 }
 
-/** An SVG element with attributes. */
+/**
+ * An SVG element with attributes.
+ *
+ * @template {keyof SVGElementTagNameMap} Tag
+ * @param {Tag} tag
+ * @param {Attributes} attributes
+ * @param {...(Node | string)} children
+ */
 export function svg(tag, attributes, ...children) {
   const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, String(value));
   element.append(...children);
   return element;
 }
@@ -46,19 +63,36 @@ const ICONS = {
   copy: "M9 9h11v11H9zM5 15H4V4h11v1",
 };
 
-/** An icon that takes the colour of the text around it. */
+/**
+ * An icon that takes the colour of the text around it.
+ *
+ * @param {keyof typeof ICONS} name
+ */
 export function icon(name) {
   const names = { viewBox: "0 0 24 24", "aria-hidden": "true", class: `icon icon-${name}` };
   return svg("svg", names, svg("path", { d: ICONS[name] }));
 }
 
-/** A button that shows an icon only. */
+/**
+ * A button that shows an icon only.
+ *
+ * @param {keyof typeof ICONS} name
+ * @param {string} label
+ * @param {(event: MouseEvent) => void} onclick
+ */
 export function tool(name, label, onclick, attributes = {}) {
   const names = { type: "button", class: "tool", "aria-label": label, title: label };
   return make("button", { ...names, onclick, ...attributes }, icon(name));
 }
 
-/** One of several as radio buttons, `options` {name: title}; `choose` is told the name. */
+/**
+ * One of several as radio buttons, `options` {name: title}.
+ *
+ * @param {string} label
+ * @param {Record<string, string>} options
+ * @param {string} chosen
+ * @param {(name: string) => void} choose
+ */
 export function radios(label, options, chosen, choose) {
   const labels = Object.entries(options).map(([name, title]) => {
     const state = { checked: name === chosen, onchange: () => choose(name) };
@@ -71,14 +105,22 @@ export function radios(label, options, chosen, choose) {
 
 export const stillness = matchMedia("(prefers-reduced-motion: reduce)");
 
-/** Once the component's stylesheet is there: what is built before it is seen bare, and measured. */
+/**
+ * Once the component's stylesheet is there: what is built before it is seen bare, and measured.
+ *
+ * @param {ParentNode} parent
+ */
 export async function styled(parent) {
   const link = parent.querySelector("link");
   if (!link || link.sheet) return;
   await new Promise((done) => (link.onload = link.onerror = done));
 }
 
-/** Put text on the clipboard, also where the page has no https; false where that is forbidden. */
+/**
+ * Put text on the clipboard, also where the page has no https; false where that is forbidden.
+ *
+ * @param {string} text
+ */
 export async function copyText(text) {
   const { clipboard } = navigator;
   if (clipboard) return clipboard.writeText(text).then(() => true, () => false);
@@ -90,7 +132,12 @@ export async function copyText(text) {
   return copied;
 }
 
-/** Hand a Blob to the browser's downloads. */
+/**
+ * Hand a Blob to the browser's downloads.
+ *
+ * @param {Blob} blob
+ * @param {string} name
+ */
 export function saveFile(blob, name) {
   const link = make("a", { href: URL.createObjectURL(blob), download: name });
   link.click();

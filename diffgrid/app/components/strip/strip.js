@@ -1,5 +1,6 @@
+// @ts-check
 // The trajectory strip (see strip.py for the message). Scrubbing, hovering and playing happen here;
-// the server hears of nothing but a picked thumbnail.
+// the server hears of a picked thumbnail, and of a change of the prompt on the way.
 
 import { changeFrom } from "../shared/dialog.js";
 import { icon, make, styled, svg } from "../shared/dom.js";
@@ -9,120 +10,459 @@ import { makePlay } from "../shared/playing.js";
 import { atTheEnd, clear, show, unpack } from "../shared/protocol.js";
 import { CHART, positions } from "./positions.js";
 
+/**
+ * @typedef {import("../shared/protocol.js").Picture} Picture
+ * @typedef {keyof typeof LANES} Lane
+ *
+ * @typedef {object} Message `message` in strip.py; lists of T+1 are of the states, the last finished
+ * @property {Picture[]} pictures what indices mean
+ * @property {[string, number]} acted
+ * @property {string} path
+ * @property {string} name
+ * @property {{steps: number[], prompt: string, guidance: number} | null} change
+ * @property {boolean} waiting
+ * @property {string} prompt
+ * @property {number} aspect
+ * @property {string[]} settings
+ * @property {number[]} timesteps T of them
+ * @property {number[]} alphaBar T+1
+ * @property {(number | null)[]} logSnr T+1
+ * @property {number} farthest
+ * @property {number[]} distance T+1
+ * @property {(number | null)[]} moved T+1
+ * @property {{owner: string, first: number, last: number, own: boolean}[]} parts
+ * @property {number[]} forks
+ * @property {number[]} rows
+ * @property {Record<Lane, (number | null)[]>} lanes T+1 indices each
+ * @property {{path: string, name: string, label: string, group: number, picture: number | null}[]} thumbnails
+ */
+
 const LANES = {
   latents: { sign: ["x", "t"], note: "latents", name: "the latents x_t, each channel a map" },
   noisy: { sign: ["x", "t"], note: "decoded", name: "x_t decoded: the picture under its noise" },
   x0: { sign: ["x̂", "0"], note: "predicted", name: "x̂₀, the model's guess of the picture" },
   change: { sign: ["Δx̂", "0"], note: "changed", name: "where x̂₀ changed since the step before" },
 };
+const NAMES = /** @type {Lane[]} */ (Object.keys(LANES));
 const STEP_MS = 100; // while it plays
 
+/** @param {any} component what Streamlit hands over */
 export default async function mount({ data, parentElement, setStateValue }) {
   await styled(parentElement);
   const section = parentElement.querySelector(".film");
-  const film = (section.film ??= build(section));
-  film.outbox.connect((acts) => setStateValue("acts", acts));
-  const message = unpack(data, film.known);
-  film.outbox.acknowledge(message.acted);
-  receive(film, message);
-  return atTheEnd(section, () => {
-    film.resized.disconnect();
-    film.outbox.close();
-    film.play.stop();
-  });
+  /** @type {Strip} */
+  const strip = (section.owner ??= new Strip(section));
+  strip.outbox.connect((acts) => setStateValue("acts", acts));
+  strip.receive(data);
+  return atTheEnd(section, () => strip.end());
 }
 
+class Strip {
+  /** @param {HTMLElement} section */
+  constructor(section) {
+    this.section = section;
+    this.outbox = new Outbox();
+    /** @type {Map<string, Picture>} */
+    this.known = new Map();
+    /** @type {Lane} */
+    this.large = "x0";
+    /** @type {number | null} under the pointer */
+    this.hovered = null;
+    this.count = this.step = 0;
+    /** @type {ReturnType<Strip["thumbnail"]>[]} */
+    this.buttons = [];
+    /** @type {Message} the last one */
+    this.data;
+    /** @type {HTMLElement} whose each stretch of columns is */
+    this.rail;
+    /** @type {HTMLElement} the frame around a column */
+    this.band;
+    /** @type {{lane: Lane, cells: HTMLCanvasElement[]}[]} */
+    this.cells;
+    /** @type {HTMLElement[]} */
+    this.times;
+    /** @type {{x: number[], y: (value: number) => number, bar: Element, dots: SVGElement[]} | undefined} */
+    this.plot;
+    this.thumbnails = make("nav", { class: "thumbnails", "aria-label": "Trajectories" });
+    this.picture = make("canvas", { role: "img" });
+    this.caption = make("figcaption");
+    this.views = NAMES.map((lane) => this.viewButton(lane));
+    this.words = make("div", { class: "words" });
+    this.numbers = make("dl", { class: "numbers" });
+    this.chart = make("div", {
+      class: "chart",
+      onpointermove: (/** @type {PointerEvent} */ event) => this.hover(this.columnAt(event)),
+      onpointerleave: () => this.hover(null),
+      onclick: (/** @type {PointerEvent} */ event) => this.go(this.columnAt(event)),
+    });
+    this.play = makePlay(STEP_MS, () => this.advance());
+    this.range = make("input", {
+      type: "range",
+      class: "slider",
+      min: 0,
+      "aria-label": "Step",
+      oninput: () => this.go(this.range.valueAsNumber),
+    });
+    this.change = make("button", { type: "button", class: "plain", onclick: () => this.ask() });
+    this.change.append(icon("change"), "Change from here …");
+    this.columns = make("div", { class: "columns" });
+    this.scroll = make("div", { class: "scroll" }, this.columns);
+    /** @type {(name: string, label: string, nodes: Element[]) => Element} */
+    const group = (name, label, nodes) =>
+      make("div", { class: name, role: "group", "aria-label": label }, ...nodes);
+    const facts = [this.words, this.numbers, legend(), this.chart];
+    this.section.append(
+      this.thumbnails,
+      make(
+        "div",
+        { class: "stage" },
+        make("figure", {}, this.picture, this.caption),
+        group("views", "Large picture", this.views.map(({ button }) => button)),
+        make("div", { class: "facts" }, ...facts),
+      ),
+      make(
+        "div",
+        { class: "bar" },
+        this.play.button,
+        make("span", { class: "hint" }, "drag the dot, or use the arrow keys"),
+        this.change,
+        group("toggles", "Lanes", NAMES.map((lane) => this.laneToggle(lane))),
+      ),
+      this.scroll,
+    );
+    this.resized = new ResizeObserver(() => this.data && this.drawWide());
+    this.resized.observe(this.chart);
+  }
+
+  end() {
+    this.resized.disconnect();
+    this.outbox.close();
+    this.play.stop();
+  }
+
+  /** @param {Lane} lane */
+  viewButton(lane) {
+    const { name, note } = LANES[lane];
+    const onclick = () => {
+      this.large = lane;
+      this.look();
+    };
+    const canvas = make("canvas", { class: lane });
+    const attributes = { type: "button", title: name, "aria-label": `Large picture: ${name}`, onclick };
+    return { lane, canvas, button: make("button", attributes, canvas, note) };
+  }
+
+  /** @param {Lane} lane */
+  laneToggle(lane) {
+    const { name, note } = LANES[lane];
+    const onclick = () => {
+      const off = this.section.classList.toggle(`without-${lane}`);
+      button.setAttribute("aria-pressed", String(!off));
+    };
+    const names = { title: name, "aria-label": `Lane: ${name}`, "aria-pressed": "true" };
+    const button = make("button", { type: "button", ...names, onclick }, symbol(lane), ` ${note}`);
+    return button;
+  }
+
+  // --- drawing ----------------------------------------------------------------------------------
+
+  /**
+   * Another trajectory, or more of this one.
+   *
+   * @param {Uint8Array} bytes
+   */
+  receive(bytes) {
+    /** @type {Message} */
+    const data = unpack(bytes, this.known);
+    this.outbox.acknowledge(data.acted);
+    const count = data.lanes.x0.length;
+    const another = this.data?.path !== data.path;
+    this.data = data;
+    this.section.style.setProperty("--aspect", String(data.aspect));
+    if (this.count !== count) {
+      this.range.max = String(count - 1);
+      this.step = Math.min(this.count ? this.step : Math.round(count / 3), count - 1);
+      this.count = count;
+      this.hovered = null;
+      this.buildLanes();
+    }
+    this.drawThumbnails();
+    this.drawWords();
+    for (const { lane, cells } of this.cells) {
+      cells.forEach((canvas, step) => draw(canvas, this.pictureOf(lane, step)));
+    }
+    this.section.classList.toggle("waiting", data.waiting);
+    this.change.hidden = !data.change?.steps.length;
+    this.times.forEach((cell, step) => (cell.textContent = time(data, step)));
+    this.drawWide();
+    this.look();
+    if (!another) return;
+    this.keepInSight();
+    /** @type {HTMLElement | null} */
+    const here = this.thumbnails.querySelector("[aria-current]");
+    this.thumbnails.scrollLeft = (here?.offsetLeft ?? 0) - this.thumbnails.clientWidth / 2;
+  }
+
+  /** The canvases, a row for each lane and a column for each state. */
+  buildLanes() {
+    const columns = Array.from({ length: this.count });
+    this.columns.style.setProperty("--count", String(this.count));
+    this.rail = make("div", { class: "rail" });
+    this.band = make("div", { class: "band" });
+    this.cells = NAMES.map((lane) => ({
+      lane,
+      cells: columns.map(() => make("canvas", { class: lane })),
+    }));
+    this.times = columns.map(() => make("span"));
+    this.columns.replaceChildren(
+      make("div", { class: "label" }),
+      make("div", { class: "timeline" }, this.rail, this.range),
+      ...this.cells.flatMap(({ lane, cells }) => {
+        const { name, note } = LANES[lane];
+        const words = make("span", { class: "note" }, note);
+        const label = make("div", { class: `label ${lane}`, title: name }, symbol(lane), words);
+        return [label, this.row(lane, cells)];
+      }),
+      make("div", { class: "label times" }, make("span", { class: "note" }, "timestep")),
+      this.row("times", this.times),
+      make("div", { class: "bands" }, this.band),
+    );
+  }
+
+  /**
+   * Cells, one a column: hovering looks at their step, a click stays there.
+   *
+   * @param {string} name
+   * @param {Element[]} cells
+   */
+  row(name, cells) {
+    /** @param {PointerEvent} event */
+    const step = (event) => {
+      const { left, width } = row.getBoundingClientRect();
+      const index = Math.floor(((event.clientX - left) / width) * this.count);
+      return Math.max(0, Math.min(this.count - 1, index));
+    };
+    const handlers = {
+      onpointermove: (/** @type {PointerEvent} */ event) =>
+        event.pointerType === "mouse" && this.hover(step(event)),
+      onpointerleave: () => this.hover(null),
+      onclick: (/** @type {PointerEvent} */ event) => this.go(step(event)),
+    };
+    const row = make("div", { class: `lane ${name}`, "aria-hidden": "true", ...handlers }, ...cells);
+    return row;
+  }
+
+  /**
+   * @param {Lane} lane
+   * @param {number} step
+   */
+  pictureOf(lane, step) {
+    return this.data.pictures[this.data.lanes[lane][step] ?? -1];
+  }
+
+  drawThumbnails() {
+    const { thumbnails, pictures, path } = this.data;
+    const shown = thumbnails.map((each, i) => {
+      const { button, canvas, label } = (this.buttons[i] ??= this.thumbnail(i));
+      button.ariaLabel = each.path === "trunk" ? "trunk" : `branch ${each.name}`;
+      button.title = each.name;
+      label.textContent = each.label;
+      if (each.path === path) button.setAttribute("aria-current", "true");
+      else button.removeAttribute("aria-current");
+      button.classList.toggle("first", i > 0 && each.group !== thumbnails[i - 1].group);
+      draw(canvas, pictures[each.picture ?? -1]);
+      return button;
+    });
+    this.thumbnails.hidden = shown.length < 2;
+    this.thumbnails.replaceChildren(...shown);
+  }
+
+  /** @param {number} i */
+  thumbnail(i) {
+    const [canvas, label] = [make("canvas"), make("span")];
+    const onclick = () => {
+      const { path } = this.data.thumbnails[i];
+      if (path !== this.data.path) this.outbox.push({ do: "pick", path });
+    };
+    return { button: make("button", { type: "button", onclick }, canvas, label), canvas, label };
+  }
+
+  drawWords() {
+    const { prompt, change, name, settings, parts } = this.data;
+    const shared = parts.slice(0, -1).map((part) => `with ${part.owner} up to step ${part.last}`);
+    const own = parts[parts.length - 1].first;
+    const none = change ? "(empty prompt)" : "(no prompt)";
+    const words = [
+      make("p", { class: "prompt" }, prompt ? `“${prompt}”` : none),
+      make("p", {}, make("b", {}, name), ` · ${settings.join(" · ")}`),
+    ];
+    if (shared.length)
+      words.push(make("p", {}, `Shared ${shared.join(", ")}; its own from step ${own} on.`));
+    this.words.replaceChildren(...words);
+  }
+
+  /** What depends on the width. */
+  drawWide() {
+    this.drawRail();
+    this.drawChart();
+  }
+
+  /** Whose each stretch is, where this path forked, and where the grid's rows leave it. */
+  drawRail() {
+    const { parts, rows, forks } = this.data;
+    const share = (/** @type {number} */ columns) => `${(columns / this.count) * 100}%`;
+    const stretches = parts.map((part, i) => {
+      const [first, last] = [i ? part.first - 1 : part.first, part.last];
+      const shared = `shared with ${part.owner} up to step ${part.last}`;
+      const text = !part.own ? shared : parts.length > 1 ? `${part.owner}, its own` : part.owner;
+      const room = ((last - first) / this.count) * this.rail.clientWidth;
+      const words = make("span", {}, part.own || room > 140 ? text : part.owner);
+      const style = `left: ${share(first + 0.5)}; width: ${share(last - first)}`;
+      return make("div", { class: part.own ? "part own" : "part", title: text, style }, words);
+    });
+    /** @type {(kind: string, title: string) => (step: number) => Element} */
+    const mark = (kind, title) => (step) =>
+      make("i", { class: kind, title: `${title} at step ${step}`, style: `left: ${share(step + 0.5)}` });
+    const leaving = rows.filter((row) => !forks.includes(row));
+    this.rail.replaceChildren(
+      ...stretches,
+      ...leaving.map(mark("row", "branches leave")),
+      ...forks.map(mark("fork", "forked")),
+    );
+  }
+
+  /** All that follows the step under the pointer, or else the scrubber's. */
+  look() {
+    const { data, count, large } = this;
+    const step = this.hovered ?? this.step;
+    this.range.valueAsNumber = this.step;
+    this.range.setAttribute("aria-valuetext", sentence(data, this.step));
+    this.band.style.left = `${(step / count) * 100}%`;
+    this.picture.className = large;
+    this.picture.ariaLabel = `${LANES[large].name}, ${sentence(data, step)}`;
+    this.caption.textContent = LANES[large].name;
+    draw(this.picture, this.pictureOf(large, step));
+    for (const { lane, button, canvas } of this.views) {
+      button.ariaPressed = String(lane === large);
+      draw(canvas, this.pictureOf(lane, step));
+    }
+    const facts = numbers(data, step).map(([term, value]) =>
+      make("div", {}, make("dt", {}, term), make("dd", {}, value)),
+    );
+    this.numbers.replaceChildren(...facts);
+    this.drawCursor(step);
+  }
+
+  // --- the chart --------------------------------------------------------------------------------
+
+  drawChart() {
+    const { data, chart } = this;
+    const width = chart.clientWidth;
+    if (!width) return;
+    const bottom = CHART.height - CHART.bottom;
+    const most = Math.max(...data.distance, ...data.moved.map(Number), 1e-9);
+    const y = (/** @type {number} */ value) => bottom - (value / most) * (bottom - CHART.top);
+    const axis = positions(data, width);
+    const { x } = axis;
+    const label = "Distance of x̂₀ from x₀, and its moves, over log-SNR";
+    const under = `${through(x, data.distance, y)}V${bottom}H${x[0]}Z`;
+    const bar = svg("line", { class: "cursor", y1: CHART.top, y2: bottom });
+    const dots = ["distance", "moved"].map((name) => svg("circle", { class: `dot ${name}`, r: 4 }));
+    this.plot = { x, y, bar, dots };
+    chart.replaceChildren(
+      svg(
+        "svg",
+        { width, height: CHART.height, role: "img", "aria-label": label },
+        ...axes(data, axis, y, most, width, bottom),
+        svg("path", { class: "area", d: under }),
+        svg("path", { class: "line distance", d: through(x, data.distance, y) }),
+        svg("path", { class: "line moved", d: through(x, data.moved, y) }),
+        ...forkMarks(data, x, width, bottom),
+        bar,
+        ...dots,
+      ),
+    );
+    this.drawCursor(this.hovered ?? this.step);
+  }
+
+  /** @param {number} step */
+  drawCursor(step) {
+    if (!this.plot) return;
+    const { x, y, bar, dots } = this.plot;
+    const at = String(x[step]);
+    bar.setAttribute("x1", at);
+    bar.setAttribute("x2", at);
+    [this.data.distance, this.data.moved].forEach((values, i) => {
+      dots[i].setAttribute("cx", at);
+      dots[i].setAttribute("cy", String(y(values[step] ?? 0)));
+      dots[i].style.visibility = values[step] == null ? "hidden" : "visible";
+    });
+  }
+
+  /**
+   * The column nearest to the pointer.
+   *
+   * @param {PointerEvent} event
+   */
+  columnAt(event) {
+    return nearest(this.plot?.x ?? [], event.clientX - this.chart.getBoundingClientRect().left);
+  }
+
+  // --- moving -----------------------------------------------------------------------------------
+
+  /** @param {number} step */
+  go(step) {
+    this.play.stop();
+    this.step = step;
+    this.hovered = null;
+    this.look();
+    this.keepInSight();
+  }
+
+  /** From the scrubber's step on, another prompt or guidance. */
+  ask() {
+    this.play.stop();
+    const { data, step, section, outbox } = this;
+    if (!data.change) return;
+    changeFrom(section, {
+      change: data.change,
+      step,
+      picture: (at) => this.pictureOf("x0", at),
+      words: (at) => `step ${at} · t = ${time(data, at)}`,
+      send: (act) => outbox.push(act),
+    });
+  }
+
+  /** @param {number | null} step */
+  hover(step) {
+    if (this.play.running() || this.hovered === step) return;
+    this.hovered = step;
+    this.look();
+  }
+
+  /** The next step; whether there is another. From the last one it begins anew. */
+  advance() {
+    this.hovered = null;
+    this.step = (this.step + 1) % this.count;
+    this.look();
+    this.keepInSight();
+    return this.step < this.count - 1;
+  }
+
+  /** Where the lanes scroll, the scrubber's column is to be seen. */
+  keepInSight() {
+    const { scroll, columns, band, step, count } = this;
+    const [room, column] = [scroll.getBoundingClientRect(), band.getBoundingClientRect()];
+    const label = /** @type {HTMLElement} */ (columns.firstChild).offsetWidth;
+    if (column.left >= room.left + label && column.right <= room.right + 1) return;
+    scroll.scrollLeft = label + ((columns.scrollWidth - label) * step) / count - room.width / 2;
+  }
+}
+
+/** @param {Lane} lane */
 function symbol(lane) {
   const [base, index] = LANES[lane].sign;
   return make("span", { class: "sign" }, base, make("sub", {}, index));
-}
-
-// --- building -----------------------------------------------------------------------------------
-
-/** All that does not depend on a trajectory. */
-function build(section) {
-  const film = { section, known: new Map(), large: "x0", off: new Set(), step: null, hover: null };
-  film.outbox = new Outbox();
-  film.thumbnails = make("nav", { class: "thumbnails", "aria-label": "Trajectories" });
-  film.picture = make("canvas", { role: "img" });
-  film.caption = make("figcaption");
-  film.views = Object.keys(LANES).map((lane) => viewButton(film, lane));
-  film.words = make("div", { class: "words" });
-  film.numbers = make("dl", { class: "numbers" });
-  film.chart = make("div", {
-    class: "chart",
-    onpointermove: (event) => hover(film, columnAt(film, event)),
-    onpointerleave: () => hover(film, null),
-    onclick: (event) => go(film, columnAt(film, event)),
-  });
-  film.play = makePlay(STEP_MS, () => advance(film));
-  film.range = make("input", {
-    type: "range",
-    class: "slider",
-    min: 0,
-    "aria-label": "Step",
-    oninput: () => go(film, Number(film.range.value)),
-  });
-  film.change = make("button", { type: "button", class: "plain", onclick: () => change(film) });
-  film.change.append(icon("change"), "Change from here …");
-  film.columns = make("div", { class: "columns" });
-  film.scroll = make("div", { class: "scroll" }, film.columns);
-  const toggles = Object.keys(LANES).map((lane) => laneToggle(film, lane));
-  const group = (name, label, nodes) =>
-    make("div", { class: name, role: "group", "aria-label": label }, ...nodes);
-  const facts = [film.words, film.numbers, legend(), film.chart];
-  section.append(
-    film.thumbnails,
-    make(
-      "div",
-      { class: "stage" },
-      make("figure", {}, film.picture, film.caption),
-      group("views", "Large picture", film.views),
-      make("div", { class: "facts" }, ...facts),
-    ),
-    make(
-      "div",
-      { class: "bar" },
-      film.play.button,
-      make("span", { class: "hint" }, "drag the dot, or use the arrow keys"),
-      film.change,
-      group("toggles", "Lanes", toggles),
-    ),
-    film.scroll,
-  );
-  film.resized = new ResizeObserver(() => {
-    drawRail(film);
-    drawChart(film);
-  });
-  film.resized.observe(film.chart);
-  return film;
-}
-
-function viewButton(film, lane) {
-  const { name, note } = LANES[lane];
-  const onclick = () => {
-    film.large = lane;
-    look(film);
-  };
-  const attributes = { type: "button", title: name, "aria-label": `Large picture: ${name}` };
-  const canvas = make("canvas", { class: lane });
-  return make("button", { ...attributes, "data-lane": lane, onclick }, canvas, note);
-}
-
-function laneToggle(film, lane) {
-  const { name, note } = LANES[lane];
-  const button = make("button", { type: "button", title: name, "aria-label": `Lane: ${name}` });
-  const mark = () => {
-    button.setAttribute("aria-pressed", String(!film.off.has(lane)));
-    film.section.classList.toggle(`without-${lane}`, film.off.has(lane));
-  };
-  button.onclick = () => {
-    film.off[film.off.has(lane) ? "delete" : "add"](lane);
-    mark();
-  };
-  button.append(symbol(lane), ` ${note}`);
-  mark();
-  return button;
 }
 
 function legend() {
@@ -135,237 +475,72 @@ function legend() {
   );
 }
 
-/** Another trajectory, or more of this one. */
-function receive(film, data) {
-  const count = data.lanes.x0.length;
-  const another = film.data?.path !== data.path;
-  film.data = data;
-  film.section.style.setProperty("--aspect", data.aspect);
-  if (film.count !== count) {
-    film.count = count;
-    film.range.max = count - 1;
-    film.step = Math.min(film.step ?? Math.round(count / 3), count - 1);
-    film.hover = null;
-    buildLanes(film, count);
-  }
-  drawThumbnails(film);
-  drawWords(film);
-  for (const [lane, cells] of Object.entries(film.cells))
-    cells.forEach((canvas, i) => draw(canvas, pictureOf(film, lane, i)));
-  film.section.classList.toggle("waiting", data.waiting);
-  film.change.hidden = !data.change?.steps.length;
-  film.times.forEach((cell, i) => (cell.textContent = time(data, i)));
-  drawRail(film);
-  drawChart(film);
-  look(film);
-  if (another) {
-    keepInSight(film);
-    const here = film.thumbnails.querySelector("[aria-current]");
-    film.thumbnails.scrollLeft = (here?.offsetLeft ?? 0) - film.thumbnails.clientWidth / 2;
-  }
-}
-
-/** The canvases, a row for each lane and a column for each state. */
-function buildLanes(film, count) {
-  film.columns.style.setProperty("--count", count);
-  film.rail = make("div", { class: "rail" });
-  film.band = make("div", { class: "band" });
-  film.cells = {};
-  const rows = Object.keys(LANES).flatMap((lane) => {
-    film.cells[lane] = Array.from({ length: count }, () => make("canvas", { class: lane }));
-    const note = make("span", { class: "note" }, LANES[lane].note);
-    const title = LANES[lane].name;
-    const label = make("div", { class: `label ${lane}`, title }, symbol(lane), note);
-    return [label, row(film, lane, film.cells[lane])];
-  });
-  film.times = Array.from({ length: count }, () => make("span", {}));
-  film.columns.replaceChildren(
-    make("div", { class: "label" }),
-    make("div", { class: "timeline" }, film.rail, film.range),
-    ...rows,
-    make("div", { class: "label times" }, make("span", { class: "note" }, "timestep")),
-    row(film, "times", film.times),
-    make("div", { class: "bands" }, film.band),
-  );
-}
-
-/** Cells, one a column: hovering looks at their step, a click stays there. */
-function row(film, name, cells) {
-  const index = (event) => {
-    const { left, width } = node.getBoundingClientRect();
-    const i = Math.floor(((event.clientX - left) / width) * film.count);
-    return Math.max(0, Math.min(film.count - 1, i));
-  };
-  const handlers = {
-    onpointermove: (event) => event.pointerType === "mouse" && hover(film, index(event)),
-    onpointerleave: () => hover(film, null),
-    onclick: (event) => go(film, index(event)),
-  };
-  const node = make("div", { class: `lane ${name}`, "aria-hidden": "true", ...handlers }, ...cells);
-  return node;
-}
-
-// --- drawing ------------------------------------------------------------------------------------
-
-function pictureOf(film, lane, step) {
-  return film.data.pictures[film.data.lanes[lane][step]] ?? null;
-}
-
+/**
+ * @param {HTMLCanvasElement} canvas
+ * @param {Picture | undefined} picture
+ */
 function draw(canvas, picture) {
   canvas.classList.toggle("blank", !picture);
   if (picture) show(canvas, picture);
   else clear(canvas);
 }
 
-function drawThumbnails(film) {
-  const { thumbnails, pictures, path } = film.data;
-  const nodes = thumbnails.map((each, i) => {
-    const button = film.thumbnails.children[i] ?? thumbnail(film);
-    const here = each.path === path;
-    button.path = each.path;
-    button.ariaLabel = each.path === "trunk" ? "trunk" : `branch ${each.name}`;
-    button.title = each.name;
-    button.lastChild.textContent = each.label;
-    if (here) button.setAttribute("aria-current", "true");
-    else button.removeAttribute("aria-current");
-    button.classList.toggle("first", i > 0 && each.group !== thumbnails[i - 1].group);
-    draw(button.firstChild, pictures[each.picture] ?? null);
-    return button;
-  });
-  film.thumbnails.hidden = nodes.length < 2;
-  film.thumbnails.replaceChildren(...nodes);
-}
-
-function thumbnail(film) {
-  const button = make("button", { type: "button" }, make("canvas", {}), make("span", {}));
-  button.addEventListener("click", () => {
-    if (button.path !== film.data.path) film.outbox.push({ do: "pick", path: button.path });
-  });
-  return button;
-}
-
-function drawWords(film) {
-  const { prompt, change, name, settings, parts } = film.data;
-  const shared = parts.slice(0, -1).map((part) => `with ${part.owner} up to step ${part.last}`);
-  const own = parts.at(-1).first;
-  const none = change ? "(empty prompt)" : "(no prompt)";
-  const words = [
-    make("p", { class: "prompt" }, prompt ? `“${prompt}”` : none),
-    make("p", {}, make("b", {}, name), ` · ${settings.join(" · ")}`),
-  ];
-  if (shared.length)
-    words.push(make("p", {}, `Shared ${shared.join(", ")}; its own from step ${own} on.`));
-  film.words.replaceChildren(...words);
-}
-
-/** Whose each stretch is, where this path forked, and where the grid's rows leave it. */
-function drawRail(film) {
-  const { parts, rows } = film.data;
-  const at = (column) => `${((column + 0.5) / film.count) * 100}%`;
-  const nodes = parts.map((part, i) => {
-    const [first, last] = [i ? part.first - 1 : part.first, part.last];
-    const shared = `shared with ${part.owner} up to step ${part.last}`;
-    const text = !part.own ? shared : parts.length > 1 ? `${part.owner}, its own` : part.owner;
-    const node = make("div", { class: part.own ? "part own" : "part", title: text });
-    node.style.left = at(first);
-    node.style.width = `${((last - first) / film.count) * 100}%`;
-    const room = ((last - first) / film.count) * film.rail.clientWidth;
-    node.append(make("span", {}, part.own || room > 140 ? text : part.owner));
-    return node;
-  });
-  const mark = (step, kind, title) => {
-    const node = make("i", { class: kind, title });
-    node.style.left = at(step);
-    return node;
-  };
-  const { forks } = film.data;
-  for (const row of rows)
-    if (!forks.includes(row)) nodes.push(mark(row, "row", `branches leave at step ${row}`));
-  forks.forEach((step) => nodes.push(mark(step, "fork", `forked at step ${step}`)));
-  film.rail.replaceChildren(...nodes);
-}
-
-/** All that follows the step under the pointer, or else the scrubber's. */
-function look(film) {
-  const { data, count } = film;
-  const step = film.hover ?? film.step;
-  film.range.value = film.step;
-  film.range.setAttribute("aria-valuetext", sentence(data, film.step));
-  film.band.style.left = `${(step / count) * 100}%`;
-  film.picture.className = film.large;
-  film.picture.ariaLabel = `${LANES[film.large].name}, ${sentence(data, step)}`;
-  film.caption.textContent = LANES[film.large].name;
-  draw(film.picture, pictureOf(film, film.large, step));
-  for (const button of film.views) {
-    button.ariaPressed = String(button.dataset.lane === film.large);
-    draw(button.firstChild, pictureOf(film, button.dataset.lane, step));
-  }
-  const facts = numbers(data, step).map(([term, value]) =>
-    make("div", {}, make("dt", {}, term), make("dd", {}, value)),
-  );
-  film.numbers.replaceChildren(...facts);
-  drawCursor(film, step);
-}
-
+/**
+ * @param {Message} data
+ * @param {number} step
+ */
 function numbers(data, step) {
+  /** @type {(value: number | null, count: number) => string} */
   const digits = (value, count) => (value == null ? "–" : minus(value.toFixed(count)));
-  const small = (value) => (value < 0.001 ? minus(value.toExponential(0)) : digits(value, 3));
+  const bar = data.alphaBar[step];
   const last = data.timesteps.length;
   return [
     ["step", step === last ? "finished" : `${step} of ${last}`],
     ["timestep", step === last ? "–" : String(data.timesteps[step])],
-    ["ᾱ", small(data.alphaBar[step])],
+    ["ᾱ", bar < 0.001 ? minus(bar.toExponential(0)) : digits(bar, 3)],
     ["log-SNR", data.logSnr[step] == null && step === last ? "∞" : digits(data.logSnr[step], 2)],
     ["from x₀", digits(data.distance[step], 3)],
     ["moved", digits(data.moved[step], 3)],
   ];
 }
 
+/**
+ * @param {Message} data
+ * @param {number} step
+ */
 function sentence(data, step) {
   return numbers(data, step).map((pair) => pair.join(" ")).join(", ");
 }
 
+/**
+ * @param {Message} data
+ * @param {number} step
+ */
 function time(data, step) {
   return step < data.timesteps.length ? String(Math.round(data.timesteps[step])) : "x₀";
 }
 
-// --- the chart ----------------------------------------------------------------------------------
-
-function drawChart(film) {
-  const { data, chart } = film;
-  const width = chart.clientWidth;
-  if (!data || !width) return;
-  const bottom = CHART.height - CHART.bottom;
-  const most = Math.max(...data.distance, ...data.moved, 1e-9);
-  const y = (value) => bottom - (value / most) * (bottom - CHART.top);
-  const axis = positions(data, width);
-  film.plot = { x: axis.x, y };
-  const root = svg("svg", { width, height: CHART.height, role: "img" });
-  root.setAttribute("aria-label", "Distance of x̂₀ from x₀, and its moves, over log-SNR");
-  root.append(
-    ...axes(data, axis, y, most, width, bottom),
-    svg("path", { class: "area", d: `${through(axis.x, data.distance, y)}V${bottom}H${axis.x[0]}Z` }),
-    svg("path", { class: "line distance", d: through(axis.x, data.distance, y) }),
-    svg("path", { class: "line moved", d: through(axis.x, data.moved, y) }),
-    ...forkMarks(data, axis.x, width, bottom),
-  );
-  film.cursor = [
-    svg("line", { class: "cursor", y1: CHART.top, y2: bottom }),
-    svg("circle", { class: "dot distance", r: 4 }),
-    svg("circle", { class: "dot moved", r: 4 }),
-  ];
-  root.append(...film.cursor);
-  chart.replaceChildren(root);
-  drawCursor(film, film.hover ?? film.step);
-}
-
+/**
+ * @param {number[]} x
+ * @param {(number | null)[]} values
+ * @param {(value: number) => number} y
+ */
 function through(x, values, y) {
   const points = values.flatMap((value, i) => (value == null ? [] : [`${x[i]} ${y(value)}`]));
   return `M${points.join("L")}`;
 }
 
+/**
+ * @param {Message} data
+ * @param {ReturnType<typeof positions>} axis
+ * @param {(value: number) => number} y
+ * @param {number} most
+ * @param {number} width
+ * @param {number} bottom
+ */
 function axes(data, axis, y, most, width, bottom) {
   const [levels, times] = [bottom + 18, bottom + 33]; // px: the two rows of labels
+  /** @type {(x: number, y: number, text: string, anchor?: string) => SVGElement} */
   const label = (x, y, text, anchor = "middle") => svg("text", { x, y, "text-anchor": anchor }, text);
   const nodes = [label(0, levels, "log-SNR", "start"), label(0, times, "t", "start")];
   for (const value of round(0, most, 3)) {
@@ -387,95 +562,47 @@ function axes(data, axis, y, most, width, bottom) {
   return nodes;
 }
 
-/** The parent's part under a veil, and a line at each fork. */
+/**
+ * The parent's part under a veil, and a line at each fork.
+ *
+ * @param {Message} data
+ * @param {number[]} x
+ * @param {number} width
+ * @param {number} bottom
+ */
 function forkMarks(data, x, width, bottom) {
   const forks = data.parts.slice(1).map((part) => part.first - 1);
   if (!forks.length) return [];
-  const last = x[forks.at(-1)];
+  const last = x[forks[forks.length - 1]];
   const box = { x: CHART.left, y: 0, width: Math.max(0, last - CHART.left), height: bottom };
-  const nodes = forks.map((k) => svg("line", { class: "fork", x1: x[k], x2: x[k], y1: 0, y2: bottom }));
+  /** @type {SVGElement[]} */
+  const nodes = [svg("rect", { class: "veil", ...box })];
+  for (const k of forks) nodes.push(svg("line", { class: "fork", x1: x[k], x2: x[k], y1: 0, y2: bottom }));
   if (last > CHART.left + 40)
     nodes.push(svg("text", { x: last - 6, y: CHART.top, "text-anchor": "end" }, "shared"));
   if (last < width - 50)
     nodes.push(svg("text", { class: "own", x: last + 6, y: CHART.top }, "its own"));
-  return [svg("rect", { class: "veil", ...box }), ...nodes];
+  return nodes;
 }
 
-/** About `count` round numbers from low to high. */
+/**
+ * About `count` round numbers from low to high.
+ *
+ * @param {number} low
+ * @param {number} high
+ * @param {number} count
+ */
 function round(low, high, count) {
   const rough = (high - low) / count || 1;
   const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map((each) => each * power).find((each) => each >= rough);
+  const step = [1, 2, 5, 10].map((each) => each * power).find((each) => each >= rough) ?? 10 * power;
   const values = [];
   for (let i = Math.ceil(low / step); i * step <= high; i++)
     values.push(Number((i * step).toPrecision(6)));
   return values;
 }
 
+/** @param {string | number} value */
 function minus(value) {
   return String(value).replace("-", "−");
-}
-
-function drawCursor(film, step) {
-  if (!film.plot) return;
-  const [bar, ...dots] = film.cursor;
-  const x = film.plot.x[step];
-  bar.setAttribute("x1", x);
-  bar.setAttribute("x2", x);
-  [film.data.distance, film.data.moved].forEach((values, i) => {
-    dots[i].setAttribute("cx", x);
-    dots[i].setAttribute("cy", film.plot.y(values[step] ?? 0));
-    dots[i].style.visibility = values[step] == null ? "hidden" : "visible";
-  });
-}
-
-/** The column nearest to the pointer. */
-function columnAt({ plot, chart }, event) {
-  return nearest(plot.x, event.clientX - chart.getBoundingClientRect().left);
-}
-
-// --- moving -------------------------------------------------------------------------------------
-
-function go(film, step) {
-  film.play.stop();
-  film.step = step;
-  film.hover = null;
-  look(film);
-  keepInSight(film);
-}
-
-/** From the scrubber's step on, another prompt or guidance. */
-function change(film) {
-  film.play.stop();
-  const { data, step, section, outbox } = film;
-  changeFrom(section, {
-    change: data.change,
-    step,
-    picture: (at) => pictureOf(film, "x0", at),
-    words: (at) => `step ${at} · t = ${time(data, at)}`,
-    send: (act) => outbox.push(act),
-  });
-}
-
-function hover(film, step) {
-  if (film.play.running() || film.hover === step) return;
-  film.hover = step;
-  look(film);
-}
-
-/** The next step, unless there is none; from the last one it begins anew. */
-function advance(film) {
-  film.hover = null;
-  film.step = (film.step + 1) % film.count;
-  look(film);
-  keepInSight(film);
-  return film.step < film.count - 1;
-}
-
-/** Where the lanes scroll, the scrubber's column is to be seen. */
-function keepInSight({ scroll, columns, band, step, count }) {
-  const [room, column] = [scroll.getBoundingClientRect(), band.getBoundingClientRect()];
-  const label = columns.firstChild.offsetWidth;
-  if (column.left >= room.left + label && column.right <= room.right + 1) return;
-  scroll.scrollLeft = label + ((columns.scrollWidth - label) * step) / count - room.width / 2;
 }
