@@ -123,6 +123,7 @@ def _arguments(
         "width": spec.width,
         "generator": generator,
         "output_type": "latent",
+        **spec.chosen,
         **family.call,
     }
     taken = inspect.signature(pipe.__call__).parameters

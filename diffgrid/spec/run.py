@@ -102,24 +102,29 @@ class RunSpec:
 
     def option(self, name: str) -> Any:
         """The value of an option that was added."""
-        return json.loads(self.added).get(name, added()[name].default)
+        return self.chosen.get(name, added()[name].default)
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """The added options that are not at their default."""
+        values: dict[str, Any] = json.loads(self.added)
+        return values
 
     @property
     def added_words(self) -> dict[str, str]:
-        """The added options that are not at their default, for captions and lists."""
-        values = json.loads(self.added)
-        return {name.replace("_", " "): str(value) for name, value in values.items()}
+        """The same for captions and lists."""
+        return {name.replace("_", " "): str(value) for name, value in self.chosen.items()}
 
     @property
     def unknown(self) -> list[str]:
         """The options that a newer version knows: nothing can be sampled under them here."""
-        return [name for name in json.loads(self.added) if name not in added()]
+        return [name for name in self.chosen if name not in added()]
 
     def to_dict(self) -> dict[str, Any]:
         """The fields by name, ready for JSON; an added option where it is not at its default."""
         values = asdict(self)
-        later: dict[str, Any] = json.loads(values.pop("added"))
-        return values | later
+        del values["added"]
+        return values | self.chosen
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:

@@ -18,6 +18,8 @@ from diffgrid.models.registry import scheduler_name, specify
 from diffgrid.sampling import decoding, noise, pipelines, preparation
 from diffgrid.sampling.adapters import adapt
 from diffgrid.sampling.preparation import Prepared
+from diffgrid.spec import options
+from diffgrid.spec.options import Option
 from diffgrid.spec.path import Fork, Path, minimum, parse_path
 from diffgrid.spec.run import RunSpec
 from diffgrid.spec.schedulers import SCHEDULERS
@@ -44,8 +46,8 @@ def load(folder: Folder) -> DiffusionPipeline:
     return pipelines.load(folder, "float32", torch.device("cpu"))
 
 
-def spec_for(folder: Folder | str, **options: object) -> RunSpec:
-    values: dict[str, object] = {"prompt": "a red cat", "steps": STEPS, "seed": 3} | options
+def spec_for(folder: Folder | str, **chosen: object) -> RunSpec:
+    values: dict[str, object] = {"prompt": "a red cat", "steps": STEPS, "seed": 3} | chosen
     return specify(model=str(folder), **values)  # type: ignore[arg-type]
 
 
@@ -324,3 +326,17 @@ def test_the_two_sample_test_finds_a_wider_distribution() -> None:
     finals = gaussian_finals("ddim", 1.0)["trunk"]
     louder = MEAN + (finals - MEAN) * 1.1
     assert kolmogorov_smirnov(louder, finals) > 1
+
+
+def test_an_added_option_reaches_the_pipeline_that_has_a_word_for_it(
+    tmp_path: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens = Option("max_sequence_length", int, "tokens of the prompt", 0, low=0, high=512)
+    monkeypatch.setattr(options, "OPTIONS", (*options.OPTIONS, tokens))
+    own = tiny.save(tmp_path / "model", family="pixart_sigma")
+    lengths = []
+    for chosen in ({}, {"max_sequence_length": 3}):
+        denoise = prepare(spec_for(own, steps=2, **chosen), own).denoise
+        assert isinstance(denoise, preparation._Denoiser)
+        lengths.append(denoise.conditions["encoder_hidden_states"].shape[1])
+    assert lengths[0] > lengths[1] == 3
