@@ -53,5 +53,4 @@ def render_state(mine: Session) -> bytes:
 
 def _named(model: Model, spec: RunSpec, path: Path) -> prompt_words.Picked:
     """The factors of which the prompt of a path names a value, and which."""
-    readable = model.factors and "sentence" in model.settings
-    return prompt_words.read(model, conditions(spec, path).prompt) if readable else {}
+    return prompt_words.read(model, conditions(spec, path).prompt) if model.sentence else {}

@@ -71,7 +71,7 @@ def sidebar(mine: Session) -> None:
             _unknown_words(model, view.prompt)
         else:
             st.caption("This model takes no prompt: it was trained on one kind of picture.")
-        if model.factors and "sentence" in model.settings:
+        if model.sentence:
             _words(mine, model, view.prompt, key)
         with st.container(horizontal=True, vertical_alignment="bottom"):
             seed = min(view.seed, LARGEST_SEED)
@@ -252,7 +252,7 @@ def _unknown_words(model: Model, prompt: str) -> None:
 
 def _surprise(mine: Session, model: Model) -> View:
     changes: dict[str, Any] = {"seed": random.randrange(10_000)}
-    if model.factors and "sentence" in model.settings:
+    if model.sentence:
         changes["prompt"] = prompt_words.surprise(model)
     return option(mine.form, **changes)
 

@@ -1,7 +1,6 @@
 """A diffusers folder: what its files say of the model in it."""
 
 import hashlib
-import json
 import os
 import shutil
 from collections import Counter
@@ -14,15 +13,18 @@ from typing import Any, Literal
 from diffgrid.errors import BadInput
 from diffgrid.models.families import FAMILIES, Family
 from diffgrid.models.hub_list import HubModel, fetching
+from diffgrid.models.json_file import read_json
 from diffgrid.models.memory import BYTES
 from diffgrid.models.weights import (
     PICKLES,
     WEIGHTS,
     count_numbers,
     file_digest,
+    file_identity,
     files_in,
     variant_of,
 )
+from diffgrid.spec.checks import shown
 from diffgrid.spec.options import FIRST_MODEL
 
 ASSETS = Path(__file__).parents[1] / "assets"
@@ -35,6 +37,14 @@ LARGE = 1e9  # bytes; where a GPU is, models above it run in half the precision
 PLAIN_PROBE = "colours-1"  # labels by mean colour: for models that bring no probe
 COLOURS = ASSETS / "colours.json"  # those colours: red, green, blue
 SETTINGS = "diffgrid.json"  # in a model's folder: the prompt and settings that show it off
+SETTING_KINDS = {
+    "prompt": str,
+    "steps": int,
+    "guidance": float,
+    "eta": float,
+    "licence": str,
+    "sentence": {"adjectives": list[str], "noun": str, "parts": list[str], "place": str},
+}
 # By factor and value a colour, {"swatch": [red, green, blue]}, or SVG paths in a square of 16 px,
 # {"lines": outlines, "fills": what is filled}; either may be left out.
 Signs = Mapping[str, Mapping[str, Mapping[str, Any]]]
@@ -53,18 +63,39 @@ class Model:
     @cached_property
     def index(self) -> dict[str, Any]:
         """model_index.json: the pipeline's class and its parts."""
-        return read_json(self.folder / "model_index.json")
+        file = self.folder / "model_index.json"
+        index = read_json(file)
+        for name, part in index.items():
+            if isinstance(part, list) and not (name.isidentifier() and len(part) == 2):
+                raise BadInput(
+                    f"model file {file} has {shown(part)} as its part {shown(name)}, which is not "
+                    "a library and a class: give a whole diffusers folder."
+                )
+        return index
 
     @cached_property
     def settings(self) -> dict[str, Any]:
         """The defaults that the model's makers chose: prompt, steps, guidance, eta, licence."""
         file = self.folder / SETTINGS
         own = self.hub.settings if self.hub else {}
-        return own | read_json(file) if file.exists() else own
+        return own | read_json(file, **SETTING_KINDS) if file.exists() else own
+
+    @cached_property
+    def sentence(self) -> dict[str, Any] | None:
+        """How a prompt names what its pictures vary in; None where nobody said."""
+        told: dict[str, Any] | None = self.settings.get("sentence")
+        if not told or not self.factors:
+            return None
+        if not {*told["adjectives"], *told["parts"], told["place"]} <= self.factors.keys():
+            raise BadInput(
+                f"model file {self.folder / SETTINGS} has a sentence of other factors than "
+                f"{', '.join(self.factors)}: use those."
+            )
+        return told
 
     @cached_property
     def scheduler_config(self) -> dict[str, Any]:
-        return read_json(self.part("scheduler") / "scheduler_config.json")
+        return read_json(self.part("scheduler") / "scheduler_config.json", _class_name=str)
 
     def part(self, name: str) -> Path:
         """The folder of one of its parts; its own where a model with a single one lies flat."""
@@ -76,14 +107,17 @@ class Model:
     def parts(self) -> tuple[str, ...]:
         """The names of the parts that decide its numbers."""
         listed = {name: each for name, each in self.index.items() if isinstance(each, list)}
-        used = (name for name, each in listed.items() if each[:1] not in ([], [None]))
+        used = (name for name, each in listed.items() if each[0] is not None)
         return tuple(sorted(name for name in used if name[0] != "_" and name not in LEFT_OUT))
 
     @cached_property
     def words(self) -> frozenset[str] | None:
         """The words its tokenizer knows, in lower case; None where it spells out any word."""
-        tokenizer = self.folder / "tokenizer" / "tokenizer.json"
-        model = read_json(tokenizer).get("model", {}) if tokenizer.exists() else {}
+        file = self.folder / "tokenizer" / "tokenizer.json"
+        try:
+            model = read_json(file, model={"type": str, "vocab": dict[str, int]}).get("model", {})
+        except BadInput:  # there is none, or one of another kind
+            return None
         if model.get("type") != "WordLevel":
             return None
         return frozenset(word for word in model["vocab"] if word.isalpha())
@@ -92,7 +126,8 @@ class Model:
     def factors(self) -> dict[str, list[str]]:
         """What its pictures vary in, and the words for it; empty where nobody said."""
         probe = self.folder / "probe" / "config.json"
-        return dict(read_json(probe)["factors"]) if probe.exists() else {}
+        read = read_json(probe, factors=dict[str, list[str]]) if probe.exists() else {}
+        return dict(read.get("factors", {}))
 
     @cached_property
     def probe(self) -> str:
@@ -110,7 +145,8 @@ class Model:
             swatches = {name: {"swatch": colour} for name, colour in read_json(COLOURS).items()}
             return {"colour": swatches, "middle": swatches}
         file = self.folder / "probe" / "signs.json"
-        return read_json(file) if file.exists() else {}
+        kinds = dict.fromkeys(self.factors, dict[str, dict])
+        return read_json(file, **kinds) if file.exists() else {}
 
     @property
     def family(self) -> Family:
@@ -174,6 +210,8 @@ class Model:
                     "never run: use a model made of diffusers' and transformers' classes alone."
                 )
             self._check_part(part)
+        # Defaults that are wrong are told here, not by whoever reads them first.
+        _ = self.scheduler_config, self.signs, self.sentence
 
     def _check_part(self, part: str) -> None:
         folder = self.part(part)
@@ -181,6 +219,7 @@ class Model:
             raise BadInput(f"model {self.name[:60]!r} lacks its {part}: give a whole folder.")
         if not (folder / "config.json").is_file():
             return  # a tokenizer
+        read_json(folder / "config.json")
         listed = files_in(folder)
         chosen = [file for file in listed if file in self.files]
         tensors = {file.name for file in chosen if file.suffix == ".safetensors"}
@@ -190,8 +229,8 @@ class Model:
                 "as safetensors (its pipeline's save_pretrained does that)."
             )
         for index in (file for file in chosen if ".safetensors.index." in file.name):
-            tensors |= set(read_json(index).get("weight_map", {}).values())
-        if not tensors or not all((folder / name).is_file() for name in tensors):
+            tensors |= {*read_json(index, weight_map=dict[str, str]).get("weight_map", {}).values()}
+        if not tensors or not tensors <= {file.name for file in listed}:
             again = f"fetch it again ({fetching(self.hub)})" if self.hub else "give a whole folder"
             raise BadInput(f"model {self.name[:60]!r} lacks weights of its {part}: {again}.")
 
@@ -207,8 +246,7 @@ class Model:
         for file in self.files:
             name = file.relative_to(self.folder).as_posix()
             try:
-                status = file.stat()
-                digest = file_digest(file, status.st_size, status.st_mtime_ns)
+                digest = file_digest(file, file_identity(file))
             except OSError as error:
                 raise BadInput(
                     f"model file {file} cannot be read ({error.strerror}): make it readable."
@@ -248,15 +286,3 @@ def has_cuda() -> bool:
     if not (os.environ.get("DIFFGRID_DEVICE") or "cuda").startswith("cuda"):
         return False
     return Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadInput(
-            f"model file {file} cannot be read ({error}): give a whole diffusers folder."
-        ) from error
-    if not isinstance(content, dict):
-        raise BadInput(f"model file {file} is no JSON object: give a whole diffusers folder.")
-    return content

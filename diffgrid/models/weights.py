@@ -1,7 +1,6 @@
 """The files of a diffusers folder: which of them count, what they hold, and their digests."""
 
 import hashlib
-import json
 import math
 import os
 import re
@@ -10,8 +9,13 @@ from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
+
+from diffgrid.errors import ModelError
+
 WEIGHTS = (".safetensors", ".json", ".txt", ".model")  # tensors, configurations, vocabularies
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
+LARGEST_HEADER = 2**23  # bytes, of a safetensors file; Flux's has 0.1 MB
 
 _TENSORS = re.compile(
     r"[^.]+(\.(?P<variant>[a-z0-9_]+)[^.]*)?\.safetensors(\.index(\.(?P<of_index>[^.]+))?\.json)?"
@@ -37,23 +41,44 @@ def count_numbers(file: Path) -> Counter[str]:
     Nothing of a damaged file: loading it will say what is wrong.
     """
     counts: Counter[str] = Counter()
-    with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
-        with file.open("rb") as stream:
-            length = int.from_bytes(stream.read(8), "little")
-            header = json.loads(stream.read(length)) if length < 2**27 else {}
-        for name, tensor in header.items():
-            if name != "__metadata__":
-                counts[tensor["dtype"]] += math.prod(tensor["shape"])
+    with suppress(ModelError):
+        for kind, shape in read_header(file).values():
+            counts[kind] += math.prod(shape)
     return counts
 
 
+def read_header(file: Path) -> dict[str, tuple[str, list[int]]]:
+    """The kind and the shape of each tensor in a safetensors file.
+
+    Raises:
+        ModelError: it cannot be read, or is no whole safetensors file.
+    """
+    try:
+        with file.open("rb") as stream:
+            if int.from_bytes(stream.read(8), "little") > LARGEST_HEADER:
+                raise SafetensorError("its header is too large")
+        with safe_open(file, "np") as tensors:
+            slices = {name: tensors.get_slice(name) for name in tensors.offset_keys()}
+        return {name: (each.get_dtype(), each.get_shape()) for name, each in slices.items()}
+    except (OSError, SafetensorError) as error:
+        raise ModelError(
+            f"model file {file} is damaged ({error}): fetch or copy it again."
+        ) from error
+
+
+def file_identity(file: Path) -> tuple[int, ...]:
+    """What changes when a file is written or replaced, even by one of its size and date."""
+    status = file.stat()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
 @lru_cache(maxsize=1000)
-def file_digest(file: Path, size: int, modified: int) -> str:
+def file_digest(file: Path, identity: tuple[int, ...]) -> str:
     """sha256 of one file. Those as large as Stable Diffusion's are hashed once, and noted down."""
-    if size < 2**26:
+    if file.stat().st_size < 2**26:
         return hashlib.sha256(file.read_bytes()).hexdigest()
-    identity = f"{file} {size} {modified}"
-    note = _digest_notes() / hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()
+    name = f"{file} {identity}"
+    note = _digest_notes() / hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()
     with suppress(OSError, UnicodeDecodeError):
         noted = note.read_text("ascii")
         if len(noted) == 64:  # or its writer was interrupted

@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from diffgrid.models.folder import COLOURS, read_json
+from diffgrid.errors import ModelError
+from diffgrid.models.folder import COLOURS
+from diffgrid.models.json_file import read_json
 
 UNCLEAR = "unclear"
 PICTURE_SIDE = 128  # px, of the pictures it was trained on
@@ -114,9 +116,19 @@ def looked_at_again(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def load(folder: Path) -> Probe:
-    """The probe saved in a folder."""
-    probe = Probe(**json.loads((folder / "config.json").read_text("utf-8")))
-    probe.load_state_dict(load_file(folder / "model.safetensors"))
+    """The probe saved in a folder.
+
+    Raises:
+        BadInput, ModelError: its configuration, or its weights, are not a probe's.
+    """
+    told = read_json(folder / "config.json", factors=dict[str, list[str]], width=int)
+    try:
+        probe = Probe(told["factors"], told["width"])
+        probe.load_state_dict(load_file(folder / "model.safetensors"))
+    except Exception as error:  # libraries raise what they like at damaged files
+        raise ModelError(
+            f"the probe in {folder} is damaged: fetch or copy its files again, or remove it."
+        ) from error
     return probe
 
 

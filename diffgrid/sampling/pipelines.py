@@ -4,7 +4,6 @@ import json
 import os
 import warnings
 from pathlib import Path
-from typing import Any
 
 import diffusers
 import torch
@@ -13,8 +12,13 @@ from diffusers import DiffusionPipeline, SchedulerMixin
 
 from diffgrid.errors import BadInput, ModelError
 from diffgrid.models.families import FAMILIES
+from diffgrid.models.json_file import read_json
 from diffgrid.models.memory import free_memory
+from diffgrid.models.weights import files_in, read_header, variant_of
+from diffgrid.spec.checks import shown
 from diffgrid.spec.run import RunSpec
+
+NEVER_ASKED = ("safety_checker", "feature_extractor")
 
 diffusers.utils.logging.set_verbosity_error()
 diffusers.utils.logging.disable_progress_bar()
@@ -76,16 +80,25 @@ def load(
     Raises:
         ModelError: the folder cannot be loaded.
     """
+    index = read_json(folder / "model_index.json")
+    parts = {name: part for name, part in index.items() if isinstance(part, list)}
+    left_out = {name: None for name, part in parts.items() if name in NEVER_ASKED or not any(part)}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            networks = {
+                name: network
+                for name, (library, kind) in parts.items()
+                if name not in left_out
+                and (network := _load_network(folder, name, library, kind, dtype, variant))
+            }
             pipe = DiffusionPipeline.from_pretrained(
                 folder,
                 torch_dtype=getattr(torch, dtype),
                 use_safetensors=True,
                 local_files_only=True,
-                variant=variant,
-                **_left_out(folder),
+                **networks,
+                **left_out,
             )
     except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
         reason = str(error).strip().split("\n")[0].rstrip(".")
@@ -102,12 +115,40 @@ def load(
     return pipe
 
 
-def _left_out(folder: Path) -> dict[str, Any]:
-    """The parts to be loaded without: those never asked, and those that the folder has as null."""
-    index = json.loads((folder / "model_index.json").read_text("utf-8"))
-    parts = {name: part for name, part in index.items() if isinstance(part, list)}
-    never = parts.keys() & {"safety_checker", "feature_extractor"}
-    return dict.fromkeys(never | {name for name, part in parts.items() if not any(part)})
+def _load_network(
+    folder: Path, name: str, library: str, kind: str, dtype: str, variant: str | None
+) -> torch.nn.Module | None:
+    """One part with all of its tensors; None of a tokenizer or a scheduler, which have none.
+
+    Both libraries fill with random numbers what a file lacks: that would be another model.
+    """
+    network = getattr({"diffusers": diffusers, "transformers": transformers}[library], kind)
+    if not issubclass(network, diffusers.ModelMixin | transformers.PreTrainedModel):
+        return None
+    part = folder / name if (folder / name).is_dir() else folder
+    files = [file for file in files_in(part) if file.suffix == ".safetensors"]
+    kept = variant if variant in map(variant_of, files) else None
+    files = [file for file in files if variant_of(file) == kept]
+    for file in files:
+        read_header(file)  # which says that it is cut, and the libraries do not
+    model, told = network.from_pretrained(
+        part,
+        dtype=getattr(torch, dtype),
+        variant=kept,
+        use_safetensors=True,
+        local_files_only=True,
+        ignore_mismatched_sizes=True,
+        output_loading_info=True,
+    )
+    lacking = sorted({*told["missing_keys"], *(name for name, *_ in told["mismatched_keys"])})
+    if lacking:
+        where = files[0] if len(files) == 1 else part
+        raise ModelError(
+            f"model file {where} is damaged (tensors that it lacks, or has in another shape: "
+            f"{shown(', '.join(lacking))}): fetch or copy it again."
+        )
+    loaded: torch.nn.Module = model
+    return loaded
 
 
 def build_scheduler(spec: RunSpec) -> SchedulerMixin:
@@ -119,9 +160,8 @@ def build_scheduler(spec: RunSpec) -> SchedulerMixin:
     scheduler_class, config = getattr(diffusers, spec.scheduler), json.loads(spec.scheduler_config)
     try:
         return scheduler_class.from_config(config)
-    # What a folder's configuration may be wrong about; the library does not check its types.
-    except (ValueError, TypeError, NotImplementedError) as error:
-        reason = str(error).strip().split("\n")[0].rstrip(".")
+    except Exception as error:  # the library checks neither types nor ranges
+        reason = str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
         raise BadInput(
             f"scheduler {spec.scheduler} does not go with this model ({reason}): choose another."
         ) from error

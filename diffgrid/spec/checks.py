@@ -1,6 +1,7 @@
 """Checks of single values: each raises BadInput with the one sentence that says what is allowed."""
 
 import math
+import sys
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -22,7 +23,7 @@ def check_whole(field: str, value: object, low: int, high: int) -> None:
 def check_real(field: str, value: Any, low: float, high: float) -> float:
     """A finite number from `low` to `high`, in the one way it is written in keys."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if number and low <= value <= high and value < math.inf:  # false for NaN
+    if number and low <= value <= high and value <= sys.float_info.max:  # false for NaN
         return float(value) + 0.0  # 3 and 3.0 must have one key, -0.0 and 0.0 too
     allowed = f"from {low} to {high}" if high < math.inf else f"of {low} or more"
     raise BadInput(f"{field} {shown(value)} is not allowed: use a number {allowed}.")
@@ -48,7 +49,11 @@ def rises(steps: Sequence[int]) -> bool:
 
 def shown(value: object) -> str:
     """A value as a sentence quotes it: on one line, and not too long."""
-    return shortened(ascii(value) if isinstance(value, str) else str(value))
+    try:
+        text = ascii(value) if isinstance(value, str) else str(value)
+    except (ValueError, RecursionError):  # of more digits, or more levels, than Python writes
+        text = f"of type {type(value).__name__}"
+    return shortened(text)
 
 
 def shortened(text: str) -> str:

@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from diffgrid.errors import BadInput
+from diffgrid.spec.checks import check_whole
 
 Config = Mapping[str, Any]
 
@@ -227,6 +228,14 @@ def loop(class_name: str, config: str, num_inference_steps: int) -> Loop:
 
 @lru_cache(maxsize=1000)
 def stages_of(class_name: str, config: str) -> int:
-    """How many entries of the loop make one step; `config` is JSON."""
+    """How many entries of the loop make one step; `config` is JSON.
+
+    Raises:
+        BadInput: the configuration names a number of them that the class does not take.
+    """
     stages = scheduler_of(class_name).stages
-    return stages if isinstance(stages, int) else int(json.loads(config).get(*stages))
+    if isinstance(stages, int):
+        return stages
+    told: int = json.loads(config).get(*stages)
+    check_whole(stages[0], told, 1, 3)
+    return told

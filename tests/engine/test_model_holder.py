@@ -40,7 +40,7 @@ def test_a_model_whose_file_is_damaged_is_one_sentence_and_the_worker_lives_on(
     failed = finish(job)
     assert failed.state == "failed"
     assert isinstance(failed.error, ModelError)
-    assert "cannot be loaded" in str(failed.error)
+    assert "damaged" in str(failed.error)
     assert "\n" not in str(failed.error)
     assert make(engine, spec, ((),)).sampled == STEPS
 

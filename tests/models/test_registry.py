@@ -105,6 +105,18 @@ def test_a_model_without_a_probe_shows_the_colours_it_is_labelled_by(folder: Pat
     assert signs["colour"]["red"] == signs["middle"]["red"] == {"swatch": [200, 60, 50]}
 
 
+def test_weights_that_were_replaced_are_seen_though_size_and_date_are_the_same(
+    folder: Path,
+) -> None:
+    weights, before = folder / WEIGHTS, find_model(str(folder)).digest
+    status = weights.stat()
+    other = folder / "other"
+    other.write_bytes(weights.read_bytes()[::-1])
+    os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns))
+    other.replace(weights)
+    assert find_model(str(folder)).digest != before
+
+
 def test_large_weights_are_hashed_once_and_noted_down(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,6 +190,57 @@ def test_a_folder_that_is_not_whole_is_refused(folder: Path, lost: str, said: st
     (folder / lost).rename(folder.parent / "lost")
     with pytest.raises(BadInput, match=f"{said}: give a whole folder"):
         find_model(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("model_index.json", INDEX | {"": ["diffusers", "UNet2DConditionModel"]}),
+        ("model_index.json", INDEX | {"../vae": ["diffusers", "AutoencoderKL"]}),
+        ("model_index.json", INDEX | {"unet": ["diffusers"]}),
+        ("model_index.json", INDEX | {"unet": [[], {}]}),
+        ("model_index.json", INDEX | {"_class_name": {}}),
+        ("scheduler/scheduler_config.json", {"_class_name": ["DDIMScheduler"]}),
+        ("scheduler/scheduler_config.json", []),
+        ("diffgrid.json", {"prompt": None}),
+        ("diffgrid.json", {"steps": "9"}),
+        ("diffgrid.json", {"sentence": {"noun": "cat"}}),
+        ("probe/config.json", {"factors": {"colour": [1]}}),
+        ("unet/config.json", [8]),
+        ("unet/diffusion_pytorch_model.safetensors.index.json", {"weight_map": ["a"]}),
+        ("unet/diffusion_pytorch_model.safetensors.index.json", {"weight_map": {"a": []}}),
+        ("unet/diffusion_pytorch_model.safetensors.index.json", {"weight_map": {"a": "../b"}}),
+    ],
+)
+def test_what_is_wrongly_typed_in_a_folder_is_its_trouble(
+    own: Path, file: str, content: object
+) -> None:
+    (own / "b").write_text("weights that are none of the model's")
+    _write(own / "model" / file, content)
+    (told,) = (entry.trouble for entry in entries() if entry.name == "model")
+    assert str(told).startswith("model")
+
+
+def test_a_sentence_is_made_of_the_probes_factors(folder: Path) -> None:
+    _write(folder / "probe" / "config.json", {"factors": {"colour": ["red"]}})
+    sentence = {"adjectives": ["colour"], "noun": "cat", "parts": [], "place": "ground"}
+    _write(folder / "diffgrid.json", {"sentence": sentence})
+    with pytest.raises(BadInput, match="sentence of other factors than colour: use those"):
+        find_model(str(folder))
+
+
+@pytest.mark.parametrize("order", ["two", [2], 0, -1, 10**9])
+def test_a_schedulers_order_that_makes_no_loop_is_refused(folder: Path, order: object) -> None:
+    config = {"_class_name": "DPMSolverSinglestepScheduler", "solver_order": order}
+    _write(folder / "scheduler" / "scheduler_config.json", config)
+    with pytest.raises(BadInput, match="solver_order .* is not allowed: use a whole number"):
+        _ = specify(model=str(folder)).length
+
+
+@pytest.mark.parametrize("vocab", [["a", "cat"], {"cat": "1"}, None])
+def test_a_tokenizer_of_another_kind_leaves_all_words_open(folder: Path, vocab: object) -> None:
+    _write(folder / "tokenizer/tokenizer.json", {"model": {"type": "WordLevel", "vocab": vocab}})
+    assert find_model(str(folder)).words is None
 
 
 @pytest.fixture

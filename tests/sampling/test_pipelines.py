@@ -1,9 +1,12 @@
 """Loading: what is refused before and while a model is loaded, and what is left out."""
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from diffgrid.engine.local import LocalEngine
 from diffgrid.errors import BadInput, ModelError
@@ -65,6 +68,38 @@ def test_weights_are_counted_from_the_files_headers(folder: Path) -> None:
     found = find_model(str(folder))
     assert found.numbers.total() == count
     assert found.weights("float16") * 2 == found.weights("float32") == count * 4
+
+
+def _cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def _empty(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+def _lose_five(file: Path) -> None:
+    tensors = load_file(file)
+    save_file({name: tensors[name].clone() for name in sorted(tensors)[5:]}, file)
+
+
+def _reshape_one(file: Path) -> None:
+    tensors = load_file(file)
+    save_file(tensors | {min(tensors): torch.zeros(3, 5)}, file)
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
+@pytest.mark.parametrize("damage", [_cut, _empty, _lose_five, _reshape_one])
+def test_damaged_weights_are_named_and_never_filled_up_at_random(
+    folder: Path, tmp_path: Path, part: str, damage: Callable[[Path], None]
+) -> None:
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    (file,) = (copy / part).glob("*.safetensors")
+    damage(file)
+    with pytest.raises(ModelError, match="damaged .*: fetch or copy it again") as told:
+        pipelines.load(copy, "float32", CPU)
+    assert str(file) in str(told.value)
+    assert str(told.value).count("\n") == 0
 
 
 def test_a_model_without_an_autoencoder_is_loaded(tmp_path: Path) -> None:

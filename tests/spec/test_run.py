@@ -20,6 +20,8 @@ from tests.spec.made import SPEC
         ("guidance_scale", -0.5, "guidance -0.5"),
         ("guidance_scale", math.inf, "guidance inf"),
         ("guidance_scale", True, "guidance True"),
+        ("guidance_scale", 10**400, "guidance 1000"),
+        pytest.param("guidance_scale", 10**5000, "guidance of type int is not", id="long"),
         ("eta", 1.01, "eta 1.01 is not allowed: use a number from 0 to 1"),
         ("eta", -0.1, "eta -0.1"),
         ("eta", math.nan, "eta nan"),

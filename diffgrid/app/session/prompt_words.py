@@ -17,7 +17,7 @@ def compose(model: Model, picked: Mapping[str, str]) -> str:
     adjectives = [picked[factor] for factor in form["adjectives"] if factor in picked]
     parts = [picked[factor] for factor in form["parts"] if factor in picked]
     words = [*adjectives, form["noun"]]
-    sentence = f"{'an' if words[0][0] in 'aeiou' else 'a'} {' '.join(words)}"
+    sentence = f"{'an' if words[0][:1] in 'aeiou' else 'a'} {' '.join(words)}"
     if parts:
         sentence += f" with {' and '.join(filter(None, [', '.join(parts[:-1]), parts[-1]]))}"
     if place := picked.get(form["place"]):
@@ -35,9 +35,9 @@ def read(model: Model, prompt: str) -> Picked:
             words = value.removeprefix("a ").removeprefix("an ")
             if factor == place:
                 words += f" {place}"
-            if factor not in picked and re.search(rf"\b{words}\b", text):
+            if factor not in picked and re.search(rf"\b{re.escape(words)}\b", text):
                 picked[factor] = value
-                text = re.sub(rf"\b{words}\b", "", text, count=1)
+                text = re.sub(rf"\b{re.escape(words)}\b", "", text, count=1)
     return picked
 
 
