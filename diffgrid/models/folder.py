@@ -145,7 +145,7 @@ class Model:
             swatches = {name: {"swatch": colour} for name, colour in read_json(COLOURS).items()}
             return {"colour": swatches, "middle": swatches}
         file = self.folder / "probe" / "signs.json"
-        kinds = dict.fromkeys(self.factors, dict[str, dict])
+        kinds = dict.fromkeys(self.factors, dict[str, dict[str, object]])
         return read_json(file, **kinds) if file.exists() else {}
 
     @property
@@ -211,7 +211,7 @@ class Model:
                 )
             self._check_part(part)
         # Defaults that are wrong are told here, not by whoever reads them first.
-        _ = self.scheduler_config, self.signs, self.sentence
+        _ = self.scheduler_config, self.factors, self.signs, self.sentence
 
     def _check_part(self, part: str) -> None:
         folder = self.part(part)
