@@ -176,7 +176,7 @@ def from_bytes(value: bytes | memoryview, stored_under: str | None = None) -> Tr
         case {
             "specification": dict(specification),
             "path": str(path),
-            "prediction_type": str(prediction_type),
+            "prediction_type": str(),
             "steps": int(steps),
             "shape": [int(channels), int(height), int(width)],
         } if min(steps, channels, height, width) >= 0:
@@ -186,7 +186,7 @@ def from_bytes(value: bytes | memoryview, stored_under: str | None = None) -> Tr
                 return Trajectory(
                     spec=spec,
                     path=forks,
-                    prediction_type=prediction_type,  # type: ignore[arg-type]  # checked there
+                    prediction_type=header["prediction_type"],
                     **_arrays(payload, layout),
                 )
             except BadInput as error:

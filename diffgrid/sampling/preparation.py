@@ -151,11 +151,11 @@ def _first_call(pipe: DiffusionPipeline, family: Family, call: dict[str, Any]) -
         given.update(zip(names, args, strict=False), **kwargs)
         raise _FirstCall
 
-    scale_model_input = getattr(pipe.scheduler, "scale_model_input", None)
+    scale_model_input: Any = getattr(pipe.scheduler, "scale_model_input", None)
 
     def record(sample: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         unscaled.append(sample)
-        scaled: Tensor = scale_model_input(sample, *args, **kwargs)  # type: ignore[misc]
+        scaled: Tensor = scale_model_input(sample, *args, **kwargs)
         return scaled
 
     hook = network.register_forward_pre_hook(stop, with_kwargs=True)
