@@ -45,3 +45,8 @@ class Busy(DiffgridError):
 
 class Cancelled(DiffgridError):
     """The work was stopped because somebody asked for it."""
+
+
+def reason_of(error: Exception) -> str:
+    """What a library's error says, in one line that can be quoted."""
+    return str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__

@@ -13,13 +13,12 @@ from diffgrid.app.session.session import Session
 from diffgrid.app.text import plain
 from diffgrid.errors import DiffgridError
 from diffgrid.limits import Limits
-from diffgrid.models.families import Family
 from diffgrid.models.folder import BUNDLED, Model
-from diffgrid.models.registry import choose_scheduler, find_model, models
+from diffgrid.models.registry import choose_scheduler, find_model, models, schedulers_of
 from diffgrid.sharing.view import View, backs
 from diffgrid.spec.options import Option
 from diffgrid.spec.options import added as added_options
-from diffgrid.spec.schedulers import SCHEDULERS, name_of
+from diffgrid.spec.schedulers import name_of
 
 # A browser's numbers are whole up to here; larger seeds are for the command line.
 LARGEST_SEED = 2**53 - 1
@@ -117,7 +116,8 @@ def _lab(mine: Session, limits: Limits, key: Any, field: Any) -> None:
     view, generation = mine.form, mine.generation
     model = find_model(view.model)
     own = name_of(model.scheduler_config["_class_name"], model.scheduler_config)
-    names = list(dict.fromkeys([*_schedulers(model.family), own]))
+    usable = [kind.name for kind in schedulers_of(model.family) if not kind.missing()]
+    names = list(dict.fromkeys([*usable, own]))
 
     def model_changed() -> None:
         if mine.generation != generation:  # the form before, sent again
@@ -197,17 +197,6 @@ def _fork_kind(mine: Session, fresh: str, key: Any) -> None:
         )  # fmt: skip
     steps = "one step" if view.back == 1 else f"{view.back} steps"
     st.caption(BACK.format(steps, view.back) if view.back else fresh)
-
-
-def _schedulers(family: Family) -> list[str]:
-    """The schedulers that go with it, and for which nothing has to be installed."""
-    return [
-        scheduler.name
-        for scheduler in SCHEDULERS
-        if scheduler.flow == family.flow
-        and scheduler.name in (family.schedulers or [scheduler.name])
-        and not scheduler.missing()
-    ]
 
 
 def _words(mine: Session, model: Model, prompt: str, key: Any) -> None:

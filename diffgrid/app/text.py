@@ -4,6 +4,7 @@ import re
 
 from diffgrid.engine.protocol import Snapshot
 from diffgrid.errors import BadInput
+from diffgrid.models.memory import in_words
 from diffgrid.models.registry import find_model
 from diffgrid.spec.run import RunSpec
 
@@ -46,10 +47,9 @@ def quoted(spec: RunSpec, most: int = 1000) -> str:
 def weight(model: str) -> str:
     """The size of a model's files: "4.3 GB"."""
     try:
-        size = find_model(model).size
+        return in_words(find_model(model).size)
     except (BadInput, OSError):  # gone since
         return "of a size not known"
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{max(1, round(size / 1e6))} MB"
 
 
 def seconds(count: float) -> str:

@@ -22,7 +22,7 @@ from diffgrid.errors import BadInput, DiffgridError, StoreError
 from diffgrid.models import hub
 from diffgrid.models.hub_list import find_hub_model
 from diffgrid.models.listing import TO_FETCH, Entry, entries
-from diffgrid.models.memory import BYTES
+from diffgrid.models.memory import BYTES, in_words
 from diffgrid.models.registry import find_model, models, own_models, scheduler_name, to_fetch
 from diffgrid.spec.options import OPTIONS
 from diffgrid.spec.path import format_path
@@ -209,18 +209,14 @@ def list_models(options: argparse.Namespace) -> int:
 
 def _described(entry: Entry) -> str:
     side = f"{entry.side} px" if entry.side else "any size"
-    whole, half = (f"{_size(entry.memory(dtype)):>7}" for dtype in ("float32", "float16"))
-    words = [f"{entry.pipeline:30}", f"{side:>8}", f"{_size(entry.size):>7}"]
+    whole, half = (f"{in_words(entry.memory(dtype)):>7}" for dtype in ("float32", "float16"))
+    words = [f"{entry.pipeline:30}", f"{side:>8}", f"{in_words(entry.size):>7}"]
     words += [f"needs {whole} of memory, {half} in float16", f"{entry.licence:23}", entry.place]
     return "  ".join(words)
 
 
 def _memory(entry: Entry) -> dict[str, int]:
     return {dtype: entry.memory(dtype) for dtype in BYTES}
-
-
-def _size(size: float) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
 
 
 def _fetch(name: str) -> int:
@@ -232,7 +228,7 @@ def _fetch(name: str) -> int:
         _say(f"{name}: already on this machine")
         return 0
     page = f"https://huggingface.co/{name}"
-    _say(f"{name}: {_size(wanted.size)}, {wanted.licence} licence ({page})")
+    _say(f"{name}: {in_words(wanted.size)}, {wanted.licence} licence ({page})")
     hub.fetch(wanted, show=sys.stderr.isatty())
     _say(f"{name}: checking")
     _ = find_model(name).digest  # noted down, so that the first run need not wait for it

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from diffgrid.engine.decode import decode_finals
 from diffgrid.engine.look_up import newest
-from diffgrid.engine.progress import Progress
+from diffgrid.engine.progress import Progress, Watched
 from diffgrid.engine.protocol import Engine, Models, WorkSnapshot
 from diffgrid.engine.request import family, steps_to_go
 from diffgrid.engine.sample import as_array, prepare
@@ -221,7 +221,7 @@ def begin_study(
     return study
 
 
-class Study:
+class Study(Watched[StudySnapshot]):
     """A plan being carried out, tree by tree: a `Work` for an engine."""
 
     def __init__(self, store: TrajectoryStore, plan: Plan | OneTree) -> None:
@@ -238,16 +238,6 @@ class Study:
             seconds_left=None if self._left else 0.0,
         )
         self.progress = Progress(first, store)
-
-    @property
-    def snapshot(self) -> StudySnapshot:
-        """The study now; immutable."""
-        return self.progress.snapshot
-
-    @property
-    def ended(self) -> bool:
-        """Whether it is over, one way or another."""
-        return self.snapshot.ended
 
     def cancel(self) -> None:
         """Ask for it no longer: it stops after the current evaluation; whole trees are kept."""

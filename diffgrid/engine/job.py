@@ -11,7 +11,7 @@ from dataclasses import replace
 from diffgrid.engine.builder import Recordings
 from diffgrid.engine.decode import Pictures
 from diffgrid.engine.look_up import look_up
-from diffgrid.engine.progress import JobProgress
+from diffgrid.engine.progress import JobProgress, Watched
 from diffgrid.engine.protocol import Models, Snapshot
 from diffgrid.engine.request import Request, evaluations_left, steps_to_go
 from diffgrid.engine.sample import Checkpoints, clipping, prepare, sample
@@ -24,23 +24,13 @@ from diffgrid.store.forgiving import TrajectoryStore
 from diffgrid.store.pictures import stored_noisy
 
 
-class Computation:
+class Computation(Watched[Snapshot]):
     """What identical requests share: a `Work`. Threads may look on, one runs it."""
 
     def __init__(self, request: Request, store: TrajectoryStore, timings: Timings) -> None:
         self.request, self.identity = request, request.identity
-        self.progress = JobProgress(request, store)
+        self.progress: JobProgress = JobProgress(request, store)
         self._store, self._timings = store, timings
-
-    @property
-    def snapshot(self) -> Snapshot:
-        """It now; immutable."""
-        return self.progress.snapshot
-
-    @property
-    def ended(self) -> bool:
-        """Whether it is over, one way or another."""
-        return self.snapshot.ended
 
     @property
     def open(self) -> bool:

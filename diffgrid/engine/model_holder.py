@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from diffgrid.engine.protocol import Models
-from diffgrid.errors import BadInput, DiffgridError, ModelError
+from diffgrid.errors import BadInput, DiffgridError, ModelError, reason_of
 from diffgrid.models.memory import working_memory
 from diffgrid.models.registry import find_model
 from diffgrid.spec.run import RunSpec
@@ -54,8 +54,9 @@ class ModelHolder:
             except DiffgridError:
                 raise
             except Exception as error:  # libraries raise what they like at damaged files
-                reason = str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
-                raise ModelError(f"model {spec.model!r} cannot be loaded: {reason}.") from error
+                raise ModelError(
+                    f"model {spec.model!r} cannot be loaded: {reason_of(error)}."
+                ) from error
             finally:
                 # What torch brought is here to stay: where the collector need not look at it, each
                 # collection takes 290 ms less, and a page that polls makes many.

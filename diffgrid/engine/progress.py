@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from diffgrid.engine.protocol import PathView, Snapshot, WorkSnapshot
 from diffgrid.engine.request import Request
-from diffgrid.errors import Cancelled, DiffgridError
+from diffgrid.errors import Cancelled, DiffgridError, reason_of
 from diffgrid.records.frames import Frames
 from diffgrid.records.trajectories import Trajectory
 from diffgrid.spec.path import Path, minimum, naive
@@ -69,8 +69,24 @@ class Progress(Generic[_S]):
             self.publish(state="failed", error=error)
         except Exception as error:  # the log has the traceback
             log.exception("%s failed", what)
-            reason = str(error).strip().split("\n")[0] or type(error).__name__
-            self.publish(state="failed", error=DiffgridError(f"{what} failed: {reason}"))
+            failed = DiffgridError(f"{what} failed: {reason_of(error)}")
+            self.publish(state="failed", error=failed)
+
+
+class Watched(Generic[_S]):
+    """A work, for those who look on."""
+
+    progress: Progress[_S]
+
+    @property
+    def snapshot(self) -> _S:
+        """It now; immutable."""
+        return self.progress.snapshot
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is over, one way or another."""
+        return self.snapshot.ended
 
 
 class JobProgress(Progress[Snapshot]):

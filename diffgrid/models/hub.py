@@ -9,7 +9,7 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from diffgrid.errors import ModelError
+from diffgrid.errors import ModelError, reason_of
 from diffgrid.models.families import FAMILIES
 from diffgrid.models.hub_list import HubModel, cache
 
@@ -49,8 +49,7 @@ def fetch(model: HubModel, *, show: bool = False) -> Path:
             f"https://huggingface.co/{model.id}, log in with `hf auth login`, and fetch it again."
         ) from error
     except Exception as error:  # of the library, of HTTP or of the disk: each has its own tree
-        said = str(error).removeprefix("Got:").strip()
-        reason = said.split("\n")[0].rstrip(".") or type(error).__name__
+        reason = reason_of(error).removeprefix("Got:").strip()
         raise ModelError(
             f"model {model.id!r} cannot be fetched ({reason}): try again, or bring its folder "
             "from elsewhere into one that DIFFGRID_MODELS names."

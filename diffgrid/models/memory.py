@@ -6,6 +6,11 @@ from pathlib import Path
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}  # a number
 
 
+def in_words(size: float) -> str:
+    """Bytes as people read them: "4.3 GB"."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{max(1, round(size / 1e6))} MB"
+
+
 def working_memory(dtype: str, height: int, width: int) -> int:
     """Bytes that sampling takes beside the weights, roughly.
 

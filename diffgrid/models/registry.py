@@ -180,11 +180,15 @@ def choose_scheduler(model: Model, name: str | None) -> tuple[Scheduler, dict[st
     return kind, {**config, **kind.adds}
 
 
+def schedulers_of(family: Family) -> list[Scheduler]:
+    """The schedulers that go with a pipeline."""
+    named = family.schedulers
+    return [s for s in SCHEDULERS if s.flow == family.flow and (named is None or s.name in named)]
+
+
 def _check_goes_with(kind: Scheduler, family: Family) -> None:
     """Whether a pipeline's loop makes sense with a scheduler of this name."""
-    allowed = [s.name for s in SCHEDULERS if s.flow == family.flow]
-    if family.schedulers is not None:
-        allowed = [name for name in allowed if name in family.schedulers]
+    allowed = [s.name for s in schedulers_of(family)]
     if kind.name not in allowed:
         raise BadInput(
             f"scheduler {kind.name!r} does not go with a {family.pipeline}: use "

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate
 
-from diffgrid.errors import ModelError
+from diffgrid.errors import ModelError, reason_of
 from diffgrid.models.families import FAMILIES, Family
 from diffgrid.sampling import cpu_parallel
 
@@ -141,8 +141,9 @@ def _read_tiny(folder: Path, vae: Any) -> Any:
             folder, torch_dtype=vae.dtype, use_safetensors=True, local_files_only=True
         )
     except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
-        reason = str(error).strip().split("\n")[0].rstrip(".")
-        raise ModelError(f"{where} cannot be loaded: {reason}; mend or remove it.") from error
+        raise ModelError(
+            f"{where} cannot be loaded: {reason_of(error)}; mend or remove it."
+        ) from error
     if tiny.config.latent_channels != vae.config.latent_channels:
         raise ModelError(
             f"{where} takes latents of {tiny.config.latent_channels} channels, the model's VAE "

@@ -10,7 +10,7 @@ import torch
 import transformers
 from diffusers import DiffusionPipeline, SchedulerMixin
 
-from diffgrid.errors import BadInput, ModelError
+from diffgrid.errors import BadInput, ModelError, reason_of
 from diffgrid.models.families import FAMILIES
 from diffgrid.models.json_file import read_json
 from diffgrid.models.memory import free_memory
@@ -101,8 +101,7 @@ def load(
                 **left_out,
             )
     except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
-        reason = str(error).strip().split("\n")[0].rstrip(".")
-        raise ModelError(f"model {folder.name} cannot be loaded: {reason}.") from error
+        raise ModelError(f"model {folder.name} cannot be loaded: {reason_of(error)}.") from error
     pipe.set_progress_bar_config(disable=True)
     pipe.to(device)
     vae = getattr(pipe, "vae", None)  # pixels are diffused without one

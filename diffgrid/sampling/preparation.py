@@ -15,7 +15,7 @@ import torch
 from diffusers import DiffusionPipeline, SchedulerMixin
 from torch import Tensor
 
-from diffgrid.errors import BadInput, ModelError
+from diffgrid.errors import BadInput, ModelError, reason_of
 from diffgrid.models.families import FAMILIES, Family
 from diffgrid.records.trajectories import PredictionType
 from diffgrid.sampling import cpu_parallel
@@ -168,7 +168,7 @@ def _first_call(pipe: DiffusionPipeline, family: Family, call: dict[str, Any]) -
         pass
     except ValueError as refused:  # the scheduler's own word on timesteps, say
         raise BadInput(
-            f"the model does not take these settings: {_first_line(refused)}"
+            f"the model does not take these settings: {reason_of(refused)}."
         ) from refused
     else:
         raise ModelError(f"{type(pipe).__name__} never called its denoiser: choose another model.")
@@ -200,10 +200,6 @@ def _refuse_other_guidance(pipe: DiffusionPipeline) -> None:
             raise ModelError(
                 f"{type(pipe).__name__} has {name} {value}, which is not supported: set it to 0."
             )
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0].rstrip(".") + "."
 
 
 class _Denoiser:
