@@ -5,7 +5,7 @@ import streamlit as st
 from diffgrid.api import finished_trajectory
 from diffgrid.app.components.strip.strip import message, show_strip, thumbnails
 from diffgrid.app.downloads import downloads
-from diffgrid.app.session.actions import act
+from diffgrid.app.session.actions import take
 from diffgrid.app.session.change import changeable
 from diffgrid.app.session.page import GRID
 from diffgrid.app.session.session import Session
@@ -22,11 +22,11 @@ from diffgrid.spec.path import Path, file_name
 SECONDS_BETWEEN_LOOKS = 0.5
 
 
-def show_one(mine: Session, grid: Grid, path: Path, job: Job, running: bool) -> None:
+def show_one(mine: Session, grid: Grid, path: Path, job: Job, around: tuple[object, ...]) -> None:
     """The strip, as far as it is."""
     snapshot = job.snapshot()
-    if running and snapshot.ended:
-        st.rerun()  # the whole page, which then stops looking
+    if around_it(mine, grid, job) != around:
+        st.rerun()  # the whole page: it shows what was asked for, or looks no longer
     if snapshot.warning:
         st.warning(plain(snapshot.warning))
     if snapshot.error:
@@ -45,14 +45,11 @@ def show_one(mine: Session, grid: Grid, path: Path, job: Job, running: bool) -> 
             noisy,
             groups,
             grid.rows,
-            waiting=running,
+            waiting=not snapshot.ended,
             change=change,
             acted=mine.inbox.receipt,
         )
-        if done := show_strip(data, mine.inbox):
-            for each in done:
-                act(mine, each, path)
-            st.rerun()
+        show_strip(data, lambda: take(mine, st.session_state["film"].acts))
         pictures, words = [*trajectory.x0_images, trajectory.image], command(mine.view, path)
         downloads(
             f"strip-{file_name(path)}",
@@ -65,6 +62,11 @@ def show_one(mine: Session, grid: Grid, path: Path, job: Job, running: bool) -> 
     except DiffgridError as error:
         if not snapshot.error:
             trouble(error)
+
+
+def around_it(mine: Session, grid: Grid, job: Job) -> tuple[object, ...]:
+    """What the page around the strip depends on."""
+    return mine.view, mine.one_run.picked(mine.view, grid), mine.error, job.snapshot().ended
 
 
 def wait(snapshot: Snapshot, path: Path, model: str) -> None:
@@ -102,6 +104,6 @@ else:
     if mine.error:
         st.error(plain(mine.error))
     write_query(mine, path)
-    running = not job.snapshot().ended
-    look_again = SECONDS_BETWEEN_LOOKS if running else None
-    st.fragment(show_one, run_every=look_again)(mine, grid, path, job, running)
+    around = around_it(mine, grid, job)
+    look_again = None if job.snapshot().ended else SECONDS_BETWEEN_LOOKS
+    st.fragment(show_one, run_every=look_again)(mine, grid, path, job, around)

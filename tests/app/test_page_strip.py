@@ -14,6 +14,8 @@ from streamlit.testing.v1 import AppTest
 
 from diffgrid.api import Trajectory
 from diffgrid.app.components.strip import strip
+from diffgrid.app.session.actions import act
+from diffgrid.app.state import session
 from diffgrid.models.registry import specify
 from diffgrid.records.frames import FRAMES, NOISY_DIGESTS, pack_pictures
 from diffgrid.records.trajectories import Trajectory as Arrays
@@ -45,6 +47,12 @@ def made(spec: RunSpec, path: str = "trunk", scale: float = 1.0) -> Trajectory:
         prediction_type="sample",
         frames=pictures(steps),
     )
+
+
+def touch(acts: list[dict[str, Any]]) -> None:
+    """What the browser would send."""
+    for what in acts:
+        act(session(), what)
 
 
 def weights(png: bytes) -> np.ndarray[Any, Any]:
@@ -204,7 +212,7 @@ def test_the_grids_other_trajectories_can_be_picked(
     assert None not in thumbnails.values()
     picks = iter([[{"do": "pick", "path": "1.0"}]])
     with monkeypatch.context() as patch:
-        patch.setattr(strip, "show_strip", lambda data, inbox: next(picks, []))
+        patch.setattr(strip, "show_strip", lambda data, on_acts: touch(next(picks, [])))
         opened.run()
     run(opened)
     assert shown(opened)["path"] == "1.0"
@@ -217,9 +225,9 @@ def test_a_trajectory_goes_on_under_another_prompt(
 ) -> None:
     opened = page(path="1.0")
     assert shown(opened)["change"]["prompt"] == grid.spec.prompt
-    acts = iter([[{"do": "change", "step": 9, "prompt": "a hat", "guidance": 3.0}]])
+    acts = iter([[{"do": "change", "path": "1.0", "step": 9, "prompt": "a hat", "guidance": 3.0}]])
     with monkeypatch.context() as patch:
-        patch.setattr(strip, "show_strip", lambda data, inbox: next(acts, []))
+        patch.setattr(strip, "show_strip", lambda data, on_acts: touch(next(acts, [])))
         opened.run()
     run(opened)
     assert "too late" in opened.error[0].value

@@ -9,7 +9,7 @@ from diffgrid.app.session.session import Session
 from diffgrid.errors import DiffgridError
 from diffgrid.sharing.address import to_query
 from diffgrid.sharing.view import View
-from diffgrid.spec.path import Path, parse_path
+from diffgrid.spec.path import parse_path
 from diffgrid.spec.run import key as key_of
 
 # The view that each of these leads to.
@@ -22,7 +22,9 @@ _VIEWS: dict[str, Callable[[View, Mapping[str, Any]], View]] = {
     "drop_row": lambda view, what: view.drop_row(what["step"]),
     "add_column": lambda view, what: view.add_column(),
     "drop_column": lambda view, what: view.drop_column(),
-    "change": lambda view, what: view.change(what["step"], what["prompt"], what["guidance"]),
+    "change": lambda view, what: _trunk(view, what).change(
+        what["step"], what["prompt"], what["guidance"]
+    ),
 }
 _RESHAPES = {"add_row", "drop_row", "add_column", "drop_column"}  # which the form shows too
 
@@ -48,20 +50,25 @@ def lack(mine: Session, told: object) -> None:
             mine.ledger.lacks(name for name in names if isinstance(name, str))
 
 
-def act(mine: Session, what: Mapping[str, Any], path: Path | None = None) -> None:
-    """Do it, to the trunk in view or another path; what cannot be done is told on the page."""
+def act(mine: Session, what: Mapping[str, Any]) -> None:
+    """Do it; what cannot be done is told on the page."""
     try:
-        _act(mine, what, mine.view if path is None else mine.view.follow(path))
+        _act(mine, what)
     except (DiffgridError, KeyError, TypeError, AttributeError) as error:
         told = isinstance(error, DiffgridError)
         mine.error = str(error) if told else "that touch was not understood: reload the page."
 
 
-def _act(mine: Session, what: Mapping[str, Any], view: View) -> None:
+def _trunk(view: View, what: Mapping[str, Any]) -> View:
+    """The view, with the trunk that an act names: the strip's may be any of the grid."""
+    return view.follow(parse_path(what["path"])) if "path" in what else view
+
+
+def _act(mine: Session, what: Mapping[str, Any]) -> None:
     match what.get("do"):
         case name if name in _VIEWS:
             stale = mine.stale
-            mine.go(_VIEWS[name](view, what))
+            mine.go(_VIEWS[name](mine.view, what))
             mine.generation += stale or name in _RESHAPES
         case "undo":
             mine.undo()

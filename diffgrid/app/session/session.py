@@ -129,6 +129,7 @@ class Session:
         """Come to a page, or stay, and follow its address where somebody else wrote it."""
         if page != self.address.page:
             self.ledger = Ledger()  # a new page starts without any
+            self.next, self.sharing = None, False  # somebody went elsewhere since
         try:
             view = self.address.load_query(page, query)
         except BadInput as error:

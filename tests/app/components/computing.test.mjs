@@ -44,16 +44,42 @@ test("acts are kept, and sent together, until a message acknowledges them", () =
   mock.timers.enable({ apis: ["setTimeout"] });
   const sent = [];
   const outbox = new Outbox();
-  outbox.connect(({ acts }) => sent.push(acts.map(([number]) => number)));
+  const board = {};
+  const receive = (sender, number) =>
+    outbox.connect(board, ({ acts }) => sent.push(acts.map(([number]) => number)), [sender, number]);
+  receive("", 0);
   outbox.push({ do: "undo" });
   outbox.push({ do: "redo" });
   mock.timers.tick(2000);
-  outbox.acknowledge(["another page's", 2]);
-  outbox.acknowledge([outbox.sender, 1]);
+  receive("another tab", 2);
+  receive(outbox.sender, 1);
   outbox.push({ do: "share" });
-  outbox.acknowledge([outbox.sender, 3]);
+  receive(outbox.sender, 3);
   mock.timers.tick(60000);
   assert.deepEqual(sent, [[1], [1, 2], [1, 2], [2, 3]]);
+  mock.timers.reset();
+});
+
+test("what a page could not deliver the next one does, but for what led to a page itself", () => {
+  mock.timers.enable({ apis: ["setTimeout"] });
+  const outbox = new Outbox();
+  const [left, came] = [[], []];
+  const into = (list) => ({ acts }) => list.push(acts.map(([, act]) => act.do).join(" "));
+  const [board, film] = [{}, {}];
+  outbox.connect(board, into(left), ["", 0]);
+  outbox.push({ do: "star" });
+  outbox.push({ do: "strip" });
+  outbox.disconnect(board);
+  mock.timers.tick(60000);
+  assert.deepEqual(left, ["star", "star strip"]);
+  outbox.connect(film, into(came), ["", 0]);
+  outbox.disconnect(board); // it goes after the other came
+  outbox.connect(film, into(came), ["", 0]);
+  mock.timers.tick(2000);
+  assert.deepEqual(came, ["star", "star"]);
+  outbox.connect(film, into(came), [outbox.sender, 1]);
+  mock.timers.tick(60000);
+  assert.equal(came.length, 2);
   mock.timers.reset();
 });
 

@@ -46,6 +46,24 @@ def test_rows_columns_and_rerolls_change_only_what_they_name(opened: Session) ->
     assert opened.generation == 3  # the form shows rows and columns, and no reroll
 
 
+def test_a_page_that_an_act_leads_to_is_not_gone_to_once_somebody_went_elsewhere(
+    opened: Session,
+) -> None:
+    act(opened, {"do": "strip", "path": "1.0"})
+    act(opened, {"do": "share"})
+    opened.load_query(GRID, {})  # the same page, run anew
+    assert opened.next is not None
+    opened.load_query(COMPARE, {})
+    assert opened.next is None
+    assert not opened.sharing
+
+
+def test_the_strip_changes_the_path_that_it_shows(opened: Session, engine: FakeEngine) -> None:
+    change = {"do": "change", "step": 8, "prompt": "a red monster", "guidance": 3}
+    act(opened, {**change, "path": "1.0"})
+    assert engine.jobs[-1].paths[0] == parse_path("1.0/8:prompt=a+red+monster")
+
+
 def test_a_change_makes_another_trunk_that_can_be_undone(
     opened: Session, engine: FakeEngine
 ) -> None:
@@ -140,7 +158,7 @@ def test_other_pages_are_gone_to_with_their_own_address(opened: Session) -> None
 def test_another_path_is_picked_for_the_strip_and_the_grid_stays(
     opened: Session, engine: FakeEngine
 ) -> None:
-    act(opened, {"do": "pick", "path": "5.2"}, parse_path("1.0"))
+    act(opened, {"do": "pick", "path": "5.2"})
     assert opened.one_run.picked(opened.view, opened.view.grid()) == parse_path("5.2")
     assert opened.view.path == ()
     act(opened, {"do": "pick", "path": "nowhere"})

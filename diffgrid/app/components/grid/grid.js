@@ -4,7 +4,7 @@
 // are all here, and a click is drawn as it will turn out to be until the server's word comes (answers.js).
 
 import { make, stillness, styled } from "../shared/dom.js";
-import { Outbox } from "../shared/outbox.js";
+import { outbox } from "../shared/outbox.js";
 import { atTheEnd, show } from "../shared/protocol.js";
 import { Answers } from "./answers.js";
 import { renderEntry } from "./cell.js";
@@ -34,7 +34,7 @@ export default async function mount({ data, parentElement, setStateValue }) {
   const root = parentElement.querySelector(".board");
   /** @type {Board} */
   const board = (root.owner ??= new Board(root));
-  board.outbox.connect((acts) => setStateValue("acts", acts));
+  board.deliver = (acts) => setStateValue("acts", acts);
   board.hint = (path) => setStateValue("rest", { path, at: Date.now() });
   board.answers.ask = (names) => setStateValue("lack", { names, at: Date.now() });
   board.receive(data);
@@ -48,8 +48,9 @@ export class Board {
   /** @param {HTMLElement} root */
   constructor(root) {
     this.root = root;
-    this.outbox = new Outbox();
-    this.send = (/** @type {object} */ act) => this.outbox.push(act);
+    this.send = (/** @type {object} */ act) => outbox.push(act);
+    /** @type {(acts: object) => void} set what the server is to take */
+    this.deliver = () => {};
     /** @type {(path: string) => void} tell the server where a pointer rests */
     this.hint = () => {};
     this.answers = new Answers((head) => this.render(head), this.send);
@@ -158,7 +159,7 @@ export class Board {
     this.allClock.stop();
     clearTimeout(this.restTimer);
     this.answers.end();
-    this.outbox.close();
+    outbox.disconnect(this);
     this.observer.disconnect();
     if (this.onresize) window.removeEventListener("resize", this.onresize);
     if (this.onletter) window.removeEventListener("keydown", this.onletter, true);
@@ -171,7 +172,7 @@ export class Board {
   receive(bytes) {
     const head = read(bytes, this.known);
     const { told, expected } = this.answers;
-    this.outbox.acknowledge(head.acted);
+    outbox.connect(this, this.deliver, head.acted);
     this.root.toggleAttribute("data-lacking", head.lacking.length > 0);
     if (told?.lane !== head.lane) this.lane = head.lane;
     const grid = JSON.stringify([head.path, head.prompt, head.recipe]);
@@ -370,7 +371,7 @@ export class Board {
   rests(cell) {
     const { path } = cell.entry;
     // What was just done may lead to another page: a hint from one that is left disturbs the next.
-    if (this.head.running || this.outbox.waiting.length || this.rested.has(path)) return;
+    if (this.head.running || outbox.waiting.length || this.rested.has(path)) return;
     this.rested.add(path);
     this.hint(path);
   }

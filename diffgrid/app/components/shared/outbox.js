@@ -1,9 +1,16 @@
 // @ts-check
-// What a component asks of the server: each act arrives, and is done once (see inbox.py).
+// What a tab asks of the server: each act arrives, and is done once (see inbox.py).
 
 const PATIENCE = 2000; // ms to wait for a receipt, twice as long each time
+const MOST_PATIENCE = 8000;
+const LEAVES = ["strip", "compare"]; // acts that lead to another page
 
-/** Keeps the acts that no message has acknowledged yet, and sends all of them with each new one. */
+/**
+ * Keeps the acts that no message has acknowledged yet, and sends all of them with each new one.
+ *
+ * There is one in a tab: what a component could not deliver before its page was left, the next
+ * page's does.
+ */
 export class Outbox {
   constructor() {
     this.sender = `${Date.now()} ${Math.random()}`; // an older one's receipts are not for this one
@@ -12,20 +19,30 @@ export class Outbox {
     this.waiting = [];
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.timer = undefined;
+    /** @type {unknown} the component that delivers */
+    this.carrier = null;
     /** @type {(state: object) => void} */
     this.deliver = () => {};
   }
 
   /**
-   * `deliver` is how the component's state is set now: it changes with each message.
+   * `deliver` is how the carrier's state is set now: it changes with each message. `receipt` is
+   * what the message says: up to which number acts were done.
    *
+   * @param {unknown} carrier
    * @param {(state: object) => void} deliver
+   * @param {[string, number]} receipt
    */
-  connect(deliver) {
+  connect(carrier, deliver, [sender, number]) {
+    const another = this.carrier !== carrier;
+    this.carrier = carrier;
     this.deliver = deliver;
+    if (sender === this.sender) this.waiting = this.waiting.filter(([each]) => each > number);
+    if (!this.waiting.length) clearTimeout(this.timer);
+    else if (another) this.send(PATIENCE);
   }
 
-  /** @param {object} act */
+  /** @param {object} act `{do: …}` */
   push(act) {
     this.waiting.push([(this.last += 1), act]);
     this.send(PATIENCE);
@@ -36,21 +53,24 @@ export class Outbox {
     // A value that equals the last one would not be told to the server's callback.
     this.deliver({ sender: this.sender, acts: this.waiting, at: Date.now() });
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.send(2 * patience), patience);
+    this.timer = setTimeout(() => this.send(Math.min(2 * patience, MOST_PATIENCE)), patience);
   }
 
   /**
-   * A message says up to which number acts were done.
+   * The carrier's page is left: for the one that was asked for last.
    *
-   * @param {[string, number]} receipt
+   * @param {unknown} carrier
    */
-  acknowledge([sender, number]) {
-    if (sender !== this.sender) return;
-    this.waiting = this.waiting.filter(([each]) => each > number);
-    if (!this.waiting.length) clearTimeout(this.timer);
-  }
-
-  close() {
+  disconnect(carrier) {
+    if (this.carrier !== carrier) return;
+    this.carrier = null;
+    this.deliver = () => {};
+    this.waiting = this.waiting.filter(([, act]) => !LEAVES.includes(/** @type {any} */ (act).do));
     clearTimeout(this.timer);
   }
 }
+
+const ours = Symbol.for("diffgrid.outbox"); // each component loads a module of its own
+
+/** @type {Outbox} the tab's */
+export const outbox = (/** @type {any} */ (globalThis)[ours] ??= new Outbox());

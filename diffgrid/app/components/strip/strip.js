@@ -5,7 +5,7 @@
 import { changeFrom } from "../shared/dialog.js";
 import { icon, make, styled, svg } from "../shared/dom.js";
 import { nearest } from "../shared/nearest.js";
-import { Outbox } from "../shared/outbox.js";
+import { outbox } from "../shared/outbox.js";
 import { makePlay } from "../shared/playing.js";
 import { atTheEnd, clear, show, unpack } from "../shared/protocol.js";
 import { CHART, positions } from "./positions.js";
@@ -52,7 +52,7 @@ export default async function mount({ data, parentElement, setStateValue }) {
   const section = parentElement.querySelector(".film");
   /** @type {Strip} */
   const strip = (section.owner ??= new Strip(section));
-  strip.outbox.connect((acts) => setStateValue("acts", acts));
+  strip.deliver = (acts) => setStateValue("acts", acts);
   strip.receive(data);
   return atTheEnd(section, () => strip.end());
 }
@@ -61,7 +61,8 @@ class Strip {
   /** @param {HTMLElement} section */
   constructor(section) {
     this.section = section;
-    this.outbox = new Outbox();
+    /** @type {(acts: object) => void} set what the server is to take */
+    this.deliver = () => {};
     /** @type {Map<string, Picture>} */
     this.known = new Map();
     /** @type {Lane} */
@@ -136,7 +137,7 @@ class Strip {
 
   end() {
     this.resized.disconnect();
-    this.outbox.close();
+    outbox.disconnect(this);
     this.play.stop();
   }
 
@@ -174,7 +175,7 @@ class Strip {
   receive(bytes) {
     /** @type {Message} */
     const data = unpack(bytes, this.known);
-    this.outbox.acknowledge(data.acted);
+    outbox.connect(this, this.deliver, data.acted);
     const count = data.lanes.x0.length;
     const another = this.data?.path !== data.path;
     this.data = data;
@@ -282,7 +283,7 @@ class Strip {
     const [canvas, label] = [make("canvas"), make("span")];
     const onclick = () => {
       const { path } = this.data.thumbnails[i];
-      if (path !== this.data.path) this.outbox.push({ do: "pick", path });
+      if (path !== this.data.path) outbox.push({ do: "pick", path });
     };
     return { button: make("button", { type: "button", onclick }, canvas, label), canvas, label };
   }
@@ -422,14 +423,14 @@ class Strip {
   /** From the scrubber's step on, another prompt or guidance. */
   ask() {
     this.play.stop();
-    const { data, step, section, outbox } = this;
+    const { data, step, section } = this;
     if (!data.change) return;
     changeFrom(section, {
       change: data.change,
       step,
       picture: (at) => this.pictureOf("x0", at),
       words: (at) => `step ${at} · t = ${time(data, at)}`,
-      send: (act) => outbox.push(act),
+      send: (act) => outbox.push({ ...act, path: data.path }),
     });
   }
 

@@ -6,7 +6,7 @@ the finished one last.
 """
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from diffgrid.api import Trajectory, recipe
-from diffgrid.app.components.shared.inbox import Inbox
 from diffgrid.app.components.shared.mount import component
 from diffgrid.app.components.shared.protocol import Album
 from diffgrid.compare import FARTHEST, log_snr
@@ -33,13 +32,13 @@ FULL = 0.995  # the quantile that full colour stands for: one odd element must n
 _strip = component("strip", '<section class="film" aria-label="Trajectory strip"></section>')
 
 
-def show_strip(data: bytes, inbox: Inbox) -> list[dict[str, Any]]:
-    """Draw a `message`; what was done since.
+def show_strip(data: bytes, on_acts: Callable[[], None]) -> None:
+    """Draw a `message`; `on_acts` is called when `st.session_state["film"].acts` changed.
 
-    `{"do": "pick", "path": …}` is a thumbnail; `{"do": "change", "step": …, "prompt": …,
-    "guidance": …}` asks for the trajectory to go on under others.
+    It is for an `Inbox`: `{"do": "pick", "path": …}` is a thumbnail; `{"do": "change", "path": …,
+    "step": …, "prompt": …, "guidance": …}` asks for a trajectory to go on under others.
     """
-    return [*inbox.take(_strip(key="film", data=data, on_acts_change=lambda: None).acts)]
+    _strip(key="film", data=data, on_acts_change=on_acts)
 
 
 def message(
