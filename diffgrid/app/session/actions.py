@@ -83,7 +83,7 @@ def _act(mine: Session, what: Mapping[str, Any]) -> None:
         case "pick":
             mine.one_run.pick(mine.view, parse_path(what["path"]))
         case "star":
-            mine.star(parse_path(what["path"]))
+            mine.star(parse_path(what["path"]), bool(what["on"]))
         case "strip":
             path = parse_path(what["path"])
             mine.one_run.pick(mine.view, path)

@@ -17,7 +17,7 @@ from diffgrid.app.session.labels import Labels
 from diffgrid.app.session.one_run import OneRun
 from diffgrid.app.session.page import Page
 from diffgrid.app.session.request import PATIENCE, PATIENCE_FOR_A_LINK, Request
-from diffgrid.app.session.stars import switch_star
+from diffgrid.app.session.stars import set_star
 from diffgrid.engine.protocol import Engine, Job
 from diffgrid.errors import BadInput, DiffgridError
 from diffgrid.models.registry import find_model
@@ -292,13 +292,13 @@ class Session:
         except DiffgridError:  # a failing cache is told by the job
             return set()
 
-    def star(self, path: Path) -> None:
+    def star(self, path: Path, on: bool) -> None:
         """Keep a trajectory for good, or no longer.
 
         Raises:
             DiffgridError: it cannot be kept.
         """
-        switch_star(self._engine().store, self.view.spec, path)
+        set_star(self._engine().store, self.view.spec, path, on)
 
     def furthest(self, spec: RunSpec, path: Path, job: Job) -> Job:
         """Of a path's own job and the grid's, which may stand before it in the queue, the first."""

@@ -7,7 +7,7 @@ from diffgrid.spec.run import RunSpec, key
 from diffgrid.store.forgiving import TrajectoryStore
 
 
-def switch_star(store: TrajectoryStore, spec: RunSpec, path: Path) -> None:
+def set_star(store: TrajectoryStore, spec: RunSpec, path: Path, on: bool) -> None:
     """Keep a trajectory for good, or no longer.
 
     Raises:
@@ -17,8 +17,10 @@ def switch_star(store: TrajectoryStore, spec: RunSpec, path: Path) -> None:
         raise BadInput("this server keeps nothing for its visitors: download the picture.")
     name, star = key(spec, path), f"★ {describe(path)}"[:200]
     saved = store.saved(name)
-    if saved is None:
+    if saved is None and on:
         store.save(name, star)
+    elif saved is None or on:
+        return
     elif saved.saved == star and not saved.note:
         store.unsave(name)
     else:

@@ -83,6 +83,23 @@ test("what a page could not deliver the next one does, but for what led to a pag
   mock.timers.reset();
 });
 
+test("acts outlive the page that is loaded anew", () => {
+  mock.timers.enable({ apis: ["setTimeout"] });
+  const stored = new Map();
+  const storage = { getItem: (name) => stored.get(name) ?? null, setItem: (name, text) => stored.set(name, text) };
+  const before = new Outbox(storage);
+  before.push({ do: "undo" });
+  before.push({ do: "redo" });
+  before.connect({}, () => {}, [before.sender, 1]);
+  const sent = [];
+  const after = new Outbox(storage);
+  after.connect({}, (state) => sent.push(state), ["", 0]);
+  assert.deepEqual(sent.map(({ sender, acts }) => [sender, acts]), [[before.sender, [[2, { do: "redo" }]]]]);
+  after.push({ do: "share" });
+  assert.deepEqual(after.waiting.map(([number]) => number), [2, 3]);
+  mock.timers.reset();
+});
+
 test("a cell shows the lane's picture, or the newest one, at a moment", () => {
   const entry = { x0: ["a", null, "c"], noisy: ["n", "m", "o"], newest: "c" };
   assert.equal(frameAt(entry, 0, "x0"), "a");

@@ -126,12 +126,17 @@ def test_noisy_pictures_are_made_only_when_they_are_looked_at(
 def test_a_star_keeps_a_run_and_takes_it_back(opened: Session, engine: FakeEngine) -> None:
     path, name = parse_path("5.2"), key(opened.view.spec, parse_path("5.2"))
     engine.store.add(trajectory(opened.view.spec, path))
-    act(opened, {"do": "star", "path": "5.2"})
-    assert opened.starred() == {path}
-    act(opened, {"do": "star", "path": "5.2"})
-    assert opened.starred() == set()
+    on, off = ({"do": "star", "path": "5.2", "on": on} for on in (True, False))
+    for each in (on, on):  # a tab that was loaded anew may say it twice
+        act(opened, each)
+        assert opened.starred() == {path}
+    for each in (off, off):
+        act(opened, each)
+        assert opened.starred() == set()
     engine.store.save(name, "mine")
-    act(opened, {"do": "star", "path": "5.2"})
+    act(opened, on)
+    assert not opened.error
+    act(opened, off)
     assert "saved as “mine”" in str(opened.error)
     assert opened.starred() == {path}
 
@@ -140,7 +145,7 @@ def test_a_public_server_keeps_nothing_for_strangers(
     opened: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DIFFGRID_PUBLIC", "1")
-    act(opened, {"do": "star", "path": "5.2"})
+    act(opened, {"do": "star", "path": "5.2", "on": True})
     assert "keeps nothing" in str(opened.error)
 
 
@@ -174,6 +179,7 @@ def test_another_path_is_picked_for_the_strip_and_the_grid_stays(
         {"do": "reroll_cell", "step": "x", "branch": []},
         {"do": "follow"},
         {"do": "add_row", "step": 10**9},
+        {"do": "star", "path": "5.2", "on": True},
         {"do": "star", "path": "5.2"},
         {"do": ["undo"]},
     ],

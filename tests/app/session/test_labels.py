@@ -73,9 +73,12 @@ def test_labels_are_waited_for_and_then_no_longer(done: Session, engine: FakeEng
     assert body == {
         "factor": "body",
         "fixed": False,
-        "values": [["colour 0", 3], ["colour 1", 2]],
+        "values": [["colour 0", 3, None], ["colour 1", 2, None]],
     }
-    assert head == {"factor": "head", "fixed": True, "values": [["a hat", 5]]}
+    assert (head["factor"], head["fixed"]) == ("head", True)
+    [(label, count, sign)] = head["values"]
+    assert (label, count) == ("a hat", 5)
+    assert sign  # how the model in the box has it drawn
 
 
 def test_nothing_is_looked_at_while_a_job_runs(opened: Session, engine: FakeEngine) -> None:

@@ -109,7 +109,7 @@ export class Commands {
     entry.starred = !entry.starred;
     this.board.toolbar.say(entry.starred ? `${entry.name} is saved: Compare runs lists it.` : "");
     this.board.renderEntry(holder);
-    this.board.send({ do: "star", path: entry.path });
+    this.board.send({ do: "star", path: entry.path, on: entry.starred });
   }
 
   /**

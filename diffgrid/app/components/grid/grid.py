@@ -13,7 +13,8 @@ there. What needs the server comes back as an act such as `{"do": "follow", "pat
 | add_column, drop_column | | |
 | change | step, prompt, guidance | the trunk goes on from that step under others |
 | lane | lane | `"x0"`, or `"xt"`: send x_t as well |
-| star, strip | path | strip opens the page of this trajectory |
+| star | path, on | keep it for good, or no longer |
+| strip | path | the page of this trajectory |
 | compare | paths | two of them, on the page that compares |
 """
 

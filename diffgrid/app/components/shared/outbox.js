@@ -5,18 +5,24 @@ const PATIENCE = 2000; // ms to wait for a receipt, twice as long each time
 const MOST_PATIENCE = 8000;
 const LEAVES = ["strip", "compare"]; // acts that lead to another page
 
+const KEPT = "diffgrid.outbox"; // the name in the tab's storage
+
 /**
  * Keeps the acts that no message has acknowledged yet, and sends all of them with each new one.
  *
- * There is one in a tab: what a component could not deliver before its page was left, the next
- * page's does.
+ * There is one in a tab: what a component could not deliver before its page was left, or loaded
+ * anew, the next one does.
  */
 export class Outbox {
-  constructor() {
-    this.sender = `${Date.now()} ${Math.random()}`; // an older one's receipts are not for this one
-    this.last = 0;
+  /** @param {Storage | null} storage the tab's */
+  constructor(storage = null) {
+    this.storage = storage;
+    const kept = JSON.parse(storage?.getItem(KEPT) ?? "null");
+    // An older one's receipts are not for this one.
+    this.sender = kept?.sender ?? `${Date.now()} ${Math.random()}`;
     /** @type {[number, object][]} */
-    this.waiting = [];
+    this.waiting = kept?.waiting ?? [];
+    this.last = kept?.last ?? 0;
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.timer = undefined;
     /** @type {unknown} the component that delivers */
@@ -37,14 +43,14 @@ export class Outbox {
     const another = this.carrier !== carrier;
     this.carrier = carrier;
     this.deliver = deliver;
-    if (sender === this.sender) this.waiting = this.waiting.filter(([each]) => each > number);
+    if (sender === this.sender) this.keep(this.waiting.filter(([each]) => each > number));
     if (!this.waiting.length) clearTimeout(this.timer);
     else if (another) this.send(PATIENCE);
   }
 
   /** @param {object} act `{do: …}` */
   push(act) {
-    this.waiting.push([(this.last += 1), act]);
+    this.keep([...this.waiting, [(this.last += 1), act]]);
     this.send(PATIENCE);
   }
 
@@ -65,12 +71,28 @@ export class Outbox {
     if (this.carrier !== carrier) return;
     this.carrier = null;
     this.deliver = () => {};
-    this.waiting = this.waiting.filter(([, act]) => !LEAVES.includes(/** @type {any} */ (act).do));
+    this.keep(this.waiting.filter(([, act]) => !LEAVES.includes(/** @type {any} */ (act).do)));
     clearTimeout(this.timer);
+  }
+
+  /** @param {[number, object][]} waiting */
+  keep(waiting) {
+    const { sender, last } = this;
+    this.waiting = waiting;
+    this.storage?.setItem(KEPT, JSON.stringify({ sender, last, waiting }));
   }
 }
 
 const ours = Symbol.for("diffgrid.outbox"); // each component loads a module of its own
 
 /** @type {Outbox} the tab's */
-export const outbox = (/** @type {any} */ (globalThis)[ours] ??= new Outbox());
+export const outbox = (/** @type {any} */ (globalThis)[ours] ??= new Outbox(storage()));
+
+/** None where the browser forbids it. */
+function storage() {
+  try {
+    return globalThis.sessionStorage ?? null;
+  } catch {
+    return null;
+  }
+}
