@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import streamlit as st
@@ -15,7 +16,7 @@ from diffgrid.app.text import plain
 from diffgrid.errors import DiffgridError
 from diffgrid.limits import Limits
 from diffgrid.spec.run import key as key_of
-from diffgrid.store.runs import RunInfo
+from diffgrid.store.runs import RunInfo, Unreadable
 
 COLUMNS = {
     "picture": st.column_config.ImageColumn("", width=56, pinned=True),
@@ -167,6 +168,21 @@ def cache(infos: Sequence[RunInfo], chosen: Sequence[RunInfo], keeps: bool) -> N
             clear(len(infos) - len(saved), [info for info in chosen if info.saved])
 
 
+def unreadable(left: Sequence[Unreadable]) -> None:
+    """What is stored and cannot be read here, with its picture where that can be shown."""
+    with st.expander(f"{len(left):,} stored runs cannot be read by this version"):
+        st.caption("They stay as they are, for the version that made them, until you remove them.")
+        for run in left[: run_list.MOST_LISTED]:
+            with st.container(horizontal=True, vertical_alignment="center"):
+                if picture := run_list.thumbnail(store(), run.key):
+                    st.image(picture, width=run_list.THUMBNAIL)
+                words = [run.name, run.prompt, f"{run.key[:8]}, {run.reason}"]
+                st.markdown(plain(": ".join(filter(None, words))))
+                pressed = st.button("Remove", key=f"remove-{run.key}", **QUIET)
+                if pressed and settle(partial(store().remove, run.key)):
+                    st.rerun()
+
+
 def nothing() -> None:
     """What stands here before anything was sampled."""
     with st.container(horizontal_alignment="center"):
@@ -182,14 +198,17 @@ through_the_entry(__file__)
 st.title("Compare runs", anchor=False)
 try:
     infos = store().runs(bundled=True)
+    keeps = Limits.from_environment().keeps  # strangers must not touch each other's runs
+    left = store().unreadable(infos) if keeps else []
 except DiffgridError as error:
     st.error(plain(str(error)))
     st.stop()
+if left:
+    unreadable(left)
 if not infos:
     nothing()
     st.stop()
 st.caption("Up to four runs on one scrubber, matched by noise level: their steps may differ.")
-keeps = Limits.from_environment().keeps  # strangers must not touch each other's runs
 mine = session()
 on_view = key_of(mine.view.spec, mine.view.path)
 chosen, complaint = mine.compared.choose(infos, st.query_params.get("runs"), on_view)

@@ -27,7 +27,7 @@ from diffgrid.models.registry import find_model, models, own_models, scheduler_n
 from diffgrid.spec.options import OPTIONS
 from diffgrid.spec.path import format_path
 from diffgrid.store.forgiving import TrajectoryStore
-from diffgrid.store.runs import RunInfo
+from diffgrid.store.runs import RunInfo, Unreadable
 
 
 def grid(options: argparse.Namespace) -> int:
@@ -97,17 +97,18 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
 def runs(options: argparse.Namespace) -> int:
     store = TrajectoryStore.default()
     if options.action == "list":
-        return _list(store.runs(), options.json)
+        listed = store.runs()
+        return _list(listed, store.unreadable(listed), options.json)
     if not options.key:
         raise BadInput(f"runs {options.action} needs a KEY: `python -m diffgrid runs` lists them.")
     key = store.find(options.key)
     if options.action == "show":
-        shown = [info for info in store.runs() if info.key == key]
+        listed = store.runs()
+        every = [*map(_as_dict, listed), *map(asdict, store.unreadable(listed))]
+        shown = [each for each in every if each["key"] == key]
         if not shown:
-            raise StoreError(
-                f"run {key[:8]} was damaged, or is of another version: compute it again."
-            )
-        print(_json(_as_dict(shown[0])))
+            raise StoreError(f"run {key[:8]} was damaged: compute it again.")
+        print(_json(shown[0]))
     elif options.action == "save":
         store.save(key, key[:8] if options.name is None else options.name)
         _say(f"saved {key[:8]}")
@@ -117,9 +118,9 @@ def runs(options: argparse.Namespace) -> int:
     return 0
 
 
-def _list(runs: list[RunInfo], as_json: bool) -> int:
+def _list(runs: list[RunInfo], unreadable: list[Unreadable], as_json: bool) -> int:
     if as_json:
-        print(_json([_as_dict(info) for info in runs]))
+        print(_json([*map(_as_dict, runs), *map(asdict, unreadable)]))
         return 0
     for info in runs:
         spec = info.spec
@@ -128,7 +129,14 @@ def _list(runs: list[RunInfo], as_json: bool) -> int:
         words += [scheduler_name(spec), f"guidance {spec.guidance_scale:g}", repr(spec.prompt)]
         words += [f"saved as {info.saved!r}"] if info.saved else []
         print("  ".join(words))
-    if not runs:
+    for left in unreadable:
+        words = [left.key[:8], left.reason]
+        words += [repr(left.prompt)] if left.prompt else []
+        words += [f"saved as {left.name!r}" if left.name else "saved"] if left.saved else []
+        print("  ".join(words))
+    if unreadable:
+        _say("what cannot be read stays until `python -m diffgrid runs remove KEY` removes it")
+    elif not runs:
         _say("no runs yet: `python -m diffgrid grid --out grid.png` makes some")
     return 0
 

@@ -16,7 +16,7 @@ from typing import Any
 from diffgrid.errors import Damaged, OtherVersion
 
 _MAGIC = b"diffgrid"
-_VERSION = 1
+LAYOUT = 1
 _PREFIX = struct.Struct("<8sH32s")
 _LENGTH = struct.Struct("<I")
 _HEADER_START = _PREFIX.size + _LENGTH.size
@@ -34,7 +34,7 @@ def seal(kind: str, header: Mapping[str, Any], payload: bytes | memoryview = b""
     length = _LENGTH.pack(len(text))
     checksum = hashlib.sha256(length + text)
     checksum.update(payload)
-    return b"".join((_PREFIX.pack(_MAGIC, _VERSION, checksum.digest()), length, text, payload))
+    return b"".join((_PREFIX.pack(_MAGIC, LAYOUT, checksum.digest()), length, text, payload))
 
 
 def unseal(kind: str, value: bytes | memoryview) -> Unsealed:
@@ -50,9 +50,9 @@ def unseal(kind: str, value: bytes | memoryview) -> Unsealed:
             f"these {len(view)} bytes were not written by diffgrid: look for another file."
         )
     _, version, checksum = _PREFIX.unpack_from(view)
-    if version != _VERSION:  # the checksum does not cover it: where it lies may have changed too
+    if version != LAYOUT:  # the checksum does not cover it: where it lies may have changed too
         raise OtherVersion(
-            f"the value has layout {version}, but this diffgrid reads layout {_VERSION}."
+            f"the value has layout {version}, but this diffgrid reads layout {LAYOUT}."
         )
     if hashlib.sha256(view[_PREFIX.size :]).digest() != checksum:
         raise Damaged("the value is damaged (its checksum is wrong): compute or fetch it again.")

@@ -127,6 +127,7 @@ class TrajectoryStore:
     add_labels = _forgiven(Runs.add_labels)
 
     runs = _told(Runs.runs)
+    unreadable = _told(Runs.unreadable)
     find = _told(Runs.find)
     save = _told(Runs.save)
     is_saved = _told(Runs.is_saved)

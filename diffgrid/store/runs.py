@@ -8,10 +8,12 @@ own. KEY is a trajectory's key; the rows are
     KEY/frames/DIGEST    its pictures, by the digest of the decoder that drew them
     KEY/labels/PROBE     what a probe saw in its finished picture, by the digest of the probe
     KEY/partial          a checkpoint, replaced as sampling goes on
+    ROW/v1               this version's own ROW, where ROW itself is another version's
 
 Every value is sealed (see `records.codec`). A row that cannot be read counts as a miss. Where it is
 damaged, or was planted, it is deleted; but not a saved one, which stays until its like is written
-again, nor a row of another version, which that version can read.
+again, nor a row of another version, which that version can read. Such runs are listed apart
+(`Runs.unreadable`), and go when somebody removes them, or by the quota.
 
 What both shelves miss may still be bundled with the package (see `bundled`). That is read where it
 is; naming or saving it makes it a stored run.
@@ -20,11 +22,12 @@ is; naming or saving it makes it a stored run.
 import contextlib
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from diffgrid.errors import BadInput, Damaged, OtherVersion, StoreError
+from diffgrid.records import codec
 from diffgrid.records.codec import Unsealed, seal, unseal
 from diffgrid.records.trajectories import Trajectory, from_bytes, run_named, to_bytes
 from diffgrid.spec.path import Path, format_path
@@ -53,6 +56,17 @@ class RunInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A stored run that this version cannot read, and what can be said of it all the same."""
+
+    key: str
+    reason: str  # why it cannot be read: "damaged" or "made by another version of diffgrid"
+    saved: bool
+    name: str | None  # the name it was saved under
+    prompt: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Damage:
     """A row that `verify` found damaged, and deleted unless it was saved."""
 
@@ -64,8 +78,7 @@ class Damage:
 class Runs:
     """Trajectories by key, on two shelves; what the shelves raise, it raises.
 
-    `saved_limit` is the quota of what is saved, in bytes. Writing raises OtherVersion where a row
-    of that name is another version's: it stays.
+    `saved_limit` is the quota of what is saved, in bytes.
     """
 
     def __init__(
@@ -90,9 +103,11 @@ class Runs:
 
     def has(self, key: str) -> bool:
         """Whether `get` would find something, unless it is damaged: no array is read."""
-        shelves = (self._saved, self._runs)
-        stored = any(key in shelf and (shelf, key) not in self._unreadable for shelf in shelves)
-        return stored or self._bundled.has(key)
+        for shelf in (self._saved, self._runs):
+            row = _beside(key) if (shelf, key) in self._unreadable else key
+            if row in shelf and (shelf, row) not in self._unreadable:
+                return True
+        return self._bundled.has(key)
 
     def add(self, trajectory: Trajectory) -> None:
         """Store a finished trajectory, unless it is there; its checkpoint goes."""
@@ -106,7 +121,8 @@ class Runs:
             self._describe(shelf, trajectory)
         # Only now, and not in the transaction: diskcache removes a row's file before the commit, so
         # that a kill in between would lose trajectory and checkpoint.
-        self._runs.delete(f"{trajectory.key}/partial")
+        checkpoint, _ = self._place(self._runs, f"{trajectory.key}/partial")
+        self._runs.delete(checkpoint)
 
     def get_partial(self, key: str) -> Trajectory | None:
         """The newest checkpoint of an unfinished trajectory, if there is one."""
@@ -114,7 +130,8 @@ class Runs:
 
     def put_partial(self, trajectory: Trajectory) -> None:
         """Store a checkpoint in place of the last one."""
-        self._runs.set(f"{trajectory.key}/partial", to_bytes(trajectory))
+        row = f"{trajectory.key}/partial"
+        self._write(self._runs, row, to_bytes(trajectory), replacing=True)
 
     def get_frames(self, key: str, digest: str) -> Unsealed | None:
         """Header and payload of the trajectory's pictures, as the decoder `digest` drew them."""
@@ -138,7 +155,8 @@ class Runs:
         self, key: str, probe: str, header: Mapping[str, Any], payload: bytes | memoryview
     ) -> None:
         """Store what a probe saw; the trajectory itself need not be stored."""
-        self._runs.set(_row(key, "labels", probe), seal("labels", header, payload))
+        row, value = _row(key, "labels", probe), seal("labels", header, payload)
+        self._write(self._runs, row, value, replacing=True)
 
     # What people ask for.
 
@@ -148,10 +166,9 @@ class Runs:
         for shelf in (self._runs, self._saved):  # a saved run is listed as saved
             rows = list(shelf)
             framed = {row.split("/")[0] for row in rows if "/frames/" in row}
-            with shelf.transact():  # one transaction: each read notes its time of use
-                for key in filter(_KEY.fullmatch, rows):
-                    if info := self._info(shelf, key):
-                        found[key] = replace(info, has_frames=key in framed)
+            for key in _keys(rows, self._saved is shelf):
+                if info := self._info(shelf, key):
+                    found[key] = replace(info, has_frames=key in framed)
         listed = sorted(found.values(), key=lambda info: info.created, reverse=True)
         return listed + [
             RunInfo(key, spec, path, 0.0, size, None, has_frames=True, bundled=True)
@@ -159,14 +176,27 @@ class Runs:
             if key not in found
         ]
 
+    def unreadable(self, listed: Iterable[RunInfo]) -> list[Unreadable]:
+        """What is stored besides these runs, and cannot be read: the saved ones first."""
+        known, found = {info.key for info in listed}, dict[str, Unreadable]()
+        for shelf in (self._saved, self._runs):
+            for key in sorted(_keys(shelf, shelf is self._saved) - known - found.keys()):
+                if self._info(shelf, key) is None:  # it may have been written just now
+                    name, prompt = self._words(shelf, key)
+                    other = any(self._is_foreign(shelf, row) for row in (key, f"{key}/meta"))
+                    reason = "made by another version of diffgrid" if other else "damaged"
+                    saved = shelf is self._saved
+                    found[key] = Unreadable(key, reason, saved, name, prompt)
+        return list(found.values())
+
     def find(self, prefix: str) -> str:
         """The one stored key that begins so; eight digits will do. A bundled one is stored first.
 
         Raises:
             BadInput: no stored key does, or several do.
         """
-        stored = {*self._runs, *self._saved}
-        known = filter(_KEY.fullmatch, stored | self._bundled.keys)
+        stored = _keys(self._runs) | _keys(self._saved, saved=True)
+        known = stored | self._bundled.keys
         keys = [key for key in known if prefix and key.startswith(prefix)]
         if len(keys) != 1:
             count = "several stored runs" if keys else "no stored run"
@@ -213,7 +243,7 @@ class Runs:
             for row, value in copies.items():
                 self._write(self._saved, row, value)
             info = replace(info, saved=name.strip(), note=note)
-            self._saved.set(f"{key}/meta", _seal_meta(info))
+            self._write(self._saved, f"{key}/meta", _seal_meta(info), replacing=True)
 
     def is_saved(self, key: str) -> bool:
         """Whether a trajectory is kept for good."""
@@ -276,28 +306,45 @@ class Runs:
         # By the meta row: a saved run whose arrays were found damaged is saved again when computed.
         return self._saved if self.is_saved(key) else self._runs
 
-    def _read(self, shelf: Shelf, row: str, open_row: Callable[[str, bytes], _T]) -> _T | None:
+    def _read(
+        self, shelf: Shelf, row: str, open_row: Callable[[str, bytes], _T], used: bool = True
+    ) -> _T | None:
         """What is in a row; None where it cannot be read, and it is deleted if it may be."""
         try:
-            return None if (value := shelf.get(row)) is None else open_row(row, value)
-        except (Damaged, OtherVersion) as error:
-            if isinstance(error, Damaged) and shelf is self._runs:
+            value = shelf.get(row) if used else shelf.look(row)
+            return None if value is None else open_row(row, value)
+        except Damaged:
+            if shelf is self._runs:
                 shelf.delete(row)
             else:
                 self._unreadable.add((shelf, row))
-            return None
+        except OtherVersion:
+            self._unreadable.add((shelf, row))
+            if row != _beside(row):
+                return self._read(shelf, _beside(row), open_row, used)
+        return None
 
-    def _write(self, shelf: Shelf, row: str, value: bytes) -> None:
-        """Write a row, unless it is there and whole.
+    def _place(self, shelf: Shelf, row: str) -> tuple[str, bool]:
+        """Where this version writes such a row, and whether a whole one is there.
 
         Raises:
-            OtherVersion: it is another version's.
+            OtherVersion: a third version has it too.
         """
         try:
-            if (old := shelf.get(row)) is not None:
-                _opener(row)(row, old)
-            shelf.add(row, value)
+            if (value := shelf.look(row)) is not None:
+                _opener(row)(row, value)
+            return row, value is not None
         except Damaged:
+            return row, False
+        except OtherVersion:
+            if row == _beside(row):
+                raise
+            return self._place(shelf, _beside(row))
+
+    def _write(self, shelf: Shelf, row: str, value: bytes, replacing: bool = False) -> None:
+        """Write a row, unless it is there and whole; in its place, where it is to be replaced."""
+        row, whole = self._place(shelf, row)
+        if replacing or not whole:
             shelf.set(row, value)
         self._unreadable.discard((shelf, row))
 
@@ -312,15 +359,38 @@ class Runs:
             saved=name,
             has_frames=False,
         )
-        shelf.add(f"{info.key}/meta", _seal_meta(info))
+        if shelf is self._runs:
+            self._write(shelf, f"{info.key}/meta", _seal_meta(info))
+        else:  # the name in a damaged one may still be read by somebody
+            shelf.add(f"{info.key}/meta", _seal_meta(info))
         return info
 
     def _info(self, shelf: Shelf, key: str) -> RunInfo | None:
-        info = self._read(shelf, f"{key}/meta", _open_meta)
+        info = self._read(shelf, f"{key}/meta", _open_meta, used=False)
         if info is None and (trajectory := self._read(shelf, key, _open_finished)):
             # Evicted or damaged: its arrays say the same, but for the name.
             return self._describe(shelf, trajectory, key[:8] if shelf is self._saved else None)
         return info
+
+    def _words(self, shelf: Shelf, key: str) -> tuple[str | None, str | None]:
+        """Name and prompt of a run whose description means nothing more to this version."""
+        header: dict[str, Any] = {}
+        with contextlib.suppress(Damaged, OtherVersion):
+            header, _ = unseal("meta", shelf.look(f"{key}/meta") or b"")
+        match header:
+            case {"saved": str() | None as name, "specification": {"prompt": str(prompt)}}:
+                return name, prompt
+        return None, None
+
+    def _is_foreign(self, shelf: Shelf, row: str) -> bool:
+        """Whether a row is another version's."""
+        try:
+            _opener(row)(row, shelf.look(row) or b"")
+        except Damaged:
+            return False
+        except OtherVersion:
+            return True
+        return False
 
     def _unpack(self, key: str) -> None:
         """Store a trajectory that is bundled, if it is, and its frames, as if it were sampled."""
@@ -329,6 +399,21 @@ class Runs:
             digest = self._bundled.decoder
             if frames := self._bundled.get_frames(key, digest):
                 self.add_frames(key, digest, *frames)
+
+
+def _keys(rows: Iterable[str], saved: bool = False) -> set[str]:
+    """The keys of runs among these rows; what is saved is one whatever is left of it.
+
+    Elsewhere labels and checkpoints stand alone.
+    """
+    names = (row.partition("/") for row in rows)
+    return {key for key, _, kind in names if _KEY.fullmatch(key) and (saved or not kind)}
+
+
+def _beside(row: str) -> str:
+    """Where this version has what another version has under that name, or under this one."""
+    own = f"/v{codec.LAYOUT}"
+    return row.removesuffix(own) + own
 
 
 def _rows_of(shelf: Shelf, key: str) -> list[str]:
@@ -406,5 +491,5 @@ _OPENERS: dict[str, Callable[[str, bytes], object]] = {
 
 
 def _opener(row: str) -> Callable[[str, bytes], object]:
-    key, _, kind = row.partition("/")
+    key, _, kind = row.removesuffix(f"/v{codec.LAYOUT}").partition("/")
     return _OPENERS.get(kind.split("/")[0], _open_unknown) if _KEY.fullmatch(key) else _open_unknown

@@ -19,6 +19,9 @@ class Shelf(Protocol):
             Damaged: the row is there, but it has lost its value, or what it holds is no bytes.
         """
 
+    def look(self, row: str) -> bytes | None:
+        """As `get`, but the row is no younger for it, and who writes waits for nobody who looks."""
+
     def __contains__(self, row: object) -> bool: ...
 
     def add(self, row: str, value: bytes) -> None:

@@ -17,6 +17,7 @@ from diffgrid.models.registry import specify
 from diffgrid.records.frames import FRAMES
 from diffgrid.spec.path import parse_path
 from diffgrid.spec.run import RunSpec
+from diffgrid.spec.schedulers import scheduler_of
 from diffgrid.store.forgiving import TrajectoryStore
 from tests.app import browsing
 from tests.app.driver import app, header, press, run
@@ -236,6 +237,21 @@ def test_long_runs_are_thinned(store: TrajectoryStore) -> None:
     longest = viewer(page())["runs"][0]
     assert longest["length"] == 150
     assert (len(longest["frames"]), longest["steps"][-1]) == (64, 149)
+
+
+def test_runs_of_another_version_are_shown_and_can_be_removed(
+    store: TrajectoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = [info.key for info in store.runs()]
+    sampler = scheduler_of("DDIMScheduler")
+    monkeypatch.setattr("diffgrid.spec.run.scheduler_of", lambda _: replace(sampler, version=7))
+    opened = page()
+    (closed,) = opened.main.expander
+    assert closed.label == "3 stored runs cannot be read by this version"
+    assert all("made by another version of diffgrid" in each.value for each in closed.markdown)
+    assert len(closed.get("image")) == 3
+    next(b for b in closed.button if b.key == f"remove-{keys[0]}").click()
+    assert opened.run(timeout=120).main.expander[0].label.startswith("2 stored runs")
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from diffgrid.cli import commands
 from diffgrid.cli.main import main
 from diffgrid.cli.parser import build_parser
 from diffgrid.models.hub_list import HubModel
+from diffgrid.spec.schedulers import scheduler_of
 from diffgrid.store.forgiving import TrajectoryStore
 from tests import tiny
 
@@ -420,6 +421,22 @@ def test_showing_a_damaged_run_says_that_it_was_damaged(
     shown = sh("runs", "show", key)
     assert (shown.code, shown.out) == (2, "")
     assert "was damaged" in shown.err
+
+
+def test_a_run_of_another_version_is_listed_and_removed_by_hand(
+    grid: Callable[..., dict[str, Any]], sh: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = grid()["key"]
+    sh("runs", "save", key, "--name", "mine")
+    sampler = scheduler_of("DDIMScheduler")
+    monkeypatch.setattr("diffgrid.spec.run.scheduler_of", lambda _: replace(sampler, version=7))
+    lines = sh("runs").out.splitlines()
+    assert lines[0].startswith(f"{key[:8]}  made by another version of diffgrid")
+    assert lines[0].endswith("saved as 'mine'")
+    assert json.loads(sh("runs", "show", key[:8]).out)["reason"] in lines[0]
+    assert json.loads(sh("runs", "--json").out)[0]["key"] == key
+    assert sh("runs", "remove", key[:8]).code == 0
+    assert key[:8] not in sh("runs").out
 
 
 @pytest.mark.slow

@@ -69,6 +69,9 @@ class MemoryShelf:
             self.values[row] = self.values.pop(row)
         return self.values.get(row)
 
+    def look(self, row: str) -> bytes | None:
+        return self.values.get(row)
+
     def __contains__(self, row: object) -> bool:
         return row in self.values
 

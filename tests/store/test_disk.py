@@ -196,7 +196,7 @@ def test_a_planted_pickle_is_not_loaded(opened: TrajectoryStore, tmp_path: Path)
     assert opened.runs() == []
     opened.add(run)
     rewrite(opened, plant, bomb, run.key)
-    assert {damage.row for damage in opened.verify()} == {run.key, f"{run.key}/meta"}
+    assert {damage.row for damage in opened.verify()} == {run.key}
     opened.add(run)
     # A pickled key, which diskcache would load when it lists keys.
     rewrite(opened, "UPDATE Cache SET key = ?, raw = 0 WHERE key = ?", bomb, f"{run.key}/meta")
@@ -314,6 +314,17 @@ def test_two_processes_share_a_directory(opened: TrajectoryStore) -> None:
     assert len(list((opened.directory / "open").iterdir())) == 1  # the others left
 
 
+def test_listing_waits_for_no_writer_and_no_writer_for_it(opened: TrajectoryStore) -> None:
+    for seed in range(3):
+        opened.add(trajectory(seed, side=4))
+    writer = sqlite3.connect(opened.directory / "runs" / "cache.db", isolation_level=None)
+    writer.execute("BEGIN IMMEDIATE")
+    assert len(opened.runs()) == 3
+    assert opened.unreadable([]) == []
+    writer.execute("ROLLBACK")
+    writer.close()
+
+
 def orphan(opened: TrajectoryStore) -> Path:
     file = opened.directory / "runs" / "ab" / "cd" / ("0" * 28 + ".val")
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -339,4 +350,17 @@ def test_the_first_one_in_sweeps_up_after_a_kill(opened: TrajectoryStore) -> Non
     again = TrajectoryStore(opened.directory)
     assert not left.exists()
     assert same(again.get(run.key), run)
+    again.close()
+
+
+def test_sweeping_up_leaves_a_saved_run_whose_file_is_gone(opened: TrajectoryStore) -> None:
+    run = trajectory()
+    opened.add(run)
+    opened.save(run.key, "mine")
+    value_file(opened, run.key, "saved").unlink()
+    opened.close()
+    (opened.directory / "open" / "killed").touch()
+    again = TrajectoryStore(opened.directory)
+    assert [info.saved for info in again.runs()] == ["mine"]
+    assert [(found.cache, found.row) for found in again.verify()] == [("saved", run.key)]
     again.close()

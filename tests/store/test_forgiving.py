@@ -137,10 +137,11 @@ def test_commands_say_that_the_cache_failed(monkeypatch: pytest.MonkeyPatch) -> 
     assert opened.warning is None
 
 
-def test_a_run_that_another_version_wrote_is_a_warning() -> None:
+def test_a_run_that_two_other_versions_wrote_is_a_warning() -> None:
     opened, run = store_in_memory(), trajectory()
     later = flipped(to_bytes(run), 9)  # another layout
     opened._runs.set(run.key, later)
+    opened._runs.set(f"{run.key}/v1", later)
     assert opened.get(run.key) is None
     assert opened.warning is None
     opened.add(run)

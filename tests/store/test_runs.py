@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from diffgrid.errors import BadInput, OtherVersion, StoreError
+from diffgrid.errors import BadInput, StoreError
 from diffgrid.records import codec
 from diffgrid.records.codec import seal
 from diffgrid.records.trajectories import to_bytes
@@ -334,7 +334,7 @@ def with_another_field(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def with_another_layout(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(codec, "_VERSION", 2)
+    monkeypatch.setattr(codec, "LAYOUT", 2)
 
 
 @pytest.mark.parametrize("change", [with_another_sampler, with_another_field, with_another_layout])
@@ -362,6 +362,11 @@ def test_what_another_version_wrote_is_a_miss_and_stays(
         assert opened.get_partial(begun_name) is None
         assert opened.runs() == []
         assert opened.verify() == []
+        listed = [(found.key, found.saved, found.reason) for found in opened.unreadable([])]
+        assert listed == [
+            (names[kept], True, "made by another version of diffgrid"),
+            (names[other], False, "made by another version of diffgrid"),
+        ]
         for name in names.values():
             opened.get_frames(name, "abc")
             opened.get_labels(name, "probe")
@@ -373,10 +378,91 @@ def test_what_another_version_wrote_is_a_miss_and_stays(
     assert {info.saved for info in opened.runs()} == {"mine", None}
 
 
-def test_a_run_that_another_version_wrote_is_not_written_over(opened: Runs) -> None:
+def another_layouts(value: bytes) -> bytes:
+    return flipped(value, 9)
+
+
+def test_what_can_be_said_of_another_versions_run_is_said(
+    opened: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = trajectory(side=4)
-    later = flipped(to_bytes(run), 9)  # another layout
-    opened._runs.set(run.key, later)
-    with pytest.raises(OtherVersion):
+    name = run.key
+    opened.add(run)
+    opened.add_frames(name, "abc", {}, b"picture")
+    opened.save(name, "mine")
+    with_another_sampler(monkeypatch)
+    (found,) = opened.unreadable(opened.runs())
+    assert (found.name, found.prompt) == ("mine", SPEC.prompt)
+    assert frames(opened, name) == ({}, b"picture")
+    opened.remove(name)
+    assert opened.unreadable([]) == []
+
+
+def test_a_saved_run_of_which_too_little_is_left_is_listed_as_damaged(opened: Runs) -> None:
+    run = trajectory(side=4)
+    opened.add(run)
+    opened.save(run.key, "mine")
+    opened.clear()
+    for row in (run.key, f"{run.key}/meta"):
+        damage(opened._saved, row)
+    assert opened.runs() == []
+    (found,) = opened.unreadable([])
+    assert (found.key, found.reason, found.saved) == (run.key, "damaged", True)
+    assert opened.find(run.key[:8]) == run.key
+    opened.remove(run.key)
+    assert opened.unreadable([]) == []
+
+
+@pytest.mark.parametrize("foreign", [another_layouts, lambda _: to_bytes(trajectory(8, side=4))])
+def test_what_another_version_wrote_stays_and_keeps_nobody_from_writing(
+    opened: Runs, foreign: Callable[[bytes], bytes]
+) -> None:
+    run, begun = trajectory(side=4), trajectory(side=4, steps=2)
+    rows = [f"{run.key}{kind}" for kind in ("", "/meta", "/partial", "/frames/a", "/labels/p")]
+    opened.add(run)
+    opened.put_partial(begun)
+    opened.add_frames(run.key, "a", {"n": 1}, b"")
+    opened.add_labels(run.key, "p", {"n": 2}, b"")
+    theirs = {row: another_layouts(opened._runs.get(row) or b"") for row in rows}
+    theirs[run.key] = foreign(to_bytes(run))
+    for row, value in theirs.items():
+        opened._runs.set(row, value)
+    for _ in range(2):
+        opened.put_partial(begun)
+        assert same(opened.get_partial(run.key), begun)
         opened.add(run)
-    assert opened._runs.get(run.key) == later
+        assert opened.get_partial(run.key) is None
+        opened.add_frames(run.key, "a", {"n": 1}, b"")
+        opened.add_labels(run.key, "p", {"n": 2}, b"")
+        assert opened.has(run.key)
+        assert same(opened.get(run.key), run)
+        for found, number in ((opened.get_frames, 1), (opened.get_labels, 2)):
+            header, _ = found(run.key, "a" if number == 1 else "p") or ({}, b"")
+            assert header == {"n": number}
+        assert [info.key for info in opened.runs()] == [run.key]
+        assert opened.unreadable(opened.runs()) == []
+        assert opened.verify() == []
+    assert {row: opened._runs.get(row) for row in rows} == theirs
+    opened.save(run.key, "mine")
+    opened.clear()
+    assert same(opened.get(run.key), run)
+
+
+def test_a_saved_description_of_another_version_is_not_written_over(opened: Runs) -> None:
+    run = trajectory(side=4)
+    opened.add(run)
+    opened.save(run.key, "theirs")
+    row = f"{run.key}/meta"
+    theirs = another_layouts(opened._saved.get(row) or b"")
+    opened._saved.set(row, theirs)
+    opened.save(run.key, "ours")
+    assert opened._saved.get(row) == theirs
+    assert [info.saved for info in opened.runs()] == ["ours"]
+
+
+def test_listing_is_no_use_of_a_run(opened: Runs) -> None:
+    for seed in (1, 2):
+        opened.add(trajectory(seed, side=4))
+    before = list(opened._runs)  # the one used longest ago first
+    assert len(opened.runs()) == 2
+    assert list(opened._runs) == before

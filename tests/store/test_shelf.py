@@ -33,9 +33,10 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Shelf]
 def test_values_come_back_until_they_are_deleted(make: Callable[..., Shelf], size: int) -> None:
     shelf = make()
     assert shelf.get("row") is None
+    assert shelf.look("row") is None
     assert "row" not in shelf
     shelf.add("row", bytes(size))
-    assert shelf.get("row") == bytes(size)
+    assert shelf.get("row") == shelf.look("row") == bytes(size)
     assert "row" in shelf
     assert shelf.volume() >= size
     shelf.close()
@@ -85,6 +86,7 @@ def test_a_full_shelf_evicts_what_was_used_longest_ago(make: Callable[..., Shelf
         assert shelf.get("0")
         assert shelf.get(str(number))
         assert shelf.volume() <= 1_200_000
+        shelf.look("1")  # is no use of it
     assert "1" not in shelf
     assert {"0", "36", "37", "38", "39"} <= set(shelf)
 

@@ -85,7 +85,7 @@ def to_table(store: TrajectoryStore, infos: Iterable[RunInfo]) -> list[dict[str,
     """The rows of the table on the page."""
     return [
         {
-            "picture": _thumbnail_or_none(store, info),
+            "picture": thumbnail(store, info.key) if info.has_frames else None,
             "name": info.saved,
             "prompt": info.spec.prompt,
             "path": describe(info.path),
@@ -127,9 +127,10 @@ def _thumbnail(store: TrajectoryStore, key: str) -> str:
     return f"data:image/webp;base64,{encoded}"
 
 
-def _thumbnail_or_none(store: TrajectoryStore, info: RunInfo) -> str | None:
+def thumbnail(store: TrajectoryStore, key: str) -> str | None:
+    """A run's finished picture as a data URL, small; None where it is not stored."""
     try:
-        return _thumbnail(store, info.key) if info.has_frames else None
+        return _thumbnail(store, key)
     except DiffgridError:  # not kept by the cache: they may be decoded anew
         return None
 
