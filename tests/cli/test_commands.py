@@ -93,12 +93,14 @@ def in_a_new_process(*words: object) -> Outcome:
 
 
 @pytest.mark.slow
-def test_new_processes_share_what_was_made_and_add_only_what_is_new(tmp_path: Folder) -> None:
-    def run(*words: str) -> tuple[dict[str, int], bytes]:
+def test_new_processes_share_what_was_made_and_add_only_what_is_new(
+    sh: Shell, tmp_path: Folder
+) -> None:
+    def run(*words: str, at: Shell = in_a_new_process) -> tuple[dict[str, int], bytes]:
         """Costs and picture of a grid of the bundled model: 4 steps, and the words."""
         picture, report = tmp_path / "grid.png", tmp_path / "report.json"
         prompt = ["--prompt", "a spotted green monster", "--seed", "7", "--steps", "4"]
-        done = in_a_new_process("grid", *prompt, *words, "--out", picture, "--json", report)
+        done = at("grid", *prompt, *words, "--out", picture, "--json", report)
         assert (done.code, done.out) == (0, ""), done.err
         assert len(done.err.splitlines()) == 1  # no library's chatter
         costs = json.loads(report.read_text())["evaluations"]
@@ -112,7 +114,8 @@ def test_new_processes_share_what_was_made_and_add_only_what_is_new(tmp_path: Fo
     assert again["sampled"] == 0
     assert same_picture == picture
     # One more column in row 0, which is the trunk now, and the row that leaves it.
-    assert run("--rows", "0,1", "--columns", "2", "--path", "0.1")[0]["sampled"] == 3 + 2 * 2
+    more, _ = run("--rows", "0,1", "--columns", "2", "--path", "0.1", at=sh)
+    assert more["sampled"] == 3 + 2 * 2
 
 
 @pytest.mark.slow

@@ -1,13 +1,12 @@
 """Studies: what they cost, what they keep, and how they make way.
 
-Run as a script, this file is a study that is killed: it prints how many trees it has made.
+Run as a script, this file is a study that is killed once it has made a tree: it prints how many.
 """
 
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path as Folder
 
 import pytest
@@ -25,6 +24,7 @@ from tests import tiny
 ROOT = Folder(__file__).parents[2]
 SECONDS = 120  # far more than any study here takes
 STEPS = 6
+TREES = 12  # of the study that is killed among them
 TREE = 6 + 2 * 5 + 2 * 3  # evaluations of two branches at steps 0 and 2
 
 
@@ -165,26 +165,26 @@ def test_a_model_that_cannot_be_loaded_fails_the_study(
 
 @pytest.mark.slow
 def test_a_study_survives_being_killed(folder: Folder, cache_directory: Folder) -> None:
-    with subprocess.Popen(
+    killed = subprocess.run(
         [sys.executable, __file__, str(folder), str(cache_directory)],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         text=True,
-    ) as killed:
-        assert killed.stdout
-        trees = next(count for line in killed.stdout if (count := int(line)))
-        killed.send_signal(signal.SIGKILL)
-    study = carried_out(LocalEngine(TrajectoryStore(cache_directory), "cpu"), plan(folder, 40))
-    assert study.snapshot.trees == 40
-    assert 0 < study.snapshot.sampled <= (40 - trees) * TREE
+    )
+    assert killed.returncode == -signal.SIGKILL
+    trees = int(killed.stdout)
+    study = carried_out(LocalEngine(TrajectoryStore(cache_directory), "cpu"), plan(folder, TREES))
+    assert study.snapshot.trees == TREES
+    assert 0 < study.snapshot.sampled <= (TREES - trees) * TREE
 
 
-def _be_killed(folder: Folder, cache: Folder) -> Iterator[int]:
-    study = begin_study(LocalEngine(TrajectoryStore(cache), "cpu"), plan(folder, 40))
-    while not study.wait(0.01):
-        yield study.snapshot.trees
+def _be_killed(folder: Folder, cache: Folder) -> None:
+    study = begin_study(LocalEngine(TrajectoryStore(cache), "cpu"), plan(folder, TREES))
+    while not study.snapshot.trees:
+        assert not study.wait(0.005)
+    print(study.snapshot.trees, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 if __name__ == "__main__":
-    for count in _be_killed(*map(Folder, sys.argv[1:])):
-        print(count, flush=True)
+    _be_killed(*map(Folder, sys.argv[1:]))

@@ -56,13 +56,14 @@ def test_small_pictures_are_enlarged_by_a_whole_factor(draw: Draw) -> None:
 @KINDS
 def test_of_many_steps_some_are_left_out_and_the_last_is_the_finished_one(draw: Draw) -> None:
     pictures = [*greys(300), Image.new("RGB", (32, 16), "blue")]
-    film = opened(draw(pictures))
+    drawn = draw(pictures)
+    film = opened(drawn)
     assert getattr(film, "n_frames", 1) == MOST_FRAMES
     film.seek(MOST_FRAMES - 1)
     red, green, blue = film.convert("RGB").resize((1, 1)).getpixel((0, 0))  # type: ignore[misc]
     assert blue > 240
     assert max(red, green) < 15
-    assert min(durations(draw(pictures))) >= 20
+    assert min(durations(drawn)) >= 20
 
 
 @KINDS

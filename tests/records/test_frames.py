@@ -63,16 +63,19 @@ class Seen:
     """Where the plain colours of a sheet lie: boxes are left, top, right, bottom."""
 
     def __init__(self, sheet: Image.Image) -> None:
-        self.codes = np.asarray(sheet).astype(np.int32) @ np.array([65536, 256, 1], np.int32)
-        self.all = set(np.unique(self.codes).tolist())
+        codes = np.asarray(sheet).astype(np.int32) @ np.array([65536, 256, 1], np.int32)
+        ys, xs = np.indices(codes.shape, np.int32)
+        order = np.argsort(codes, axis=None, kind="stable")
+        colors, starts = np.unique(codes.ravel()[order], return_index=True)
+        low, high = np.minimum.reduceat, np.maximum.reduceat
+        xs, ys = xs.ravel()[order], ys.ravel()[order]
+        edges = (low(xs, starts), low(ys, starts), high(xs, starts) + 1, high(ys, starts) + 1)
+        self.boxes = dict(zip(colors.tolist(), np.stack(edges, -1).tolist(), strict=True))
 
     def find(self, wanted: Color) -> tuple[int, int, int, int] | None:
         """The box around everything in exactly this colour, None where there is none."""
-        code = wanted[0] * 65536 + wanted[1] * 256 + wanted[2]
-        if code not in self.all:
-            return None
-        ys, xs = np.nonzero(self.codes == code)
-        return int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1
+        box = self.boxes.get(wanted[0] * 65536 + wanted[1] * 256 + wanted[2])
+        return tuple(box) if box else None
 
     def box(self, number: int) -> tuple[int, int, int, int]:
         box = self.find(color(number))

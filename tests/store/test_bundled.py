@@ -121,7 +121,8 @@ def test_the_first_grid_and_a_click_need_no_evaluation_and_no_torch() -> None:
 def test_what_is_bundled_is_what_the_sampler_makes_here(
     spec: RunSpec, bundled: Bundled, cache_directory: Folder
 ) -> None:
-    paths: list[Path] = [(), *first_grid(spec).cells[2]]
+    cells = first_grid(spec).cells
+    paths: list[Path] = [(), cells[2][1], cells[3][2]]
     job = LocalEngine(TrajectoryStore(cache_directory), "cpu").submit(spec, paths)
     assert job.wait(300)
     for path in paths:

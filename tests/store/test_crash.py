@@ -1,14 +1,11 @@
-"""kill -9 at any moment leaves every stored trajectory whole or absent.
+"""kill -9 at any moment leaves every stored trajectory whole or absent."""
 
-Run as a script, this file is the writer that gets killed: it prints what the store has taken.
-"""
-
-import os
+import contextlib
+import multiprocessing
 import random
 import signal
-import subprocess
-import sys
 import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -19,7 +16,9 @@ from tests.store import made
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[2]
+# Writers begin where all is imported: what is killed is their work, not Python's start.
+processes = multiprocessing.get_context("forkserver")
+processes.set_forkserver_preload([__name__])
 STEPS = 6
 KILLS = 12
 
@@ -29,14 +28,15 @@ def trajectory(seed: int, steps: int = STEPS) -> Trajectory:
     return made.trajectory(seed, steps=steps, side=48)
 
 
-def write_for_ever(directory: Path, seed: int) -> None:
+def write_for_ever(directory: Path, seed: int, taken: Connection) -> None:
+    """Tell what the store has taken: seeds and steps."""
     store = TrajectoryStore(directory)
     while True:
         for steps in range(1, STEPS):
             store.put_partial(trajectory(seed, steps))
-            print(seed, steps, flush=True)
+            taken.send((seed, steps))
         store.add(trajectory(seed))
-        print(seed, STEPS, flush=True)
+        taken.send((seed, STEPS))
         store.add_frames(trajectory(seed).key, "abc", {}, bytes(50_000))
         seed += 1
 
@@ -44,21 +44,19 @@ def write_for_ever(directory: Path, seed: int) -> None:
 def killed_after(directory: Path, seed: int, writes: int, seconds: float) -> dict[int, int]:
     """Let a writer make so many writes and go on for some seconds, then kill it; returns how many
     steps of each seed it was told are stored."""
-    writer = subprocess.Popen(
-        [sys.executable, __file__, str(directory), str(seed)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert writer.stdout
-    said = [writer.stdout.readline() for _ in range(writes)]
+    said, saying = processes.Pipe(duplex=False)
+    writer = processes.Process(target=write_for_ever, args=(directory, seed, saying))
+    writer.start()
+    saying.close()
+    taken = [said.recv() for _ in range(writes)]
     time.sleep(seconds)
-    writer.send_signal(signal.SIGKILL)
-    said += writer.stdout.readlines()
-    writer.stdout.close()
-    assert writer.wait() == -signal.SIGKILL
-    whole = [line.split() for line in said if line.endswith("\n")]
-    return {int(seed): int(steps) for seed, steps in whole}
+    writer.kill()
+    writer.join()
+    assert writer.exitcode == -signal.SIGKILL
+    with contextlib.suppress(EOFError, OSError):  # it ended between messages, or within one
+        while True:
+            taken.append(said.recv())
+    return dict(taken)
 
 
 def test_a_killed_writer_leaves_what_it_was_told_is_stored(tmp_path: Path) -> None:
@@ -97,7 +95,3 @@ def test_no_file_of_a_killed_writer_stays(tmp_path: Path) -> None:
     store.clear()
     assert not list(tmp_path.rglob("*.val"))
     store.close()
-
-
-if __name__ == "__main__":
-    write_for_ever(Path(sys.argv[1]), int(sys.argv[2]))
