@@ -16,6 +16,7 @@ export PIP_USER := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONPATH
 unexport PYTHONHOME
+unexport PYTHONDONTWRITEBYTECODE
 
 # Idle OpenMP threads that spin made two threads 25 times slower than one on a busy machine.
 export OMP_WAIT_POLICY := PASSIVE

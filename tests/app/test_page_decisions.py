@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path as File
 from typing import Any
@@ -195,7 +196,7 @@ def test_results_are_looked_at_only_where_the_trees_have_doubled(store: Trajecto
     for _ in range(2):
         mine.look()
         while mine.reading:
-            pass
+            time.sleep(0.01)
         assert mine.found[plan.spec].trees == 8
     mine.study.progress.publish(state="sampling")
     assert "9 of 16 trunks" in mine.progress
