@@ -64,11 +64,10 @@ class Seen:
 
     def __init__(self, sheet: Image.Image) -> None:
         codes = np.asarray(sheet).astype(np.int32) @ np.array([65536, 256, 1], np.int32)
-        ys, xs = np.indices(codes.shape, np.int32)
         order = np.argsort(codes, axis=None, kind="stable")
         colors, starts = np.unique(codes.ravel()[order], return_index=True)
+        ys, xs = np.divmod(order, codes.shape[1])
         low, high = np.minimum.reduceat, np.maximum.reduceat
-        xs, ys = xs.ravel()[order], ys.ravel()[order]
         edges = (low(xs, starts), low(ys, starts), high(xs, starts) + 1, high(ys, starts) + 1)
         self.boxes = dict(zip(colors.tolist(), np.stack(edges, -1).tolist(), strict=True))
 
