@@ -182,6 +182,40 @@ def test_a_hint_never_takes_the_place_of_an_act(
     expect(page).to_have_url(re.compile(r"/strip\?.*path=5\.2"))
 
 
+@pytest.mark.parametrize("name", ["Trajectory strip", "Compare runs", "When is it decided?"])
+def test_one_press_of_back_goes_back_one(
+    address: str, visit: Callable[..., Page], name: str
+) -> None:
+    page = visit(f"{address}/?path=5.2")
+    painted(page, "5.2")
+    here = page.url
+    page.get_by_role("link", name=name).click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(name)
+    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
+    page.go_back()
+    painted(page, "5.2")
+    assert page.url == here
+    page.go_forward()
+    expect(page.get_by_role("heading", level=1)).to_have_text(name)
+
+
+@pytest.mark.parametrize(("key", "path"), [("s", "5.2"), ("t", "5.3")])
+def test_an_act_is_done_though_its_page_is_left_at_once(
+    address: str, visit: Callable[..., Page], key: str, path: str
+) -> None:
+    """But for one that leads to a page: the page that was asked for last comes."""
+    page = visit(address)
+    painted(page, "trunk")
+    cell(page, path).focus()
+    link = page.get_by_role("link", name="Compare runs").element_handle()
+    page.keyboard.press(key)
+    link.evaluate("link => link.click()")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Compare runs")
+    page.get_by_role("link", name="Branching grid").click()
+    painted(page, "trunk")
+    expect(cell(page, path).locator(".starred")).to_be_visible(visible=key == "s")
+
+
 def test_acts_that_come_at_once_are_all_done(address: str, visit: Callable[..., Page]) -> None:
     page = visit(address)
     painted(page, "trunk")

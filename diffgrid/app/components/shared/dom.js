@@ -1,6 +1,8 @@
 // @ts-check
 // Making elements: text goes in as text nodes only, icons are drawn here.
 
+import { arrived } from "./arrival.js";
+
 /** @typedef {Record<string, unknown>} Attributes */
 
 /**
@@ -106,11 +108,13 @@ export function radios(label, options, chosen, choose) {
 export const stillness = matchMedia("(prefers-reduced-motion: reduce)");
 
 /**
- * Once the component's stylesheet is there: what is built before it is seen bare, and measured.
+ * What a component begins with: its page is there. It goes on once its stylesheet is there too:
+ * what is built before it is seen bare, and measured.
  *
  * @param {ParentNode} parent
  */
 export async function styled(parent) {
+  arrived();
   const link = parent.querySelector("link");
   if (!link || link.sheet) return;
   await new Promise((done) => (link.onload = link.onerror = done));
