@@ -693,7 +693,7 @@ def test_a_cache_that_fails_while_sampling_warns_once_and_the_picture_is_made(
             raise OSError(28, "No space left on device")
 
         store = opened()
-        monkeypatch.setattr(store._runs, "add", fail)
+        monkeypatch.setattr(store._runs, "set", fail)
         return store
 
     monkeypatch.setattr(TrajectoryStore, "default", failing)
