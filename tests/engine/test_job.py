@@ -207,15 +207,15 @@ def test_a_branch_asked_for_alone_leaves_its_parents_beginning_for_later(
 def test_a_cache_that_fails_in_the_middle_costs_a_warning_and_no_result(
     engine: LocalEngine, spec: RunSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    add, added = engine.store._runs.add, []
+    write, written = engine.store._runs.set, []
 
     def fail_after_the_first(row: str, value: bytes) -> None:
-        added.append(row)
-        if len(added) > 3:  # the trunk, its description and its frames
+        written.append(row)
+        if len(written) > 3:  # the trunk, its description and its frames
             raise OSError(28, "No space left on device")
-        add(row, value)
+        write(row, value)
 
-    monkeypatch.setattr(engine.store._runs, "add", fail_after_the_first)
+    monkeypatch.setattr(engine.store._runs, "set", fail_after_the_first)
     job = engine.submit(spec, grid(spec))
     done = finish(job)
     assert done.state == "done"
