@@ -38,7 +38,6 @@ from diffgrid.records import frames, trajectories
 from diffgrid.records.frames import Frames
 from diffgrid.spec.grid import Grid as GridRequest
 from diffgrid.spec.grid import default_rows, parse_fork_kind
-from diffgrid.spec.options import OPTIONS
 from diffgrid.spec.path import Path, describe, format_path, naive, parse_path
 from diffgrid.spec.run import RunSpec, key
 from diffgrid.store.forgiving import TrajectoryStore
@@ -223,7 +222,7 @@ def grid(
     Raises:
         BadInput: an option is not allowed; ModelError, StoreError: see `diffgrid.errors`.
     """
-    spec = specify(**_known(options))
+    spec = specify(**options)
     back = parse_fork_kind(fork)
     chosen = default_rows(spec.loop, back) if rows is None else _steps(rows)
     request = GridRequest.with_columns(spec, _path(path), chosen, columns, back)
@@ -240,7 +239,7 @@ def trajectory(
     Raises:
         BadInput: an option is not allowed; ModelError, StoreError: see `diffgrid.errors`.
     """
-    spec, wanted = specify(**_known(options)), _path(path)
+    spec, wanted = specify(**options), _path(path)
     job = (engine or default_engine()).submit(spec, [wanted])
     _finish(job, job.snapshot, watch)
     return finished_trajectory(job, wanted)
@@ -285,7 +284,7 @@ def study(
     Raises:
         BadInput: an option is not allowed; ModelError, StoreError: see `diffgrid.errors`.
     """
-    spec = specify(**_known(options))
+    spec = specify(**options)
     chosen = study_rows(spec.loop) if rows is None else tuple(sorted(set(_steps(rows))))
     plan = Plan(spec, trunks, chosen, columns)
     under_way = begin_study(engine or default_engine(), plan)
@@ -374,17 +373,6 @@ def _writing(option: str, file: File) -> Iterator[None]:
         raise BadInput(
             f"{option} {str(file)!r} cannot be written ({error.strerror}): choose another file."
         ) from error
-
-
-def _known(options: dict[str, Any]) -> dict[str, Any]:
-    names = [option.name for option in OPTIONS]
-    for name in options:
-        if name not in names:
-            known = ", ".join(names)
-            raise BadInput(
-                f"option {name!r} is not known: use {known}, rows, columns, path or fork."
-            )
-    return options
 
 
 def _steps(rows: Iterable[int]) -> tuple[int, ...]:

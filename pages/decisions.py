@@ -18,7 +18,7 @@ from diffgrid.app.session.bundled_studies import (
     told_apart,
 )
 from diffgrid.app.session.studies import TRUNKS, USUAL_COLUMNS, USUAL_TRUNKS, Studies, plan_of
-from diffgrid.app.shell import through_the_entry
+from diffgrid.app.shell import explain, through_the_entry
 from diffgrid.app.state import session, studies, write_query
 from diffgrid.app.text import described, plain, quoted
 from diffgrid.decisions.chart_png import to_png
@@ -31,22 +31,6 @@ from diffgrid.spec.run import RunSpec
 
 SECONDS_BETWEEN_LOOKS = 1.0
 FEW = 16  # trunks; with fewer, intervals are as wide as the chart
-EXPLAINED = {"decisions_explained": True}
-
-
-def explain() -> None:
-    """What am I looking at? Until somebody has read it."""
-    if st.session_state.get("decisions_explained"):
-        st.caption("What branches of one trunk agree on was decided before they parted.")
-        return
-    text, button = st.columns([0.88, 0.12], vertical_alignment="center")
-    text.caption(
-        "Take a run, stop it half-way, go on several times with other dice: what all the branches "
-        "have in common was decided **before** they parted, the rest after. Done for many runs and "
-        "at many steps, and looked at by a classifier, this tells when each feature is settled. "
-        "Point at a curve to read it."
-    )
-    button.button("Got it", on_click=st.session_state.update, args=(EXPLAINED,))
 
 
 # Studying.
@@ -175,7 +159,14 @@ through_the_entry(__file__)
 here, mine = session(), studies()
 here.one_run.put_aside()
 st.title("When is it decided?", anchor=False)
-explain()
+explain(
+    "decisions_explained",
+    "Take a run, stop it half-way, go on several times with other dice: what all the branches "
+    "have in common was decided **before** they parted, the rest after. Done for many runs and "
+    "at many steps, and looked at by a classifier, this tells when each feature is settled. "
+    "Point at a curve to read it.",
+    "What branches of one trunk agree on was decided before they parted.",
+)
 if here.error:
     st.error(plain(here.error))
 write_query(here)

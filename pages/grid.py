@@ -10,14 +10,13 @@ from diffgrid.app.examples import experiments
 from diffgrid.app.render_state import render_state
 from diffgrid.app.session import actions
 from diffgrid.app.session.session import HEAD_START, SECONDS_TO_ANSWER, Session
-from diffgrid.app.shell import page_file, through_the_entry
+from diffgrid.app.shell import explain, page_file, through_the_entry
 from diffgrid.app.state import session, write_query
 from diffgrid.app.text import plain, seconds, weight
 from diffgrid.engine.protocol import Snapshot
 from diffgrid.sharing.address import command, to_query
 
 SECONDS_BETWEEN_LOOKS = 0.5
-WELCOMED = {"welcomed": True}
 
 
 def show_grid(mine: Session, around: tuple[object, ...]) -> None:
@@ -48,17 +47,6 @@ def tell(snapshot: Snapshot) -> None:
         st.warning(plain(snapshot.warning))
     if snapshot.state == "failed":
         st.error(plain(str(snapshot.error)))
-
-
-def welcome() -> None:
-    """What am I looking at? Until somebody has read it."""
-    text, button = st.columns([0.88, 0.12], vertical_alignment="center")
-    text.caption(
-        "A diffusion model turns noise into a picture step by step, and each step rolls dice. The "
-        "trunk is one run; each row leaves it at one step, by other dice. **Hover** (or tap) a "
-        "cell and it plays; **click** (or tap again) and it becomes the trunk."
-    )
-    button.button("Got it", on_click=st.session_state.update, args=(WELCOMED,))
 
 
 def offer(mine: Session) -> None:
@@ -97,10 +85,13 @@ mine = session()
 mine.one_run.put_aside()
 mine.open()
 st.title("Branching grid", anchor=False)
-if st.session_state.get("welcomed"):
-    st.caption("Hover a cell and it plays; click it and it becomes the trunk.")
-else:
-    welcome()
+explain(
+    "welcomed",
+    "A diffusion model turns noise into a picture step by step, and each step rolls dice. The "
+    "trunk is one run; each row leaves it at one step, by other dice. **Hover** (or tap) a "
+    "cell and it plays; **click** (or tap again) and it becomes the trunk.",
+    "Hover a cell and it plays; click it and it becomes the trunk.",
+)
 if mine.error:
     st.error(plain(mine.error))
 offer(mine)

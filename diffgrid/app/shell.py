@@ -33,5 +33,15 @@ def through_the_entry(file: str) -> None:
         st.rerun()
 
 
+def explain(name: str, long: str, short: str) -> None:
+    """What am I looking at? At length until somebody has read it."""
+    if st.session_state.get(name):
+        st.caption(short)
+        return
+    text, button = st.columns([0.88, 0.12], vertical_alignment="center")
+    text.caption(long)
+    button.button("Got it", on_click=st.session_state.update, args=({name: True},))
+
+
 def _nowhere() -> None:
     """What a page needs beside it to be one at an address of its own."""

@@ -15,7 +15,7 @@ from diffgrid.limits import Limits
 from diffgrid.models.families import Family
 from diffgrid.models.folder import ASSETS, BUNDLED, Model
 from diffgrid.models.hub_list import HUB_MODELS, HubModel, fetching, find_hub_model
-from diffgrid.spec.options import FIRST_MODEL, SEED
+from diffgrid.spec.options import FIRST_MODEL, OPTIONS, SEED
 from diffgrid.spec.options import added as added_options
 from diffgrid.spec.run import RunSpec
 from diffgrid.spec.schedulers import SCHEDULERS, Loop, Scheduler, find_scheduler, loop, name_of
@@ -121,7 +121,8 @@ def specify(
         BadInput: an option is unknown or out of range, or does not go with the others.
     """
     if strangers := added.keys() - added_options().keys():
-        raise BadInput(f"option {min(strangers)!r} is not known: leave it out.")
+        known = ", ".join(option.name for option in OPTIONS)
+        raise BadInput(f"option {min(strangers)!r} is not known: use {known}.")
     chosen = find_model(model)
     family, settings = chosen.family, chosen.settings
     kind, config = choose_scheduler(chosen, scheduler)

@@ -34,7 +34,13 @@ CLIP_SKIP = Option("clip_skip", int, "layers of the text encoder to leave out", 
 def clip_skip(monkeypatch: pytest.MonkeyPatch) -> Option:
     """A table with one more row; whoever looks at it finds it there."""
     table = (*options.OPTIONS, CLIP_SKIP)
-    for module in ("spec.options", "sharing.view", "sharing.address", "api", "cli.parser"):
+    for module in (
+        "spec.options",
+        "sharing.view",
+        "sharing.address",
+        "models.registry",
+        "cli.parser",
+    ):
         monkeypatch.setattr(f"diffgrid.{module}.OPTIONS", table)
     return CLIP_SKIP
 
@@ -102,7 +108,7 @@ def test_what_a_newer_version_wrote_is_kept_and_never_taken_for_a_run_without_it
 
 
 def test_an_option_that_is_not_there_is_refused() -> None:
-    with pytest.raises(BadInput, match="option 'clip_skip' is not known: leave it out"):
+    with pytest.raises(BadInput, match="option 'clip_skip' is not known: use model, prompt, "):
         specify(clip_skip=2)
     with pytest.raises(BadInput, match="added options .* are not allowed: give a JSON object"):
         replace(specify(), added="[]")

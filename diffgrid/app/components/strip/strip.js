@@ -1,40 +1,19 @@
 // @ts-check
-// The trajectory strip (see strip.py for the message). Scrubbing, hovering and playing happen here;
+// The trajectory strip (message.js says what it is sent). Scrubbing, hovering and playing happen here;
 // the server hears of a picked thumbnail, and of a change of the prompt on the way.
 
 import { changeFrom } from "../shared/dialog.js";
-import { icon, make, styled, svg } from "../shared/dom.js";
-import { nearest } from "../shared/nearest.js";
+import { icon, make, styled } from "../shared/dom.js";
 import { outbox } from "../shared/outbox.js";
 import { makePlay } from "../shared/playing.js";
 import { atTheEnd, clear, show, unpack } from "../shared/protocol.js";
-import { CHART, positions } from "./positions.js";
+import { makeChart } from "./chart.js";
+import { numbers, sentence, time } from "./message.js";
 
 /**
  * @typedef {import("../shared/protocol.js").Picture} Picture
+ * @typedef {import("./message.js").Message} Message
  * @typedef {keyof typeof LANES} Lane
- *
- * @typedef {object} Message `message` in strip.py; lists of T+1 are of the states, the last finished
- * @property {Picture[]} pictures what indices mean
- * @property {[string, number]} acted
- * @property {string} path
- * @property {string} name
- * @property {{steps: number[], prompt: string, guidance: number} | null} change
- * @property {boolean} waiting
- * @property {string} prompt
- * @property {number} aspect
- * @property {string[]} settings
- * @property {number[]} timesteps T of them
- * @property {number[]} alphaBar T+1
- * @property {(number | null)[]} logSnr T+1
- * @property {number} farthest
- * @property {number[]} distance T+1
- * @property {(number | null)[]} moved T+1
- * @property {{owner: string, first: number, last: number, own: boolean}[]} parts
- * @property {number[]} forks
- * @property {number[]} rows
- * @property {Record<Lane, (number | null)[]>} lanes T+1 indices each
- * @property {{path: string, name: string, label: string, group: number, picture: number | null}[]} thumbnails
  */
 
 const LANES = {
@@ -82,7 +61,7 @@ class Strip {
     this.cells;
     /** @type {HTMLElement[]} */
     this.times;
-    /** @type {{x: number[], y: (value: number) => number, bar: Element, dots: SVGElement[]} | undefined} */
+    /** @type {ReturnType<typeof makeChart> | undefined} */
     this.plot;
     this.thumbnails = make("nav", { class: "thumbnails", "aria-label": "Trajectories" });
     this.picture = make("canvas", { role: "img" });
@@ -305,7 +284,10 @@ class Strip {
   /** What depends on the width. */
   drawWide() {
     this.drawRail();
-    this.drawChart();
+    if (!this.chart.clientWidth) return;
+    this.plot = makeChart(this.data, this.chart.clientWidth);
+    this.chart.replaceChildren(this.plot.element);
+    this.plot.point(this.hovered ?? this.step);
   }
 
   /** Whose each stretch is, where this path forked, and where the grid's rows leave it. */
@@ -351,53 +333,7 @@ class Strip {
       make("div", {}, make("dt", {}, term), make("dd", {}, value)),
     );
     this.numbers.replaceChildren(...facts);
-    this.drawCursor(step);
-  }
-
-  // --- the chart --------------------------------------------------------------------------------
-
-  drawChart() {
-    const { data, chart } = this;
-    const width = chart.clientWidth;
-    if (!width) return;
-    const bottom = CHART.height - CHART.bottom;
-    const most = Math.max(...data.distance, ...data.moved.map(Number), 1e-9);
-    const y = (/** @type {number} */ value) => bottom - (value / most) * (bottom - CHART.top);
-    const axis = positions(data, width);
-    const { x } = axis;
-    const label = "Distance of x̂₀ from x₀, and its moves, over log-SNR";
-    const under = `${through(x, data.distance, y)}V${bottom}H${x[0]}Z`;
-    const bar = svg("line", { class: "cursor", y1: CHART.top, y2: bottom });
-    const dots = ["distance", "moved"].map((name) => svg("circle", { class: `dot ${name}`, r: 4 }));
-    this.plot = { x, y, bar, dots };
-    chart.replaceChildren(
-      svg(
-        "svg",
-        { width, height: CHART.height, role: "img", "aria-label": label },
-        ...axes(data, axis, y, most, width, bottom),
-        svg("path", { class: "area", d: under }),
-        svg("path", { class: "line distance", d: through(x, data.distance, y) }),
-        svg("path", { class: "line moved", d: through(x, data.moved, y) }),
-        ...forkMarks(data, x, width, bottom),
-        bar,
-        ...dots,
-      ),
-    );
-    this.drawCursor(this.hovered ?? this.step);
-  }
-
-  /** @param {number} step */
-  drawCursor(step) {
-    if (!this.plot) return;
-    const { x, y, bar, dots } = this.plot;
-    const at = String(x[step]);
-    bar.setAttribute("x1", at);
-    bar.setAttribute("x2", at);
-    [this.data.distance, this.data.moved].forEach((values, i) => {
-      dots[i].setAttribute("cx", at);
-      dots[i].setAttribute("cy", String(y(values[step] ?? 0)));
-      dots[i].style.visibility = values[step] == null ? "hidden" : "visible";
-    });
+    this.plot?.point(step);
   }
 
   /**
@@ -406,7 +342,8 @@ class Strip {
    * @param {PointerEvent} event
    */
   columnAt(event) {
-    return nearest(this.plot?.x ?? [], event.clientX - this.chart.getBoundingClientRect().left);
+    const { left } = this.chart.getBoundingClientRect();
+    return this.plot?.stepAt(event.clientX - left) ?? this.step;
   }
 
   // --- moving -----------------------------------------------------------------------------------
@@ -484,126 +421,4 @@ function draw(canvas, picture) {
   canvas.classList.toggle("blank", !picture);
   if (picture) show(canvas, picture);
   else clear(canvas);
-}
-
-/**
- * @param {Message} data
- * @param {number} step
- */
-function numbers(data, step) {
-  /** @type {(value: number | null, count: number) => string} */
-  const digits = (value, count) => (value == null ? "–" : minus(value.toFixed(count)));
-  const bar = data.alphaBar[step];
-  const last = data.timesteps.length;
-  return [
-    ["step", step === last ? "finished" : `${step} of ${last}`],
-    ["timestep", step === last ? "–" : String(data.timesteps[step])],
-    ["ᾱ", bar < 0.001 ? minus(bar.toExponential(0)) : digits(bar, 3)],
-    ["log-SNR", data.logSnr[step] == null && step === last ? "∞" : digits(data.logSnr[step], 2)],
-    ["from x₀", digits(data.distance[step], 3)],
-    ["moved", digits(data.moved[step], 3)],
-  ];
-}
-
-/**
- * @param {Message} data
- * @param {number} step
- */
-function sentence(data, step) {
-  return numbers(data, step).map((pair) => pair.join(" ")).join(", ");
-}
-
-/**
- * @param {Message} data
- * @param {number} step
- */
-function time(data, step) {
-  return step < data.timesteps.length ? String(Math.round(data.timesteps[step])) : "x₀";
-}
-
-/**
- * @param {number[]} x
- * @param {(number | null)[]} values
- * @param {(value: number) => number} y
- */
-function through(x, values, y) {
-  const points = values.flatMap((value, i) => (value == null ? [] : [`${x[i]} ${y(value)}`]));
-  return `M${points.join("L")}`;
-}
-
-/**
- * @param {Message} data
- * @param {ReturnType<typeof positions>} axis
- * @param {(value: number) => number} y
- * @param {number} most
- * @param {number} width
- * @param {number} bottom
- */
-function axes(data, axis, y, most, width, bottom) {
-  const [levels, times] = [bottom + 18, bottom + 33]; // px: the two rows of labels
-  /** @type {(x: number, y: number, text: string, anchor?: string) => SVGElement} */
-  const label = (x, y, text, anchor = "middle") => svg("text", { x, y, "text-anchor": anchor }, text);
-  const nodes = [label(0, levels, "log-SNR", "start"), label(0, times, "t", "start")];
-  for (const value of round(0, most, 3)) {
-    const ends = { x1: CHART.left, x2: width - CHART.right, y1: y(value), y2: y(value) };
-    nodes.push(
-      svg("line", { class: "gridline", ...ends }),
-      label(CHART.left - 6, y(value) + 3, String(value), "end"),
-    );
-  }
-  for (const value of round(axis.low, axis.high, 6))
-    nodes.push(label(axis.at(value), levels, minus(value)));
-  let free = -Infinity;
-  axis.x.slice(0, -1).forEach((x, i) => {
-    nodes.push(svg("line", { class: "tick", x1: x, x2: x, y1: bottom, y2: bottom + 4 }));
-    if (x - 12 < free) return;
-    free = x + 16;
-    nodes.push(label(x, times, time(data, i)));
-  });
-  return nodes;
-}
-
-/**
- * The parent's part under a veil, and a line at each fork.
- *
- * @param {Message} data
- * @param {number[]} x
- * @param {number} width
- * @param {number} bottom
- */
-function forkMarks(data, x, width, bottom) {
-  const forks = data.parts.slice(1).map((part) => part.first - 1);
-  if (!forks.length) return [];
-  const last = x[forks[forks.length - 1]];
-  const box = { x: CHART.left, y: 0, width: Math.max(0, last - CHART.left), height: bottom };
-  /** @type {SVGElement[]} */
-  const nodes = [svg("rect", { class: "veil", ...box })];
-  for (const k of forks) nodes.push(svg("line", { class: "fork", x1: x[k], x2: x[k], y1: 0, y2: bottom }));
-  if (last > CHART.left + 40)
-    nodes.push(svg("text", { x: last - 6, y: CHART.top, "text-anchor": "end" }, "shared"));
-  if (last < width - 50)
-    nodes.push(svg("text", { class: "own", x: last + 6, y: CHART.top }, "its own"));
-  return nodes;
-}
-
-/**
- * About `count` round numbers from low to high.
- *
- * @param {number} low
- * @param {number} high
- * @param {number} count
- */
-function round(low, high, count) {
-  const rough = (high - low) / count || 1;
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map((each) => each * power).find((each) => each >= rough) ?? 10 * power;
-  const values = [];
-  for (let i = Math.ceil(low / step); i * step <= high; i++)
-    values.push(Number((i * step).toPrecision(6)));
-  return values;
-}
-
-/** @param {string | number} value */
-function minus(value) {
-  return String(value).replace("-", "−");
 }
