@@ -135,11 +135,13 @@ def read(
     levels = next((finding.levels for finding in found.values() if finding.levels), None)
     if levels is None:
         raise BadInput("a study of no trunk says nothing: sample one tree at least.")
-    kicked = any(finding.kicked for finding in found.values())
+    forced_noise = any(finding.forced_noise for finding in found.values())
     lines = [
         (seed, step, branch, finding)
         for (seed, path), finding in found.items()
-        for step, branch in ([(path[-1].step, path[-1].branch)] if path else _trunks(plan, kicked))
+        for step, branch in (
+            [(path[-1].step, path[-1].branch)] if path else _trunks(plan, forced_noise)
+        )
     ]
     cells = _table((*cell, finding.labels) for *cell, finding in lines)
     again = _table((*cell, finding.again) for *cell, finding in lines)
@@ -147,7 +149,7 @@ def read(
     return Results(
         plan,
         len({seed for seed, _ in found}),
-        _kernel(plan, kicked),
+        _kernel(plan, forced_noise),
         cells,
         again,
         table,
@@ -156,8 +158,10 @@ def read(
     )
 
 
-def _trunks(plan: Plan | OneTree, kicked: bool) -> list[tuple[int, int]]:
-    return [] if kicked or isinstance(plan, OneTree) else [(step, TRUNK) for step in plan.rows]
+def _trunks(plan: Plan | OneTree, forced_noise: bool) -> list[tuple[int, int]]:
+    return (
+        [] if forced_noise or isinstance(plan, OneTree) else [(step, TRUNK) for step in plan.rows]
+    )
 
 
 def _table(cells: Iterable[tuple[Any, ...]]) -> pd.DataFrame:
@@ -170,11 +174,11 @@ def _levels(levels: TimestepTable) -> pd.DataFrame:
     return pd.DataFrame({"step": i, "timestep": t, "alpha_bar": bar} for i, (t, bar) in steps)
 
 
-def _kernel(plan: Plan | OneTree, kicked: bool) -> str:
+def _kernel(plan: Plan | OneTree, forced_noise: bool) -> str:
     name = scheduler_name(plan.spec)
     if isinstance(plan, OneTree) and plan.grid.back:
         return f"noise that takes each branch {plan.grid.back} steps back, then {name}'s own way"
-    if kicked:
+    if forced_noise:
         return f"one transition of the η-kernel with η = 1 at the fork ({name} draws no noise)"
     eta = "" if plan.spec.eta is None else f" with eta {plan.spec.eta:g}"
     return f"the scheduler's own noise, {name}{eta}"

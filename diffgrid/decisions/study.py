@@ -165,12 +165,16 @@ class Finding:
     labels: Mapping[str, str]  # factor -> value
     again: Mapping[str, str]  # of the picture moved by a pixel
     picture: bytes  # PNG
-    kicked: bool = False  # a branch whose scheduler draws no noise: the η-kernel drew it
+    forced_noise: bool = False  # a branch whose scheduler draws no noise: the η-kernel drew it
     levels: TimestepTable | None = None
 
     def to_payload(self) -> tuple[dict[str, Any], bytes]:
         """A JSON-ready header, and the picture."""
-        header = {"labels": dict(self.labels), "again": dict(self.again), "kicked": self.kicked}
+        header = {
+            "labels": dict(self.labels),
+            "again": dict(self.again),
+            "kicked": self.forced_noise,  # as it was called when the first was stored
+        }
         return header | ({"levels": self.levels} if self.levels else {}), self.picture
 
     @classmethod
@@ -183,8 +187,8 @@ class Finding:
         match header:
             case {"labels": dict(labels), "again": dict(again)} if labels.keys() == again.keys():
                 levels = tuple((float(t), float(bar)) for t, bar in header.get("levels", ()))
-                kicked = header.get("kicked") is True
-                return cls(labels, again, bytes(payload), kicked, levels or None)
+                forced_noise = header.get("kicked") is True
+                return cls(labels, again, bytes(payload), forced_noise, levels or None)
         raise Damaged("what a probe saw is damaged: label the picture again.")
 
 
@@ -320,8 +324,8 @@ class Study(Watched[StudySnapshot]):
         stack = np.stack([pictures[path] for path in missing])
         seen, again = labels.label(stack), labels.label(looked_at_again(stack))
         for path, picture, one, other in zip(missing, stack, seen, again, strict=True):
-            kicked = path in made.kicked
-            finding = Finding(one, other, encode_final(picture), kicked, made.levels)
+            forced_noise = path in made.forced_noise
+            finding = Finding(one, other, encode_final(picture), forced_noise, made.levels)
             self._store.add_labels(keys[path], self.probe, *finding.to_payload())
 
     def _sample(
@@ -341,7 +345,7 @@ class Study(Watched[StudySnapshot]):
         for wave in waves:
             for step in wave:
                 sampled += step.evaluated
-                made.kicked |= {step.path} if step.forced_noise else set()
+                made.forced_noise |= {step.path} if step.forced_noise else set()
                 if step.step == spec.length - 1 and step.path in wanted:
                     made.finals[step.path] = as_array(step.next_latents)
             self.progress.publish(sampled=sampled)
@@ -356,7 +360,7 @@ class Study(Watched[StudySnapshot]):
 class _Made:
     levels: TimestepTable
     finals: dict[Path, NDArray[np.float32]] = field(default_factory=dict)  # latents (C, h, w)
-    kicked: set[Path] = field(default_factory=set)
+    forced_noise: set[Path] = field(default_factory=set)
 
 
 class _Interrupted(Exception):

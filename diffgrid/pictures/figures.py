@@ -1,7 +1,8 @@
 """The sheets that people look at: the branching grid, and one trajectory as a strip.
 
-`draw_grid` and `draw_strip` lay pictures out; `ink.to_png` writes a sheet with its recipe. Equal
-inputs give equal bytes on one machine; another may have other fonts for the scripts that ours lack.
+`draw_grid` and `draw_strip` lay pictures out; `typography.to_png` writes a sheet with its recipe.
+Equal inputs give equal bytes on one machine; another may have other fonts for the scripts that ours
+lack.
 """
 
 import math

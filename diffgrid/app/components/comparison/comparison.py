@@ -50,7 +50,7 @@ def load(store: TrajectoryStore, info: RunInfo) -> Run:
 
 def show(runs: Sequence[Run]) -> None:
     """The viewer: the runs on one scrubber, what differs, and their distance."""
-    _viewer(key="duel", data=message(runs))
+    _viewer(key="comparison", data=message(runs))
 
 
 def message(runs: Sequence[Run]) -> bytes:

@@ -101,7 +101,7 @@ export function compareTwo(host, { head, lane, moment, pair, openPage }) {
   const wipe = make("input", {
     type: "range", min: 0, max: 100, value: 50, class: "wipe", "aria-label": "Where one ends",
   });
-  const plate = make("div", { class: "plate duel" }, canvas, wipe);
+  const plate = make("div", { class: "plate" }, canvas, wipe);
   const caption = make("p", { class: "quiet", role: "status" });
   const { range, words } = momentRange(head, moment, (chosen) => {
     moment = chosen;
