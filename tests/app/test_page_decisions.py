@@ -112,14 +112,6 @@ def test_bands_differ_by_more_than_colour() -> None:
     assert len({len(marker.corners) for marker in markers}) == len(MARKERS)
 
 
-def test_a_mark_says_what_is_written_and_no_more() -> None:
-    written = Mark("name", ((1, 2),), text="<b>&").to_svg()
-    assert written == (
-        '<text class="text name" x="1.0" y="2.0" text-anchor="start" font-size="13">'
-        "&lt;b&gt;&amp;</text>"
-    )
-
-
 def place(log_snr: float) -> Level:
     return Level(log_snr, 0, 0, 0)
 

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { mock, test } from "node:test";
 
 import { axis, frameNear } from "../../../diffgrid/app/components/comparison/axis.js";
+import { Answers } from "../../../diffgrid/app/components/grid/answers.js";
 import { followed, ghosted } from "../../../diffgrid/app/components/grid/foresight.js";
 import { layout, momentsFor } from "../../../diffgrid/app/components/grid/layout.js";
 import { frameAt, levelText, noiseText, timeText } from "../../../diffgrid/app/components/grid/player.js";
@@ -11,6 +12,7 @@ import { factorState, factorWords } from "../../../diffgrid/app/components/grid/
 import { nearest } from "../../../diffgrid/app/components/shared/nearest.js";
 import { Outbox } from "../../../diffgrid/app/components/shared/outbox.js";
 import { unpack } from "../../../diffgrid/app/components/shared/protocol.js";
+import { sentence } from "../../../diffgrid/app/components/strip/message.js";
 import { positions } from "../../../diffgrid/app/components/strip/positions.js";
 
 function packed(header, ...pictures) {
@@ -189,4 +191,58 @@ test("levels past the farthest stand at the chart's ends", () => {
   const { x, low, high } = positions({ logSnr: [-30, -2, 2, null], farthest: 10 }, 500);
   assert.deepEqual([low, high], [-2, 2]);
   assert.deepEqual(x, [34, 62, 458, 486]);
+});
+
+/** Answers, and what they did: the paths drawn, the acts sent, the names asked for. */
+function asked() {
+  const done = { drawn: [], sent: [], lacking: [] };
+  const answers = new Answers(({ path }) => done.drawn.push(path), (act) => done.sent.push(act));
+  answers.ask = (names) => done.lacking.push(names);
+  return { answers, done };
+}
+
+const told = (path, lacking = [], labelling = false) => ({ path, lacking, labelling });
+
+test("what was drawn ahead stays until the answer to it, or until patience ends", () => {
+  mock.timers.enable({ apis: ["setTimeout"] });
+  const { answers, done } = asked();
+  answers.receive(told("trunk"));
+  answers.guess(told("5.2"), { do: "follow" }, "5.2");
+  answers.receive(told("trunk")); // an earlier request's
+  assert.deepEqual(done.drawn, ["trunk", "5.2"]);
+  answers.receive(told("5.2"));
+  mock.timers.tick(10_000);
+  assert.deepEqual(done.drawn, ["trunk", "5.2", "5.2"]);
+  answers.guess(told("9.1"), { do: "follow" }, "9.1");
+  mock.timers.tick(10_000);
+  assert.deepEqual(done.drawn.slice(-2), ["9.1", "5.2"]);
+  assert.equal(done.sent.length, 2);
+  mock.timers.reset();
+});
+
+test("pictures that lack are asked for until they are there, and labels for as long as they come", () => {
+  mock.timers.enable({ apis: ["setTimeout"] });
+  const { answers, done } = asked();
+  answers.receive(told("trunk", ["a", "b"]));
+  mock.timers.tick(100);
+  mock.timers.tick(2000);
+  assert.deepEqual(done.lacking, [["a", "b"], ["a", "b"]]);
+  answers.receive(told("trunk", [], true));
+  mock.timers.tick(2000);
+  assert.deepEqual(done.lacking.at(-1), []);
+  answers.receive(told("trunk"));
+  mock.timers.tick(10_000);
+  assert.equal(done.lacking.length, 3);
+  mock.timers.reset();
+});
+
+test("a state of the strip is said in figures, and the last one is finished", () => {
+  const data = {
+    timesteps: [999, 499], alphaBar: [0.0004, 0.25, 1], logSnr: [-7.8, -1.1, null],
+    distance: [1, 0.5, 0], moved: [null, 0.25, 0.5],
+  };
+  const first = "step 0 of 2, timestep 999, ᾱ 4e−4, log-SNR −7.80, from x₀ 1.000, moved –";
+  assert.equal(sentence(data, 0), first);
+  const last = "step finished, timestep –, ᾱ 1.000, log-SNR ∞, from x₀ 0.000, moved 0.500";
+  assert.equal(sentence(data, 2), last);
 });
