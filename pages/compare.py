@@ -203,6 +203,8 @@ try:
 except DiffgridError as error:
     st.error(plain(str(error)))
     st.stop()
+if warning := store().warning:
+    st.warning(plain(warning))
 if left:
     unreadable(left)
 if not infos:

@@ -12,21 +12,13 @@ from diffgrid.store.forgiving import TrajectoryStore
 
 @st.cache_resource(show_spinner=False)
 def store() -> TrajectoryStore:
-    """The store of this process.
-
-    Raises:
-        StoreError: the cache directory cannot be used.
-    """
+    """The store of this process."""
     return TrajectoryStore.default()
 
 
 @st.cache_resource(show_spinner=False)
 def engine() -> Engine:
-    """The engine of this process; torch comes with its first job that has to sample.
-
-    Raises:
-        StoreError: the cache directory cannot be used.
-    """
+    """The engine of this process; torch comes with its first job that has to sample."""
     return choose_engine(store())
 
 

@@ -87,6 +87,14 @@ def _engine(options: argparse.Namespace) -> Engine:
     return choose_engine(TrajectoryStore.default(), options.device)
 
 
+def _store() -> TrajectoryStore:
+    store = TrajectoryStore.default()
+    store.size()  # which says what is wrong, where it cannot be used
+    if store.warning:
+        _say(f"diffgrid: {store.warning}")
+    return store
+
+
 def _given(options: argparse.Namespace) -> dict[str, Any]:
     given = {name: getattr(options, name) for name in (o.name for o in OPTIONS) if name in options}
     if options.device and not options.device.startswith("cuda") and given["dtype"] is None:
@@ -95,7 +103,7 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def runs(options: argparse.Namespace) -> int:
-    store = TrajectoryStore.default()
+    store = _store()
     if options.action == "list":
         listed = store.runs()
         return _list(listed, store.unreadable(listed), options.json)
@@ -156,7 +164,7 @@ def _as_dict(info: RunInfo) -> dict[str, Any]:
 
 
 def verify(options: argparse.Namespace) -> int:
-    store = TrajectoryStore.default()
+    store = _store()
     damages = store.verify()
     for damage in damages:
         fate = "left there, as it is saved" if damage.cache == "saved" else "removed"
@@ -255,7 +263,7 @@ def app(options: argparse.Namespace) -> NoReturn:
 
 
 def cache(options: argparse.Namespace) -> int:
-    store = TrajectoryStore.default()
+    store = _store()
     if options.clear:
         store.clear()
     used, allowed = store.size() / 1e6, store.limit / 1e6

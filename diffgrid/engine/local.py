@@ -10,6 +10,7 @@ sample ahead or work in the background. torch is imported by the worker, and onl
 missing.
 """
 
+import os
 import threading
 from collections.abc import Iterable
 
@@ -19,6 +20,7 @@ from diffgrid.engine.protocol import Estimate, Work
 from diffgrid.engine.queue import Queue
 from diffgrid.engine.request import Request, evaluations_left, steps_to_go
 from diffgrid.engine.timings import Timings
+from diffgrid.errors import DiffgridError
 from diffgrid.limits import Limits
 from diffgrid.spec.path import Path
 from diffgrid.spec.run import RunSpec
@@ -39,6 +41,7 @@ class LocalEngine:
         self._change = threading.Condition()  # guards what follows
         self._queue: Queue[Computation] = Queue()
         self._worker: threading.Thread | None = None
+        self._process: int | None = None  # the worker's
 
     def submit(
         self,
@@ -66,7 +69,7 @@ class LocalEngine:
         computation = self._computation(Request(spec, tuple(paths), noisy, trust))
         if computation.look():
             return LocalJob(computation, session, self._withdraw)
-        with self._change:
+        with self._own():
             shared = self._queue.find(computation) or computation
             job = LocalJob(shared, session, self._withdraw)
             self._queue.ask(shared, job, limits.max_queue)
@@ -82,14 +85,14 @@ class LocalEngine:
             BadInput: there are no paths, or one forks too late.
         """
         computation = self._computation(Request(spec, tuple(paths), trust=True))
-        with self._change:
+        with self._own():
             self._queue.wish(computation, session)
             self._wake()
 
     def warm(self, spec: RunSpec) -> None:
         """Load the model once nobody waits, unless one is loaded."""
         if not self._models.loaded:
-            with self._change:
+            with self._own():
                 self._queue.load(Loading(self._models, spec))
                 self._wake()
 
@@ -99,7 +102,7 @@ class LocalEngine:
         Raises:
             Busy: as much work waits as `limits` allows computations.
         """
-        with self._change:
+        with self._own():
             self._queue.add_background(work, limits.max_queue)
             self._wake()
 
@@ -123,7 +126,7 @@ class LocalEngine:
 
     def _withdraw(self, job: LocalJob) -> None:
         computation = job.computation
-        with self._change:
+        with self._own():
             if computation.ended or not self._queue.leave(computation, job):
                 return
             if self._queue.asked(computation):
@@ -135,8 +138,22 @@ class LocalEngine:
         # Here and now: stopped before it began, it ends as cancelled.
         computation.run(self._models, self._queue.outbid)
 
+    def _own(self) -> threading.Condition:
+        """What guards the queue.
+
+        Raises:
+            DiffgridError: this process is a fork of the one where the worker is.
+        """
+        if self._process not in (None, os.getpid()):
+            raise DiffgridError(
+                "nothing can be sampled in a process that was forked from one that has sampled: "
+                'start it by multiprocessing.get_context("spawn").'
+            )
+        return self._change
+
     def _wake(self) -> None:
         if self._worker is None:
+            self._process = os.getpid()
             self._worker = threading.Thread(target=self._work, name="diffgrid", daemon=True)
             self._worker.start()
         self._change.notify_all()

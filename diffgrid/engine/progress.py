@@ -105,7 +105,7 @@ class JobProgress(Progress[Snapshot]):
         self._began = time.monotonic()
         self._interrupted: Callable[[], bool] = bool
         self.frames: dict[Path, Frames] = {}  # of what is done
-        # What is done, until it is clear that the store took it.
+        # What is done: whoever asked has it from here, whatever becomes of the store.
         self.trajectories: dict[Path, Trajectory] = {}
         self.noisy: dict[Path, tuple[bytes, ...]] = {}
 
@@ -120,8 +120,6 @@ class JobProgress(Progress[Snapshot]):
 
     def publish(self, **changes: Any) -> None:
         """The next snapshot, with all that is shown by now."""
-        if changes.get("error") or (changes.get("state") == "done" and not self._store.warning):
-            self.forget()
         paths, seconds = MappingProxyType(dict(self.views)), time.monotonic() - self._began
         super().publish(paths=paths, seconds=seconds, **changes)
 

@@ -5,9 +5,12 @@ it opens whatever file a row names. Here both are refused, on reading as well as
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
+import sqlite3
+import time
 import uuid
 import weakref
 from collections.abc import Iterable
@@ -15,13 +18,20 @@ from pathlib import Path
 from typing import Any, Self
 
 import diskcache
-from diskcache.core import MODE_BINARY, MODE_RAW, UNKNOWN
+from diskcache.core import DBNAME, DEFAULT_SETTINGS, METADATA, MODE_BINARY, MODE_RAW, UNKNOWN
 
 from diffgrid.errors import Damaged
 from diffgrid.store.shelf import Shelves
 
-_SECONDS_TO_WAIT = 5  # for another process's transaction; ours take milliseconds
-_LOOK = "SELECT mode, filename, value FROM Cache WHERE key = ? AND raw = 1"
+_SECONDS_TO_WAIT = 4  # for another process's transaction; ours take milliseconds
+_SECONDS_TO_OPEN = 2  # then people are told: there are two shelves, and 5 s are long enough
+_USES_NOTED = 100  # together, where nothing is written
+# What is wrong with the files themselves: nothing that waiting would mend.
+_BROKEN = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_BARRED = {errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP}
+_COLUMNS = "key, raw, store_time, expire_time, access_time, access_count, tag, size, mode, filename"
+_LOOK = "SELECT mode, filename, value FROM Cache WHERE key = ? AND raw = ?"
+_USE = "UPDATE Cache SET access_time = ? WHERE key = ? AND raw = 1"
 _FILE_NAME = re.compile(r"[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{28}\.val")  # as diskcache makes them
 
 
@@ -87,30 +97,53 @@ class DiskShelf(diskcache.Cache):  # type: ignore[misc]  # diskcache has no type
 
     With `evict`, writes past `limit` bytes each evict the row used longest ago. (One row: with
     diskcache's default of ten, large values evict everything, the one just written included.)
+    Reading takes no lock: when rows were used is noted with the next write. A database that is
+    `doubtful` is read through first.
     """
 
-    def __init__(self, directory: Path, limit: int, *, evict: bool) -> None:
+    # diskcache tries a locked database for 60 s a call, and opening makes forty calls.
+    _timeout = property(lambda _: _SECONDS_TO_WAIT, lambda *_: None)
+    _sql_retry = property(lambda self: self._sql)
+
+    def __init__(self, directory: Path, limit: int, *, evict: bool, doubtful: bool = False) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         directory.chmod(0o700)
-        super().__init__(
-            str(directory),
-            timeout=_SECONDS_TO_WAIT,
-            disk=BytesDisk,
-            size_limit=limit,
-            eviction_policy="least-recently-used" if evict else "none",
-            cull_limit=1 if evict else 0,
-            statistics=0,
-        )
+        self._database = directory / DBNAME
+        self._inode = _make_ready(self._database, doubtful)
+        self._used: dict[str, float] = {}  # row -> seconds since 1970
+        ours = {
+            "size_limit": limit,
+            "eviction_policy": "least-recently-used" if evict else "none",
+            "cull_limit": 1 if evict else 0,
+        }
+        super().__init__(str(directory), disk=BytesDisk, **(DEFAULT_SETTINGS | ours))
+
+    @property
+    def there(self) -> bool:
+        try:
+            return bool(self._database.stat().st_ino == self._inode)
+        except OSError:
+            return False
 
     def get(self, row: str) -> bytes | None:
-        value: bytes | None = super().get(row)
-        if value is None and row in self:
-            raise Damaged("the row's file is missing.")
+        value = self.look(row)
+        if value is not None:
+            self._used[row] = time.time()
+            if len(self._used) >= _USES_NOTED:
+                with contextlib.suppress(diskcache.Timeout, sqlite3.Error):
+                    self._note_uses()
         return value
+
+    def _note_uses(self) -> None:
+        used, self._used = self._used, {}
+        if used:
+            with self.transact():
+                for row, when in list(used.items()):
+                    self._sql(_USE, (when, row))
 
     def look(self, row: str) -> bytes | None:
         tried = None
-        while found := self._sql(_LOOK, (row,)).fetchone():
+        while found := self._sql(_LOOK, self._disk.put(row)).fetchone():
             with contextlib.suppress(FileNotFoundError):
                 return self._disk.fetch(*found, read=False)  # type: ignore[no-any-return]
             if found == tried:  # or it was replaced between the two
@@ -119,10 +152,12 @@ class DiskShelf(diskcache.Cache):  # type: ignore[misc]  # diskcache has no type
         return None
 
     def add(self, row: str, value: bytes) -> None:
+        self._note_uses()
         super().add(row, value)
         self._keep_to_quota()
 
     def set(self, row: str, value: bytes) -> None:
+        self._note_uses()
         super().set(row, value)
         self._keep_to_quota()
 
@@ -173,14 +208,67 @@ class DirectoryLock:
 
 
 def _leave(marker: Path, lock: int) -> None:
-    marker.unlink(missing_ok=True)
+    if marker.name.startswith(f"{os.getpid()}-"):  # not a fork's, which ends while its parent lives
+        marker.unlink(missing_ok=True)
     os.close(lock)
 
 
-def shelves_on_disk(directory: Path, limit: int, saved_limit: int) -> Shelves:
-    """Open, or make, the two shelves in a directory; the limits are in bytes."""
+def shelves_on_disk(
+    directory: Path, limit: int, saved_limit: int, doubtful: bool = False
+) -> Shelves:
+    """Open, or make, the two shelves in a directory; the limits are in bytes.
+
+    One whose files are broken is renamed, and another made in its place.
+    """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    runs = DiskShelf(directory / "runs", limit, evict=True)
-    saved = DiskShelf(directory / "saved", saved_limit, evict=False)
+    asides: list[str] = []
+
+    def opened(name: str, limit: int, evict: bool) -> DiskShelf:
+        folder = directory / name
+        try:
+            return DiskShelf(folder, limit, evict=evict, doubtful=doubtful)
+        except (OSError, sqlite3.Error) as error:
+            if not _is_broken(error):
+                raise
+            aside = f"{name}-aside-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}"
+            try:
+                folder.rename(directory / aside)
+            except OSError:
+                raise error from None
+            asides.append(f"{name} ({error}) is set aside as {aside}")
+            return DiskShelf(folder, limit, evict=evict)
+
+    saved = opened("saved", saved_limit, evict=False)
+    runs = opened("runs", limit, evict=True)
     lock = DirectoryLock(directory / "open", (runs, saved))
-    return Shelves(runs, saved, lock.leave)
+    return Shelves(runs, saved, lock.leave, ", and ".join(asides))
+
+
+def _make_ready(database: Path, doubtful: bool) -> int:
+    """Find out whether it can be used; its inode. Settings that are not diskcache's go.
+
+    It would make an attribute, or a keyword, of whatever row it finds there.
+    """
+    os.close(os.open(database, os.O_RDWR | os.O_CREAT, 0o600))  # whose errors say more
+    connecting = sqlite3.connect(database, timeout=_SECONDS_TO_OPEN, isolation_level=None)
+    with contextlib.closing(connecting) as connection:
+        sql = connection.execute
+        sql("BEGIN IMMEDIATE")
+        tables = {name for (name,) in sql("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if tables >= {"Settings", "Cache"}:
+            sql(f"SELECT {_COLUMNS}, value FROM Cache LIMIT 1")
+            known = (*DEFAULT_SETTINGS, *METADATA)
+            sql(f"DELETE FROM Settings WHERE key NOT IN ({', '.join('?' * len(known))})", known)
+            total = "SELECT COALESCE(SUM(size), 0) FROM Cache"
+            sql(f"UPDATE Settings SET value = ({total}) WHERE key = 'size'")
+        if doubtful and (found := sql("PRAGMA quick_check(1)").fetchone()) != ("ok",):
+            raise sqlite3.DatabaseError(*found)
+        sql("COMMIT")
+    return database.stat().st_ino
+
+
+def _is_broken(error: OSError | sqlite3.Error) -> bool:
+    """Whether it lies with the files themselves, and not with the disk or with somebody else."""
+    if isinstance(error, OSError):
+        return error.errno in _BARRED
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF in _BROKEN

@@ -1,19 +1,22 @@
 """The store as the rest of diffgrid has it: what becomes of whoever asks when the disk fails.
 
-Sampling must go on without a cache. What it needs is `_forgiven`: reads find only what is bundled,
-writes are dropped, a warning says so, and for a while the disk is left alone. What people ask for
-is `_told`: it raises StoreError.
+Sampling must go on. What it needs is `_forgiven`: while the disk fails, results stay in memory, a
+warning says so, and for a while the disk is left alone; once it works again, they go there. What
+people ask for is `_told`: it raises StoreError. A cache that was deleted is made again, and one
+that is broken is set aside.
 """
 
 import contextlib
+import errno
 import functools
 import math
 import os
 import sqlite3
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path as Directory
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Concatenate, ParamSpec, Self, TypeVar
 
 import diskcache
 import platformdirs
@@ -21,11 +24,14 @@ import platformdirs
 from diffgrid.errors import OtherVersion, StoreError
 from diffgrid.store.bundled import Bundled
 from diffgrid.store.disk import shelves_on_disk
+from diffgrid.store.memory import MemoryShelf
 from diffgrid.store.runs import Runs
 from diffgrid.store.shelf import Shelves
 
 GIB = 2**30
 SECONDS_OF_QUIET = 30  # after a failure; or every frame of a grid would wait for the same lock
+
+IN_MEMORY = GIB // 4  # bytes, while the disk fails
 
 _FAILURES = (OSError, diskcache.Timeout, sqlite3.Error)
 
@@ -33,28 +39,26 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
-def _nothing(*_: object, **__: object) -> Any:
-    return None
-
-
 def _forgiven(
-    method: Callable[Concatenate[Runs, _P], _T],
-    otherwise: Callable[Concatenate[Bundled, _P], _T] = _nothing,
+    method: Callable[Concatenate[Runs, _P], _T], *, reads: bool
 ) -> Callable[Concatenate["TrajectoryStore", _P], _T]:
-    """The method of a store whose failures are a warning and what is bundled, if anything is."""
+    """The method of a store that makes do with memory where the disk fails."""
 
     @functools.wraps(method)
     def forgiven(self: "TrajectoryStore", /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        if time.monotonic() >= self._quiet_until:
+        if self._awake(reads):
             try:
-                return method(self._stored, *args, **kwargs)
+                found = self._on_disk(method, *args, **kwargs)
+                if found or not (reads and self._failure):
+                    return found
             except OtherVersion:
-                self._warn("holds runs of another version of diffgrid", "choose")
+                self.warning = (
+                    f"The cache in {self.directory} holds runs of other versions of diffgrid, so "
+                    "some results are not kept: choose another directory with DIFFGRID_CACHE."
+                )
             except _FAILURES as error:
-                self._quiet_until = time.monotonic() + SECONDS_OF_QUIET
-                self._warn(f"failed ({_said(error)})", "free disk space, or choose")
-                self._hang_up()
-        return otherwise(self._bundled, *args, **kwargs)
+                self._fail(error, reads)
+        return method(self._meanwhile, *args, **kwargs)
 
     return forgiven
 
@@ -66,8 +70,15 @@ def _told(
 
     @functools.wraps(method)
     def told(self: "TrajectoryStore", /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        with self._telling():
-            return method(self._stored, *args, **kwargs)
+        try:
+            if self._failure and not self._stored and not self._awake(reads=True):
+                raise self._failure  # it could not be opened just now
+            return self._on_disk(method, *args, **kwargs)
+        except _FAILURES as error:
+            raise StoreError(
+                f"cache directory {self.directory} cannot be used ({_said(error)}): "
+                f"{_cure(error)}, or choose another one with DIFFGRID_CACHE."
+            ) from error
 
     return told
 
@@ -76,10 +87,7 @@ class TrajectoryStore:
     """Trajectories by key, shared by all threads and processes that name the same directory.
 
     `limit` and `saved_limit` are quotas in bytes. Give at least a hundred times the largest entry.
-    `warning` is one sentence to show once the disk has failed. See `Runs` for the methods.
-
-    Raises:
-        StoreError: the directory cannot be made, read or written.
+    `warning` is one sentence to show while the disk fails. See `Runs` for the methods.
     """
 
     def __init__(
@@ -89,16 +97,25 @@ class TrajectoryStore:
         limit: int = 4 * GIB,
         saved_limit: int = 4 * GIB,
         bundled: Bundled | None = None,
-        shelves: Callable[[Directory, int, int], Shelves] = shelves_on_disk,
+        shelves: Callable[[Directory, int, int, bool], Shelves] = shelves_on_disk,
     ) -> None:
         self.directory = directory.absolute()
-        self.limit = limit
+        self.limit, self._saved_limit = limit, saved_limit
         self.warning: str | None = None
-        self._quiet_until = -math.inf  # monotonic seconds
-        self._bundled = bundled or Bundled(None)
-        with self._telling():
-            self._runs, self._saved, self._leave = shelves(self.directory, limit, saved_limit)
-        self._stored = Runs(self._runs, self._saved, saved_limit=saved_limit, bundled=self._bundled)
+        self._failure: Exception | None = None  # the last, until it is clear that all is well
+        # Monotonic seconds until which nothing is asked of the disk.
+        self._unread_until = self._unwritten_until = -math.inf
+        self._bundled, self._shelves = bundled or Bundled(None), shelves
+        self._memory = MemoryShelf(IN_MEMORY)
+        nothing = MemoryShelf(0)
+        self._meanwhile = Runs(self._memory, nothing, saved_limit=0, bundled=self._bundled)
+        self._opening = threading.RLock()
+        self._stored: Runs | None = None
+        self._leave: Callable[[], object] = bool
+        try:
+            self._opened()
+        except _FAILURES as error:
+            self._fail(error, reads=True)
 
     @classmethod
     def default(cls) -> Self:
@@ -116,15 +133,15 @@ class TrajectoryStore:
         self._leave()
         self._hang_up()
 
-    get = _forgiven(Runs.get, Bundled.get)
-    has = _forgiven(Runs.has, Bundled.has)
-    add = _forgiven(Runs.add)
-    get_partial = _forgiven(Runs.get_partial)
-    put_partial = _forgiven(Runs.put_partial)
-    get_frames = _forgiven(Runs.get_frames, Bundled.get_frames)
-    add_frames = _forgiven(Runs.add_frames)
-    get_labels = _forgiven(Runs.get_labels, Bundled.get_labels)
-    add_labels = _forgiven(Runs.add_labels)
+    get = _forgiven(Runs.get, reads=True)
+    has = _forgiven(Runs.has, reads=True)
+    add = _forgiven(Runs.add, reads=False)
+    get_partial = _forgiven(Runs.get_partial, reads=True)
+    put_partial = _forgiven(Runs.put_partial, reads=False)
+    get_frames = _forgiven(Runs.get_frames, reads=True)
+    add_frames = _forgiven(Runs.add_frames, reads=False)
+    get_labels = _forgiven(Runs.get_labels, reads=True)
+    add_labels = _forgiven(Runs.add_labels, reads=False)
 
     runs = _told(Runs.runs)
     unreadable = _told(Runs.unreadable)
@@ -138,30 +155,88 @@ class TrajectoryStore:
     clear = _told(Runs.clear)
     size = _told(Runs.size)
 
-    @contextlib.contextmanager
-    def _telling(self) -> Iterator[None]:
-        try:
-            yield
-        except _FAILURES as error:
-            raise StoreError(
-                f"cache directory {self.directory} cannot be used ({_said(error)}): make it "
-                "writable, free disk space, or choose another one with DIFFGRID_CACHE."
-            ) from error
+    def _awake(self, reads: bool) -> bool:
+        """Whether the disk is asked; if it failed, and may work again, it gets what it missed."""
+        now = time.monotonic()
+        if self._failure and now >= self._unwritten_until:
+            try:
+                self._on_disk(Runs.take_in, self._memory)
+                self._failure, self.warning, self._unread_until = None, None, -math.inf
+            except _FAILURES as error:
+                self._fail(error, reads=self._stored is None)
+        return now >= (self._unread_until if reads else self._unwritten_until)
 
-    def _warn(self, what: str, do: str) -> None:
+    def _on_disk(
+        self, method: Callable[Concatenate[Runs, _P], _T], *args: _P.args, **kwargs: _P.kwargs
+    ) -> _T:
+        """Do it on shelves that are there; where it fails otherwise than by a lock, on new ones."""
+        try:
+            return method(self._opened(), *args, **kwargs)
+        except _FAILURES as error:
+            self._hang_up()
+            if _is_locked(error) or not self._stored:
+                raise
+        try:
+            return method(self._opened(doubtful=True), *args, **kwargs)
+        except _FAILURES:
+            self._hang_up()
+            raise
+
+    def _opened(self, doubtful: bool = False) -> Runs:
+        stored = self._stored
+        if stored and stored.there and not doubtful:
+            return stored
+        with self._opening:
+            if self._stored is not stored:  # another thread was here first
+                return self._opened()
+            self._leave()
+            self._stored = None
+            opened = self._shelves(self.directory, self.limit, self._saved_limit, doubtful)
+            self._runs, self._saved, self._leave, aside = opened
+            if aside:
+                self.warning = (
+                    f"The cache in {self.directory} was found broken: {aside}. "
+                    "Delete that when nothing in it is needed any more."
+                )
+            self._stored = Runs(
+                self._runs, self._saved, saved_limit=self._saved_limit, bundled=self._bundled
+            )
+            return self._stored
+
+    def _fail(self, error: Exception, reads: bool) -> None:
+        self._failure = error
+        self._unwritten_until = time.monotonic() + SECONDS_OF_QUIET
+        if reads:
+            self._unread_until = self._unwritten_until
         self.warning = (
-            f"The cache in {self.directory} {what}, so some results are not kept: {do} another "
-            "directory with DIFFGRID_CACHE."
+            f"The cache in {self.directory} failed ({_said(error)}), so results stay in memory for "
+            f"now: {_cure(error)}, or choose another directory with DIFFGRID_CACHE."
         )
 
     def _hang_up(self) -> None:
         # A failed commit leaves this thread's connection inside its transaction; a new one is not.
-        for shelf in (self._runs, self._saved):
+        for shelf in (self._runs, self._saved) if self._stored else ():
             with contextlib.suppress(*_FAILURES):
                 shelf.close()
 
 
-def _said(error: BaseException) -> str:
-    return str(error) or (
-        "locked by another process" if isinstance(error, diskcache.Timeout) else "?"
-    )
+_READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+def _is_locked(error: Exception) -> bool:
+    return isinstance(error, diskcache.Timeout) or _code(error) == sqlite3.SQLITE_BUSY
+
+
+def _code(error: Exception) -> int:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF  # without what SQLite adds to it
+
+
+def _said(error: Exception) -> str:
+    return "locked by another process" if _is_locked(error) else str(error) or "?"
+
+
+def _cure(error: Exception) -> str:
+    if _is_locked(error):
+        return "end the process that holds it"
+    barred = getattr(error, "errno", None) in _READ_ONLY or _code(error) == sqlite3.SQLITE_READONLY
+    return "make it writable" if barred else "free disk space"

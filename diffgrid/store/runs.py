@@ -89,6 +89,19 @@ class Runs:
         self._bundled = bundled or Bundled(None)
         self._unreadable: set[tuple[Shelf, str]] = set()  # keys of arrays that were left alone
 
+    @property
+    def there(self) -> bool:
+        """Whether both shelves are still the ones that were opened."""
+        return self._runs.there and self._saved.there
+
+    def take_in(self, shelf: Shelf) -> None:
+        """Store what was kept on another shelf meanwhile; it is gone from there."""
+        for row in shelf:
+            if (value := shelf.look(row)) is not None:
+                with contextlib.suppress(OtherVersion):
+                    self._write(self._runs, row, value, replacing=row.endswith("/partial"))
+            shelf.delete(row)
+
     # What sampling needs.
 
     def get(self, key: str) -> Trajectory | None:

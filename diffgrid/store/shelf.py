@@ -12,6 +12,10 @@ from typing import NamedTuple, Protocol
 class Shelf(Protocol):
     """Rows of one cache, shared by threads. A medium that fails raises OSError, or its own."""
 
+    @property
+    def there(self) -> bool:
+        """Whether the medium is still the one that was opened: somebody may have deleted it."""
+
     def get(self, row: str) -> bytes | None:
         """The row's value, or None where there is no such row.
 
@@ -55,3 +59,4 @@ class Shelves(NamedTuple):
     runs: Shelf  # evicts what was used longest ago when its quota is used up
     saved: Shelf  # evicts nothing
     leave: Callable[[], object]  # to be called when they are not used any more
+    aside: str = ""  # what was found broken, and how it is called now

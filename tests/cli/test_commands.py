@@ -21,6 +21,7 @@ from diffgrid.cli.main import main
 from diffgrid.cli.parser import build_parser
 from diffgrid.models.hub_list import HubModel
 from diffgrid.spec.schedulers import scheduler_of
+from diffgrid.store.disk import DiskShelf
 from diffgrid.store.forgiving import TrajectoryStore
 from tests import tiny
 
@@ -618,15 +619,34 @@ def test_the_report_may_not_take_the_pictures_place(
 
 
 @pytest.mark.parametrize("place", ["taken", "taken/below", "/proc/diffgrid"])
-@pytest.mark.parametrize("command", ["grid", "runs", "verify", "cache"])
+@pytest.mark.parametrize("command", ["runs", "verify", "cache"])
 def test_a_cache_that_cannot_be_written_is_refused(
     sh: Shell, tmp_path: Folder, monkeypatch: pytest.MonkeyPatch, command: str, place: str
 ) -> None:
     (tmp_path / "taken").write_bytes(b"")
     monkeypatch.setenv("DIFFGRID_CACHE", str(tmp_path / place))
-    out = ["--out", tmp_path / "grid.png"] if command == "grid" else []
-    _is_refused(sh(command, *out), ["cache directory", str(tmp_path / place), "DIFFGRID_CACHE"])
+    _is_refused(sh(command), ["cache directory", str(tmp_path / place), "DIFFGRID_CACHE"])
     assert [file.name for file in tmp_path.iterdir()] == ["taken"]
+
+
+def test_without_a_cache_a_grid_is_sampled_with_one_warning(
+    grid: Callable[..., dict[str, Any]],
+    sh: Shell,
+    tmp_path: Folder,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DIFFGRID_CACHE", "/proc/diffgrid")
+    made = sh("grid", *A_RUN, "--out", tmp_path / "grid.png")
+    assert made.code == 0
+    assert made.err.count("/proc/diffgrid failed (") == 1
+    assert (tmp_path / "grid.png").exists()
+
+
+def test_a_cache_that_was_broken_is_said_once_and_works(sh: Shell, cache_directory: Folder) -> None:
+    TrajectoryStore(cache_directory).close()
+    (cache_directory / "runs" / "cache.db").write_bytes(b"no database")
+    assert "is set aside as runs-aside-" in sh("runs").err
+    assert "aside" not in sh("cache", "--clear").err
 
 
 @pytest.mark.parametrize(
@@ -686,17 +706,10 @@ def test_a_failure_inside_the_engine_is_one_line_without_a_traceback(
 def test_a_cache_that_fails_while_sampling_warns_once_and_the_picture_is_made(
     sh: Shell, options: list[object], tmp_path: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened = TrajectoryStore.default
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
 
-    def failing() -> TrajectoryStore:
-        def fail(*_: object) -> None:
-            raise OSError(28, "No space left on device")
-
-        store = opened()
-        monkeypatch.setattr(store._runs, "set", fail)
-        return store
-
-    monkeypatch.setattr(TrajectoryStore, "default", failing)
+    monkeypatch.setattr(DiskShelf, "set", fail)
     done = sh("grid", *options, "--out", tmp_path / "grid.png")
     assert done.code == 0
     assert done.err.count("No space left on device") == 1

@@ -27,6 +27,7 @@ from diffgrid.records.trajectories import Trajectory
 from diffgrid.spec.grid import Grid
 from diffgrid.spec.path import minimum, parse_path
 from diffgrid.spec.run import RunSpec, key
+from diffgrid.store.disk import DiskShelf
 from diffgrid.store.forgiving import TrajectoryStore
 from tests.engine.running import (
     SECONDS,
@@ -207,15 +208,15 @@ def test_a_branch_asked_for_alone_leaves_its_parents_beginning_for_later(
 def test_a_cache_that_fails_in_the_middle_costs_a_warning_and_no_result(
     engine: LocalEngine, spec: RunSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write, written = engine.store._runs.set, []
+    write, written = DiskShelf.set, []
 
-    def fail_after_the_first(row: str, value: bytes) -> None:
+    def fail_after_the_first(shelf: DiskShelf, row: str, value: bytes) -> None:
         written.append(row)
         if len(written) > 3:  # the trunk, its description and its frames
             raise OSError(28, "No space left on device")
-        write(row, value)
+        write(shelf, row, value)
 
-    monkeypatch.setattr(engine.store._runs, "set", fail_after_the_first)
+    monkeypatch.setattr(DiskShelf, "set", fail_after_the_first)
     job = engine.submit(spec, grid(spec))
     done = finish(job)
     assert done.state == "done"
@@ -293,11 +294,22 @@ def test_a_damaged_trajectory_that_was_trusted_is_missed_when_it_is_needed(
     assert forked.result(())[0].done
 
 
-def test_a_run_that_the_cache_dropped_is_an_error_that_says_so(
+def test_what_a_job_has_made_is_its_own_though_the_cache_drops_it(
     engine: LocalEngine, spec: RunSpec
 ) -> None:
-    job = engine.submit(spec, [()])
+    job = engine.submit(spec, [()], noisy=True)
     finish(job)
+    engine.store.clear()
+    assert job.result(())[0].done
+    assert len(job.noisy(())) == STEPS
+    assert engine.store.get(key(spec, ())) is None
+
+
+def test_what_a_job_found_alone_is_missed_when_the_cache_has_dropped_it(
+    engine: LocalEngine, spec: RunSpec
+) -> None:
+    make(engine, spec, ((),))
+    job = engine.submit(spec, [()], trust=True)
     engine.store.clear()
     with pytest.raises(DiffgridError, match="no longer in the cache: ask for it again"):
         job.result(())
@@ -390,8 +402,7 @@ def test_noisy_pictures_that_are_not_there_are_an_error_that_says_so(
     gate.opened.set()
     assert finish(noisy).state == "done"
     engine.store._runs.set(f"{key(spec, ())}/frames/{NOISY_DIGESTS['vae']}", b"damaged")
-    with pytest.raises(DiffgridError, match="no longer in the cache"):
-        noisy.noisy(())
+    assert len(noisy.noisy(())) == STEPS  # its own
     with pytest.raises(DiffgridError, match="were not asked for"):
         plain.noisy(())
     again = engine.submit(spec, [()], noisy=True)

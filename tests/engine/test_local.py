@@ -1,12 +1,14 @@
 """How the sessions of one server share an engine."""
 
+import multiprocessing
 from dataclasses import replace
+from multiprocessing.connection import Connection
 
 import pytest
 
 from diffgrid.engine.local import LocalEngine
 from diffgrid.engine.protocol import Estimate
-from diffgrid.errors import BadInput, Busy
+from diffgrid.errors import BadInput, Busy, DiffgridError
 from diffgrid.limits import Limits
 from diffgrid.spec.path import minimum
 from diffgrid.spec.run import RunSpec
@@ -201,3 +203,25 @@ def test_an_estimate_counts_what_a_job_then_makes(engine: LocalEngine, spec: Run
     assert more.seconds > 0
     unguided = engine.estimate(replace(spec, guidance_scale=1.0), [()])
     assert unguided == Estimate(STEPS, None)  # runs the model once: never timed
+
+
+def _submit(engine: LocalEngine, spec: RunSpec, answer: Connection) -> None:
+    """In a forked child: what is stored, and then what is not."""
+    try:
+        answer.send(engine.submit(spec, [()]).snapshot().state)
+        engine.submit(replace(spec, seed=4), [()])
+    except DiffgridError as error:
+        answer.send(str(error))
+
+
+def test_a_forked_child_is_told_that_it_cannot_sample(engine: LocalEngine, spec: RunSpec) -> None:
+    make(engine, spec, ((),))
+    fork = multiprocessing.get_context("fork")
+    here, there = fork.Pipe(duplex=False)
+    child = fork.Process(target=_submit, args=(engine, spec, there))
+    child.start()
+    assert here.poll(SECONDS)
+    assert here.recv() == "done"
+    assert here.poll(SECONDS)
+    assert 'multiprocessing.get_context("spawn")' in here.recv()
+    child.join()

@@ -1,7 +1,5 @@
 """Trajectories of numbers that only a seed decides, and a store in memory, for the tests of it."""
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +9,8 @@ from diffgrid.records.trajectories import Trajectory, to_bytes
 from diffgrid.spec.path import parse_path
 from diffgrid.spec.run import RunSpec
 from diffgrid.store.bundled import Bundled
-from diffgrid.store.forgiving import GIB, TrajectoryStore
+from diffgrid.store.forgiving import TrajectoryStore
+from diffgrid.store.memory import MemoryShelf
 from diffgrid.store.shelf import Shelves
 
 SPEC = RunSpec(
@@ -57,64 +56,14 @@ def flipped(value: bytes, place: int = -1) -> bytes:
     return bytes(changed)
 
 
-class MemoryShelf:
-    """A shelf that is gone with the process: a dict, the row used longest ago first."""
-
-    def __init__(self, limit: int = GIB, *, evict: bool = True) -> None:
-        self.values: dict[str, bytes] = {}
-        self.limit, self.evict = limit, evict
-
-    def get(self, row: str) -> bytes | None:
-        if row in self.values:
-            self.values[row] = self.values.pop(row)
-        return self.values.get(row)
-
-    def look(self, row: str) -> bytes | None:
-        return self.values.get(row)
-
-    def __contains__(self, row: object) -> bool:
-        return row in self.values
-
-    def add(self, row: str, value: bytes) -> None:
-        if row not in self.values:
-            self.set(row, value)
-
-    def set(self, row: str, value: bytes) -> None:
-        self.values.pop(row, None)
-        self.values[row] = value
-        while self.evict and self.volume() > self.limit:
-            del self.values[next(iter(self.values))]
-
-    def delete(self, row: str) -> None:
-        self.values.pop(row, None)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(list(self.values))
-
-    @contextlib.contextmanager
-    def transact(self) -> Iterator[None]:
-        before = dict(self.values)
-        try:
-            yield
-        except BaseException:
-            self.values = before
-            raise
-
-    def volume(self) -> int:
-        return sum(map(len, self.values.values()))
-
-    def clear(self) -> None:
-        self.values.clear()
-
-    def close(self) -> None:
-        pass
-
-
-def shelves_in_memory(directory: Path, limit: int, saved_limit: int) -> Shelves:
+def shelves_in_memory(
+    directory: Path, limit: int, saved_limit: int, doubtful: bool = False
+) -> Shelves:
     shelves = MemoryShelf(limit), MemoryShelf(saved_limit, evict=False)
     return Shelves(*shelves, leave=lambda: None)
 
 
 def store_in_memory(bundled: Bundled | None = None) -> TrajectoryStore:
     """A store that touches no disk, for whoever tests something else."""
-    return TrajectoryStore(Path("memory"), bundled=bundled, shelves=shelves_in_memory)
+    shelves = shelves_in_memory(Path("memory"), 10**9, 10**9)
+    return TrajectoryStore(Path("memory"), bundled=bundled, shelves=lambda *_: shelves)

@@ -19,7 +19,9 @@ from diffgrid.store import disk
 from diffgrid.store.bundled import Bundled
 from diffgrid.store.disk import BytesDisk
 from diffgrid.store.forgiving import SECONDS_OF_QUIET, TrajectoryStore
-from tests.store.made import MemoryShelf, flipped, same, store_in_memory, trajectory
+from diffgrid.store.memory import MemoryShelf
+from diffgrid.store.shelf import Shelves
+from tests.store.made import flipped, same, store_in_memory, trajectory
 
 
 @pytest.fixture
@@ -52,11 +54,15 @@ def test_a_home_that_nobody_has_is_one_plain_sentence(monkeypatch: pytest.Monkey
         TrajectoryStore.default()
 
 
-def test_a_directory_that_cannot_be_made_is_one_clear_line(tmp_path: Path) -> None:
+def test_without_a_directory_people_are_told_and_sampling_goes_on(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
+    opened = TrajectoryStore(tmp_path / "file" / "cache")
     with pytest.raises(StoreError, match="file/cache cannot be used .* DIFFGRID_CACHE") as refusal:
-        TrajectoryStore(tmp_path / "file" / "cache")
+        opened.runs()
     assert "\n" not in str(refusal.value)
+    assert "file/cache failed (" in str(opened.warning)
+    opened.add(trajectory())
+    assert same(opened.get(trajectory().key), trajectory())  # in memory
 
 
 @contextlib.contextmanager
@@ -81,15 +87,85 @@ def test_a_read_only_directory_is_one_clear_line(used_before: bool) -> None:
             (directory / "runs" / "cache.db").chmod(0o444)
         directory.chmod(0o555)
         with unprivileged(), pytest.raises(StoreError, match="cannot be used .* make it writable"):
-            TrajectoryStore(directory)
+            TrajectoryStore(directory).runs()
         directory.chmod(0o755)
 
 
-def test_a_database_that_is_none_is_one_clear_line(tmp_path: Path) -> None:
-    (tmp_path / "runs").mkdir()
-    (tmp_path / "runs" / "cache.db").write_bytes(b"not a database" * 1000)
-    with pytest.raises(StoreError, match="not a database"):
-        TrajectoryStore(tmp_path)
+def no_database(shelf: Path) -> None:
+    (shelf / "cache.db").write_bytes(b"not a database" * 1000)
+
+
+def malformed(shelf: Path) -> None:
+    with (shelf / "cache.db").open("r+b") as file:
+        file.seek(2048)
+        file.write(b"\xff" * 8192)
+
+
+def a_folder(shelf: Path) -> None:
+    (shelf / "cache.db").unlink()
+    (shelf / "cache.db").mkdir()
+
+
+def other_tables(shelf: Path) -> None:
+    with contextlib.closing(sqlite3.connect(shelf / "cache.db")) as connection:
+        connection.execute("ALTER TABLE Cache RENAME COLUMN value TO worth")
+
+
+def a_file(shelf: Path) -> None:
+    shutil.rmtree(shelf)
+    shelf.touch()
+
+
+BREAKS = [no_database, malformed, a_folder, other_tables, a_file]
+
+
+@pytest.mark.parametrize("harm", BREAKS)
+def test_a_broken_cache_is_set_aside_and_what_is_saved_stays(
+    tmp_path: Path, harm: Callable[[Path], None]
+) -> None:
+    opened = TrajectoryStore(tmp_path)
+    for seed in range(30):
+        opened.add(trajectory(seed, side=4))
+    opened.save(trajectory(1, side=4).key, "mine")
+    opened.close()
+    harm(tmp_path / "runs")
+    again = TrajectoryStore(tmp_path)
+    assert [info.saved for info in again.runs()] == ["mine"]
+    (aside,) = tmp_path.glob("runs-aside-*")
+    assert "was found broken: runs (" in str(again.warning)
+    assert aside.name in str(again.warning)
+    again.add(trajectory(2, side=4))
+    assert len(again.runs()) == 2
+    again.close()
+
+
+def test_a_cache_that_breaks_while_it_is_open_is_set_aside(tmp_path: Path) -> None:
+    opened = TrajectoryStore(tmp_path)
+    for seed in range(30):
+        opened.add(trajectory(seed, side=4))
+    opened._hang_up()  # what it wrote is in the file now
+    malformed(tmp_path / "runs")
+    for seed in range(30):
+        assert opened.get(trajectory(seed, side=4).key) is None
+    opened.add(trajectory(side=4))
+    assert same(opened.get(trajectory(side=4).key), trajectory(side=4))
+    assert "is set aside as runs-aside-" in str(opened.warning)
+    opened.close()
+
+
+@pytest.mark.parametrize("setting", ["disk_evil", "sqlite_evil", "get", "_sql", "size"])
+def test_a_planted_setting_is_not_heeded(opened: TrajectoryStore, setting: str) -> None:
+    opened.add(trajectory())
+    connection = sqlite3.connect(opened.directory / "runs" / "cache.db")
+    with connection:
+        connection.execute("INSERT OR REPLACE INTO Settings VALUES (?, 'evil')", (setting,))
+    connection.close()
+    again = TrajectoryStore(opened.directory)
+    assert same(again.get(trajectory().key), trajectory())
+    again.add(trajectory(8))
+    assert again.size() > 400_000
+    assert again.warning is None
+    again.close()
 
 
 # Failure
@@ -110,14 +186,40 @@ def test_a_full_disk_makes_the_store_quiet(
         opened.add(trajectory(8))
         assert "No space left on device" in str(opened.warning)
         assert "\n" not in str(opened.warning)
-        assert opened.get(run.key) is None  # it is left alone
-        opened.put_partial(trajectory(8, steps=3))
+        opened.put_partial(trajectory(9, steps=3))
         opened.add_frames(run.key, "abc", {}, b"picture")
-    clock[0] += SECONDS_OF_QUIET + 1
-    assert same(opened.get(run.key), run)
-    opened.add(trajectory(8))
-    assert same(opened.get(trajectory(8).key), trajectory(8))
+    for _ in range(2):
+        assert same(opened.get(run.key), run)
+        assert same(opened.get(trajectory(8).key), trajectory(8))
+        assert same(opened.get_partial(trajectory(9).key), trajectory(9, steps=3))
+        assert opened.get_frames(run.key, "abc")
+        assert opened.get(trajectory(10).key) is None
+        clock[0] += SECONDS_OF_QUIET + 1  # then all of it goes to the disk
+    assert opened.warning is None
+    assert list(opened._memory) == []
+    assert len(opened.runs()) == 2
     assert opened.verify() == []
+
+
+def test_a_disk_that_stays_full_costs_one_try_in_a_while(
+    opened: TrajectoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries, clock = [], [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+
+    def full(*_: object, **__: object) -> None:
+        tries.append(1)
+        no_space()
+
+    monkeypatch.setattr(BytesDisk, "store", full)
+    for seed in range(20):
+        opened.add(trajectory(seed, side=4))
+    assert len(tries) == 2  # on shelves that were open, and on new ones
+    clock[0] += SECONDS_OF_QUIET + 1
+    for seed in range(20):
+        opened.add(trajectory(seed, side=4))
+        assert same(opened.get(trajectory(seed, side=4).key), trajectory(seed, side=4))
+    assert len(tries) == 4
 
 
 def test_commands_say_that_the_cache_failed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,19 +247,23 @@ def test_a_run_that_two_other_versions_wrote_is_a_warning() -> None:
     assert opened.get(run.key) is None
     assert opened.warning is None
     opened.add(run)
-    assert "runs of another version of diffgrid, so some results are not kept" in str(
-        opened.warning
-    )
+    assert "runs of other versions of diffgrid, so some results are not kept" in str(opened.warning)
     assert opened._runs.get(run.key) == later
     opened.add(trajectory(8))  # and the rest goes on
     assert same(opened.get(trajectory(8).key), trajectory(8))
 
 
+class Failing(MemoryShelf):
+    pass
+
+
 def test_what_is_bundled_is_found_without_a_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     bundled = Bundled()
     key = next(iter(bundled.keys))
-    opened = store_in_memory(bundled=bundled)
-    monkeypatch.setattr(MemoryShelf, "get", no_space)
+    for method in ("get", "look", "__contains__"):
+        monkeypatch.setattr(Failing, method, no_space, raising=False)
+    failing = Shelves(Failing(0), Failing(0), leave=bool)
+    opened = TrajectoryStore(Path("memory"), bundled=bundled, shelves=lambda *_: failing)
     for _ in range(2):  # when it fails, and while it is left alone
         assert same(opened.get(key), bundled.get(key))
         assert opened.get_frames(key, bundled.decoder)
@@ -175,18 +281,48 @@ def test_a_locked_database_is_not_waited_for_twice(
     holder.execute("BEGIN IMMEDIATE")
     opened.add(trajectory())
     assert "locked by another process" in str(opened.warning)
-    assert opened.get(trajectory().key) is None
+    assert "end the process that holds it" in str(opened.warning)
+    assert same(opened.get(trajectory().key), trajectory())
+    assert opened.runs() == []  # reading needs no lock
+    with pytest.raises(StoreError, match="locked by another process"):
+        opened.clear()
     holder.execute("ROLLBACK")
     holder.close()
-    monkeypatch.setattr(opened, "_quiet_until", 0.0)
+    monkeypatch.setattr(opened, "_unwritten_until", 0.0)
+    assert same(opened.get(trajectory().key), trajectory())
+    assert len(opened.runs()) == 1
+    assert opened.warning is None
+    opened.close()
+
+
+@pytest.mark.parametrize("mode", ["IMMEDIATE", "EXCLUSIVE"])
+def test_a_store_opens_while_another_process_has_it_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    TrajectoryStore(tmp_path).close()
+    monkeypatch.setattr(disk, "_SECONDS_TO_OPEN", 0.01)
+    holder = sqlite3.connect(tmp_path / "runs" / "cache.db", isolation_level=None)
+    holder.execute(f"BEGIN {mode}")
+    opened = TrajectoryStore(tmp_path)
+    with pytest.raises(StoreError, match="locked by another process"):
+        opened.runs()
     opened.add(trajectory())
     assert same(opened.get(trajectory().key), trajectory())
+    holder.execute("ROLLBACK")
+    holder.close()
+    monkeypatch.setattr(opened, "_unwritten_until", 0.0)
+    assert opened.has(trajectory().key)
+    assert len(opened.runs()) == 1
+    assert not list(tmp_path.glob("*aside*"))
     opened.close()
 
 
-def test_a_directory_that_vanishes_makes_the_store_quiet(opened: TrajectoryStore) -> None:
+def test_a_directory_that_vanishes_is_made_again(opened: TrajectoryStore) -> None:
     opened.add(trajectory())
-    opened.close()
     shutil.rmtree(opened.directory)
     assert opened.get(trajectory().key) is None
-    assert opened.warning
+    opened.add(trajectory(8))
+    again = TrajectoryStore(opened.directory)
+    assert same(again.get(trajectory(8).key), trajectory(8))
+    again.close()
+    assert opened.warning is None

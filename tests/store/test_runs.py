@@ -15,14 +15,15 @@ from diffgrid.records.trajectories import to_bytes
 from diffgrid.spec.path import parse_path
 from diffgrid.spec.run import RunSpec, key
 from diffgrid.spec.schedulers import scheduler_of
+from diffgrid.store.memory import MemoryShelf
 from diffgrid.store.runs import Runs
 from diffgrid.store.shelf import Shelf
-from tests.store.made import SPEC, MemoryShelf, flipped, same, trajectory
+from tests.store.made import SPEC, flipped, same, trajectory
 
 
 @pytest.fixture
 def opened() -> Runs:
-    return Runs(MemoryShelf(), MemoryShelf(evict=False), saved_limit=600_000)
+    return Runs(MemoryShelf(10**9), MemoryShelf(0, evict=False), saved_limit=600_000)
 
 
 def frames(opened: Runs, key_: str) -> tuple[dict[str, Any], bytes] | None:

@@ -13,8 +13,9 @@ from diffgrid.errors import BadInput
 from diffgrid.records.trajectories import Trajectory
 from diffgrid.store.disk import DiskShelf, shelves_on_disk
 from diffgrid.store.forgiving import TrajectoryStore
+from diffgrid.store.memory import MemoryShelf
 from diffgrid.store.shelf import Shelf, Shelves
-from tests.store.made import MemoryShelf, flipped, same, shelves_in_memory, trajectory
+from tests.store.made import flipped, same, shelves_in_memory, trajectory
 
 
 @pytest.fixture(params=["memory", "disk"])
@@ -116,7 +117,7 @@ class StoreBesideDicts(RuleBasedStateMachine):
     the saved are called.
     """
 
-    shelves: Callable[[Path, int, int], Shelves]
+    shelves: Callable[[Path, int, int, bool], Shelves]
 
     @initialize()
     def begin(self) -> None:
