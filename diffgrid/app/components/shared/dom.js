@@ -107,6 +107,9 @@ export function radios(label, options, chosen, choose) {
 
 export const stillness = matchMedia("(prefers-reduced-motion: reduce)");
 
+/** @type {WeakMap<Element, Promise<unknown>>} */
+const loading = new WeakMap();
+
 /**
  * What a component begins with: its page is there. It goes on once its stylesheet is there too:
  * what is built before it is seen bare, and measured.
@@ -116,8 +119,11 @@ export const stillness = matchMedia("(prefers-reduced-motion: reduce)");
 export async function styled(parent) {
   arrived();
   const link = parent.querySelector("link");
-  if (!link || link.sheet) return;
-  await new Promise((done) => (link.onload = link.onerror = done));
+  if (!link) return;
+  // For as long as what it imports is on its way `sheet` is there already, to another message.
+  const wait = () => new Promise((done) => (link.onload = link.onerror = done));
+  if (!link.sheet && !loading.has(link)) loading.set(link, wait());
+  await loading.get(link);
 }
 
 /**
