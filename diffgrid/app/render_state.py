@@ -21,18 +21,17 @@ def render_state(mine: Session) -> bytes:
     grid = mine.grid or mine.view.grid()
     snapshot = mine.job.snapshot() if mine.job else None
     seen = mine.seen()
-    model = find_model(grid.spec.model)
+    model, starred = find_model(grid.spec.model), mine.starred()
     noisy = {path: pictures for path in grid.paths if (pictures := mine.noisy(path))}
     state = GridState(
         grid,
         snapshot.paths if snapshot else {},
         mine.made(),
         recipe=recipe(grid.spec, grid.path)[1:],
-        command=lambda path: command(mine.view, path),
+        about=lambda path: {"recipe": command(mine.view, path), "starred": path in starred},
         levels=mine.levels,
         noisy=noisy,
         lane=mine.lane,
-        starred=mine.starred(),
         running=mine.running,
         stopped=snapshot.state in ("failed", "cancelled") if snapshot else not mine.request.offer,
         status=progress(snapshot, grid.spec.model) if snapshot else "",

@@ -115,7 +115,7 @@ def test_the_breadcrumb_names_all_ancestors(path: str, crumbs: list[str]) -> Non
 def test_noisy_pictures_and_stars_go_to_their_own_cells() -> None:
     path = parse_path("1.0")
     noisy = {path: tuple(f"x_{step}".encode() for step in range(LENGTH))}
-    header = sent(grid(), {}, noisy=noisy, starred={path}, lane="xt")
+    header = sent(grid(), {}, noisy=noisy, about=lambda p: {"starred": p == path}, lane="xt")
     first, second = header["rows"][0]["cells"]
     assert first["noisy"] == ["x_0", "x_1", "x_2", "x_3", "x_4"]
     assert second["noisy"] is None

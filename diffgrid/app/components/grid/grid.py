@@ -63,10 +63,9 @@ class GridState:
         made: the frames of finished paths. Where trajectories share an evaluation they share its
             picture, so an unfinished path has those of its relatives.
         recipe: the run in words, without the path: seed 7, 25 steps, …
-        command: what to copy for a path.
+        about: what else its cell is to know of a path, as `Entry` in cell.js has it.
         levels: (timestep, ᾱ) before each of the T steps; None until a trajectory is finished.
         noisy: T pictures of x_t for each path that has them.
-        starred: the paths with a star.
         running: whether a job is under way; `status` and `fraction` (0 … 1) then say how far.
         stopped: whether it was cancelled or failed, so that going on is offered.
         cost: the line shown when nothing runs.
@@ -83,11 +82,10 @@ class GridState:
     views: Mapping[Path, PathView]
     made: Mapping[Path, Frames]
     recipe: Sequence[str] = ()
-    command: Callable[[Path], str] = format_path
+    about: Callable[[Path], Mapping[str, Any]] = lambda _: {}
     levels: Sequence[tuple[float, float]] | None = None
     noisy: Mapping[Path, Sequence[bytes]] = field(default_factory=dict)
     lane: Literal["x0", "xt"] = "x0"
-    starred: Collection[Path] = ()
     running: bool = False
     stopped: bool = False
     status: str = ""
@@ -139,8 +137,7 @@ def message(state: GridState, ledger: Ledger | None = None) -> bytes:
             "branch": branch,
             "step": length if frames else view.step,
             "done": frames is not None,
-            "starred": path in state.starred,
-            "recipe": state.command(path),
+            **state.about(path),
             "x0": album.put_all(guesses, later=later),
             "noisy": album.put_all(decoded, later=later) if decoded else None,
             "final": album.put(final, later=later),
