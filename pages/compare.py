@@ -196,24 +196,26 @@ def nothing() -> None:
 
 through_the_entry(__file__)
 st.title("Compare runs", anchor=False)
+mine, asked = session(), st.query_params.get("runs")
+keeps = not Limits.from_environment().public  # strangers must not touch each other's runs
 try:
     infos = store().runs(bundled=True)
-    keeps = Limits.from_environment().keeps  # strangers must not touch each other's runs
     left = store().unreadable(infos) if keeps else []
 except DiffgridError as error:
     st.error(plain(str(error)))
     st.stop()
 if warning := store().warning:
     st.warning(plain(warning))
+if not keeps:
+    infos = run_list.shown_to_strangers(infos, mine.request.keys, asked or "")
 if left:
     unreadable(left)
 if not infos:
     nothing()
     st.stop()
 st.caption("Up to four runs on one scrubber, matched by noise level: their steps may differ.")
-mine = session()
 on_view = key_of(mine.view.spec, mine.view.path)
-chosen, complaint = mine.compared.choose(infos, st.query_params.get("runs"), on_view)
+chosen, complaint = mine.compared.choose(infos, asked, on_view)
 if complaint:
     st.warning(plain(complaint))
 if chosen:

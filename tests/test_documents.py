@@ -18,6 +18,7 @@ DOCUMENTS = [
         "CHANGELOG.md",
         "CONTRIBUTING.md",
         "README.md",
+        "SECURITY.md",
         "diffgrid/assets/monsters/README.md",
         "docs/matrix.md",
         "examples/README.md",

@@ -8,6 +8,7 @@ from typing import Any
 
 import streamlit as st
 
+from diffgrid.app.about import about
 from diffgrid.app.session import prompt_words
 from diffgrid.app.session.session import Session
 from diffgrid.app.text import plain
@@ -110,6 +111,8 @@ def sidebar(mine: Session) -> None:
         if lab.open:
             with lab:
                 _lab(mine, limits, key, field)
+        if limits.public:
+            about(limits)
 
 
 def _lab(mine: Session, limits: Limits, key: Any, field: Any) -> None:

@@ -6,6 +6,7 @@ from diffgrid.app.session.session import Session
 from diffgrid.app.session.studies import Studies
 from diffgrid.engine.choose import choose_engine
 from diffgrid.engine.protocol import Engine
+from diffgrid.limits import Limits
 from diffgrid.spec.path import Path
 from diffgrid.store.forgiving import TrajectoryStore
 
@@ -25,7 +26,9 @@ def engine() -> Engine:
 @st.cache_resource(show_spinner=False, scope="session", on_release=Session.close)
 def session() -> Session:
     """What this tab works on; cleared when it is closed."""
-    return Session(engine)
+    # To the engine all tabs of a stranger's browser are one, by the token that Streamlit gives it.
+    token = st.context.cookies.get("_streamlit_xsrf") if Limits.from_environment().public else None
+    return Session(engine, token)
 
 
 @st.cache_resource(show_spinner=False, scope="session", on_release=Studies.close)

@@ -14,6 +14,7 @@ import os
 import threading
 from collections.abc import Iterable
 
+from diffgrid.engine.allowances import Allowances
 from diffgrid.engine.job import Computation, LocalJob
 from diffgrid.engine.model_holder import Loading, ModelHolder
 from diffgrid.engine.protocol import Estimate, Work
@@ -38,6 +39,7 @@ class LocalEngine:
         """
         self.store = store
         self._models, self._timings = ModelHolder(device), Timings()
+        self._allowances = Allowances()
         self._change = threading.Condition()  # guards what follows
         self._queue: Queue[Computation] = Queue()
         self._worker: threading.Thread | None = None
@@ -62,13 +64,22 @@ class LocalEngine:
 
         Raises:
             BadInput: there are no paths, one forks too late, or the specification is above limits.
-            Busy: as many computations wait as `limits` allows.
+            Busy: as many computations wait as `limits` allows, or the session's evaluations are
+                used up.
         """
         limits = limits or Limits()
         spec.check(limits)
         computation = self._computation(Request(spec, tuple(paths), noisy, trust))
         if computation.look():
             return LocalJob(computation, session, self._withdraw)
+        with self._own():
+            joins = self._queue.find(computation) is not None
+            older = [] if joins else self._queue.waiting(session)[-limits.max_waiting :]
+        if not joins:
+            count = self.estimate(spec, computation.request.paths).evaluations
+            self._allowances.take(session, count, limits)
+            if len(older) == limits.max_waiting:
+                older[0].cancel()
         with self._own():
             shared = self._queue.find(computation) or computation
             job = LocalJob(shared, session, self._withdraw)

@@ -30,6 +30,9 @@ class Asker(Protocol):
     def session(self) -> str:
         """Who asks; sessions take turns."""
 
+    def cancel(self) -> None:
+        """Ask no longer."""
+
 
 _S = TypeVar("_S", bound=Shared)
 
@@ -73,6 +76,11 @@ class Queue(Generic[_S]):
             self._askers[work] = []
             self._outbid = self._running is not None and not self.asked(self._running)
         self._askers[work].append(asker)
+
+    def waiting(self, session: str) -> list[Asker]:
+        """A session's requests that wait, in order of arrival."""
+        askers = (asker for work in self._waiting for asker in self._askers[work])
+        return [asker for asker in askers if asker.session == session]
 
     def asked(self, work: Work) -> bool:
         """Whether somebody waits for it."""

@@ -46,7 +46,7 @@ def named() -> Iterator[Model]:
 
 def to_fetch() -> tuple[HubModel, ...]:
     """What may be fetched from the hub, or was; nothing on a public server."""
-    return () if os.environ.get("DIFFGRID_PUBLIC") == "1" else HUB_MODELS
+    return () if Limits.from_environment().public else HUB_MODELS
 
 
 def own_models() -> Path | None:

@@ -91,6 +91,8 @@ def parse_path(text: str) -> Path:
     Raises:
         BadInput: the text is no path, or its steps do not rise.
     """
+    if len(text) > HARD.max_path:
+        raise BadInput(f"path {shown(text)} is too long: use at most {HARD.max_path:,} characters.")
     if text in ("", "trunk"):
         return ()
     forks = tuple(_parse_fork(part) for part in text.split("/"))

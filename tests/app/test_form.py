@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path as File
 
 import pytest
@@ -10,6 +11,7 @@ from streamlit.testing.v1 import AppTest
 from diffgrid.app.session.actions import act
 from diffgrid.app.session.request import FEW
 from diffgrid.app.session.session import Session
+from diffgrid.limits import Limits
 from diffgrid.spec.path import minimum
 from tests.app.driver import choose, labels, press, run, widget
 from tests.fakes import FakeEngine
@@ -65,6 +67,20 @@ def test_the_form_follows_what_the_grid_and_undo_do(page: AppTest, session: Sess
     assert widget(run(page), "Seed").value == 7
     act(session, {"do": "redo"})
     assert widget(run(page), "Seed").value == 8
+
+
+def test_a_public_server_says_its_limits(app: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIFFGRID_PUBLIC", "1")
+    app.session_state["about"] = True
+    (panel,) = (e for e in run(app).sidebar.expander if e.label == "About this server")
+    public, private = asdict(Limits.from_environment()), asdict(Limits())
+    tighter = [f"{public[name]:,}" for name in public if public[name] < private[name]]
+    assert len(tighter) == 10
+    assert all(limit in panel.markdown[0].value for limit in tighter)
+
+
+def test_no_other_server_has_anything_to_say(app: AppTest) -> None:
+    assert "About this server" not in {e.label for e in run(app).sidebar.expander}
 
 
 def test_the_dice_give_another_seed_and_sample_at_once(page: AppTest, engine: FakeEngine) -> None:

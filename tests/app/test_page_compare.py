@@ -13,6 +13,7 @@ from playwright.sync_api import Page, expect
 from streamlit.testing.v1 import AppTest
 
 from diffgrid.app.session import run_list
+from diffgrid.app.session.run_list import shown_to_strangers
 from diffgrid.models.registry import specify
 from diffgrid.records.frames import FRAMES
 from diffgrid.spec.path import parse_path
@@ -209,6 +210,22 @@ def test_strangers_can_neither_keep_nor_delete_runs(
     monkeypatch.setenv("DIFFGRID_PUBLIC", "1")
     labels = {button.label for button in page().button}
     assert not labels & {"Save", "Rename", "Remove", "Clear the cache"}
+
+
+def test_strangers_see_what_the_owner_keeps_and_their_own_runs_and_no_others(
+    store: TrajectoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DIFFGRID_PUBLIC", "1")
+    (kept, other, named) = sorted(store.runs(), key=lambda info: info.created)
+    store.save(kept.key, "the owner's")
+
+    def listed(opened: AppTest) -> set[str]:
+        return set(opened.dataframe[0].value["key"])
+
+    assert listed(page()) == {kept.key[:8]}
+    assert listed(page(named.key[:8])) == {kept.key[:8], named.key[:8]}
+    assert listed(page(other.key[:4])) == {kept.key[:8]}  # keys cannot be guessed bit by bit
+    assert shown_to_strangers([other, named], {other.key}, "") == [other]
 
 
 def test_before_anything_was_sampled_it_opens_on_what_ships() -> None:

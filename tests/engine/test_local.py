@@ -6,6 +6,7 @@ from multiprocessing.connection import Connection
 
 import pytest
 
+from diffgrid.engine.job import LocalJob
 from diffgrid.engine.local import LocalEngine
 from diffgrid.engine.protocol import Estimate
 from diffgrid.errors import BadInput, Busy, DiffgridError
@@ -86,6 +87,42 @@ def test_a_request_made_again_after_it_was_cancelled_goes_on_from_there(
     assert finish(again).state == "done"
     assert finish(cancelled).state == "cancelled"
     assert cancelled.snapshot().sampled + again.snapshot().sampled == again.snapshot().minimum
+
+
+def test_nine_tabs_of_one_visitor_lock_nobody_out(
+    engine: LocalEngine, spec: RunSpec, gate: Gate
+) -> None:
+    gate.opened.set()
+    make(engine, spec, ((),))
+    gate.opened.clear()
+    gate.reached.clear()
+    occupy(engine, spec, gate)
+    few = Limits(max_queue=3, max_waiting=2)
+
+    def submit(seed: int, visitor: str) -> LocalJob:
+        return engine.submit(replace(spec, seed=seed), [()], session=visitor, limits=few)
+
+    tabs = [submit(seed, "many tabs") for seed in range(20, 29)]
+    other = submit(30, "one tab")
+    assert [job.snapshot().state for job in tabs] == ["cancelled"] * 7 + ["queued"] * 2
+    assert other.snapshot().state == "queued"
+    joined = submit(27, "many tabs")  # what waits already takes nobody's place
+    assert [job.snapshot().state for job in tabs[-2:]] == ["queued"] * 2
+    for job in (*tabs, joined, other):
+        job.cancel()
+
+
+def test_a_visitors_evaluations_are_counted_where_they_are_sampled(
+    engine: LocalEngine, spec: RunSpec, gate: Gate
+) -> None:
+    gate.opened.set()
+    few = Limits(max_evaluations=spec.length)
+    job = engine.submit(spec, [()], session="a", limits=few)
+    assert finish(job).state == "done"
+    assert engine.submit(spec, [()], session="a", limits=few).snapshot().state == "done"
+    with pytest.raises(Busy, match="evaluations for one visitor, and 0 of yours are left"):
+        engine.submit(replace(spec, seed=31), [()], session="a", limits=few)
+    engine.submit(replace(spec, seed=31), [()], session="b", limits=few).cancel()
 
 
 def test_a_full_queue_refuses_what_is_new_and_serves_what_is_not(

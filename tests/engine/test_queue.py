@@ -28,6 +28,9 @@ class Task:
 class Person:
     session: str
 
+    def cancel(self) -> None:
+        raise AssertionError("a queue cancels nothing")
+
 
 @pytest.fixture
 def queue() -> Queue[Task]:

@@ -1,11 +1,13 @@
 """Which trajectories a grid shows, what they cost, and what cannot be shown."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
+from pathlib import Path as File
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import diffgrid
 from diffgrid.errors import BadInput
 from diffgrid.limits import Limits
 from diffgrid.spec.grid import (
@@ -115,7 +117,19 @@ def test_tighter_limits_hold_where_the_server_is_public(monkeypatch: pytest.Monk
         replace(grid, spec=SPEC).check(Limits.from_environment())
     with pytest.raises(BadInput, match="a grid of 49 cells is too large: use at most 48"):
         Grid.with_columns(SPEC, (), range(7), 7).check(Limits.from_environment())
-    assert Limits.from_environment().max_queue < Limits().max_queue
+    public, private = Limits.from_environment(), Limits()
+    same = {f.name for f in fields(Limits) if getattr(public, f.name) >= getattr(private, f.name)}
+    assert same == {"public", "max_seed", "max_branch", "max_path"}
+
+
+@pytest.mark.parametrize(("told", "public"), [(None, True), ("1", True), ("0", False)])
+def test_community_cloud_is_public_by_itself(
+    told: str | None, public: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("diffgrid.limits.COMMUNITY_CLOUD", File(diffgrid.__file__).parents[1])
+    if told is not None:
+        monkeypatch.setenv("DIFFGRID_PUBLIC", told)
+    assert Limits.from_environment().public is public
 
 
 def test_the_cost_of_the_default_grid() -> None:

@@ -2,9 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from itertools import islice
 from typing import Any
 
+from diffgrid.app.components.shared.protocol import MOST_REMEMBERED
 from diffgrid.app.session.page import COMPARE, STRIP
+from diffgrid.app.session.run_list import MOST_SHOWN
 from diffgrid.app.session.session import Session
 from diffgrid.errors import DiffgridError
 from diffgrid.sharing.address import to_query
@@ -26,12 +29,14 @@ _VIEWS: dict[str, Callable[[View, Mapping[str, Any]], View]] = {
         what["step"], what["prompt"], what["guidance"]
     ),
 }
+MOST_ACTS = 100  # done at once; people are slower
 _RESHAPES = {"add_row", "drop_row", "add_column", "drop_column"}  # which the form shows too
 
 
 def take(mine: Session, told: object) -> None:
     """Do all that the browser asks for and that was not done yet (see `Inbox`)."""
-    for what in mine.inbox.take(told):
+    # A browser sends what is left once more: nothing has acknowledged it.
+    for what in islice(mine.inbox.take(told), MOST_ACTS):
         act(mine, what)
 
 
@@ -47,7 +52,8 @@ def lack(mine: Session, told: object) -> None:
     """The browser has no pictures of these names, `{"names": […]}`."""
     match told:
         case {"names": [*names]}:
-            mine.ledger.lacks(name for name in names if isinstance(name, str))
+            few = names[:MOST_REMEMBERED]
+            mine.ledger.lacks(name for name in few if isinstance(name, str))
 
 
 def act(mine: Session, what: Mapping[str, Any]) -> None:
@@ -89,7 +95,8 @@ def _act(mine: Session, what: Mapping[str, Any]) -> None:
             mine.one_run.pick(mine.view, path)
             mine.next = STRIP, to_query(mine.view.follow(path))
         case "compare":
-            keys = [key_of(mine.view.spec, parse_path(path))[:8] for path in what["paths"]]
+            paths = map(parse_path, what["paths"][:MOST_SHOWN])
+            keys = [key_of(mine.view.spec, path)[:8] for path in paths]
             mine.next = COMPARE, {"runs": ",".join(keys)}
         case "share":
             mine.sharing = True

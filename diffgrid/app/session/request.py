@@ -11,6 +11,7 @@ from diffgrid.limits import Limits
 from diffgrid.models.folder import BUNDLED
 from diffgrid.sharing.view import View
 from diffgrid.spec.path import minimum
+from diffgrid.spec.run import key
 
 # Seconds. A change of the form that takes longer is sampled only when somebody says so, unless it
 # is no larger than the first grid: a change of the prompt alone never has to ask with a bundled
@@ -49,6 +50,7 @@ class Request:
     def __init__(self, engine: Callable[[], Engine], session: str) -> None:
         self._engine, self._session = engine, session
         self.offer: Offer | None = None  # what was asked for last, where it takes long
+        self.keys: set[str] = set()  # of all that was asked for
 
     def ask(self, view: View, patience: float = math.inf, *, noisy: bool = False) -> Job | None:
         """Have a view made; where that takes longer than `patience` seconds, offer it.
@@ -65,6 +67,7 @@ class Request:
         if large and estimate.evaluations and _seconds(estimate) > patience:
             self.offer = Offer(view, estimate.evaluations, estimate.seconds)
             return None
+        self.keys |= {key(grid.spec, path) for path in grid.paths}
         return engine.submit(
             grid.spec,
             grid.paths,

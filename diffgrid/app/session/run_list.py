@@ -42,6 +42,17 @@ def listing(
     return sorted(found, key=lambda info: (info.key not in on_top, ORDERS[order](info)))
 
 
+def shown_to_strangers(infos: Iterable[RunInfo], own: Collection[str], asked: str) -> list[RunInfo]:
+    """What a visitor of a public server is shown: what came along, what the server's owner keeps,
+    their own runs, whose keys are `own`, and what an address names by whole keys of 8 digits."""
+    named = asked.lower().split(",")
+    return [
+        info
+        for info in infos
+        if info.bundled or info.saved is not None or info.key in own or info.key[:8] in named
+    ]
+
+
 def first_pair(infos: Sequence[RunInfo], view: str = "") -> list[RunInfo]:
     """What is compared when nobody chose: the run on view, and the newest with another beginning.
 

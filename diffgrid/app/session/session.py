@@ -39,8 +39,8 @@ class Session:
     `engine` is asked for where it is first needed: opening its store may fail.
     """
 
-    def __init__(self, engine: Callable[[], Engine]) -> None:
-        self.name = uuid4().hex
+    def __init__(self, engine: Callable[[], Engine], name: str | None = None) -> None:
+        self.name = name or uuid4().hex
         self.history = History(View.default())
         self.request = Request(engine, self.name)
         self.one_run = OneRun(engine, self.name)
@@ -181,10 +181,15 @@ class Session:
             self.job.cancel()
 
     def close(self) -> None:
-        """Nobody is there any more: cancel all."""
+        """Nobody is there any more: cancel all, and give back what is held.
+
+        Streamlit keeps the callbacks of a tab that is gone, and so this session, for minutes.
+        """
         self.clear()
         self.one_run.put_aside()
         self.labels.put_off()
+        self.grid = self.job = self._seen = None
+        self._made, self.ledger = {}, Ledger()
 
     def rest(self, path: Path) -> None:
         """The pointer rests on a cell: when idle, sample what a click on it would need."""

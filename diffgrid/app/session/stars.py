@@ -13,7 +13,7 @@ def set_star(store: TrajectoryStore, spec: RunSpec, path: Path, on: bool) -> Non
     Raises:
         DiffgridError: it is no longer in the cache, there is no room, or it was saved by name.
     """
-    if not Limits.from_environment().keeps:
+    if Limits.from_environment().public:
         raise BadInput("this server keeps nothing for its visitors: download the picture.")
     name, star = key(spec, path), f"★ {describe(path)}"[:200]
     saved = store.saved(name)

@@ -33,6 +33,14 @@ def test_who_has_left_waits_for_nothing(opened: Session, engine: FakeEngine) -> 
     assert [job.cancelled for job in engine.jobs] == [True, True]
 
 
+def test_who_has_left_holds_nothing(opened: Session, engine: FakeEngine) -> None:
+    engine.jobs[-1].finish()
+    assert opened.made()
+    opened.close()
+    assert not opened.made()
+    assert (opened.job, opened.grid) == (None, None)
+
+
 def test_a_page_without_a_grid_has_none_sampled(opened: Session, engine: FakeEngine) -> None:
     opened.load_query(DECISIONS, {})
     opened.change(opened.view.with_options(seed=8))
