@@ -1,4 +1,4 @@
-"""An engine on a cache of its own, a small model, and a hold on the worker."""
+"""An engine on a cache of its own, in memory, a small model, and a hold on the worker."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path as Folder
@@ -8,11 +8,13 @@ import pytest
 
 from diffgrid.engine.job import Computation
 from diffgrid.engine.local import LocalEngine
+from diffgrid.engine.model_holder import ModelHolder
 from diffgrid.engine.protocol import Models
 from diffgrid.spec.run import RunSpec
 from diffgrid.store.forgiving import TrajectoryStore
 from tests import tiny
 from tests.engine.running import SECONDS, Gate, OnWave, conducted, specification
+from tests.store.made import store_in_memory
 
 
 @pytest.fixture(scope="session")
@@ -26,13 +28,22 @@ def spec(folder: Folder) -> RunSpec:
 
 
 @pytest.fixture
-def store(cache_directory: Folder) -> TrajectoryStore:
-    return TrajectoryStore(cache_directory)
+def store() -> TrajectoryStore:
+    return store_in_memory()
+
+
+@pytest.fixture(scope="session")
+def models() -> ModelHolder:
+    """Each test has an engine of its own; to read the model took half of what a job took."""
+    return ModelHolder("cpu")
 
 
 @pytest.fixture
-def engine(store: TrajectoryStore) -> Iterator[LocalEngine]:
+def engine(
+    store: TrajectoryStore, models: ModelHolder, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[LocalEngine]:
     engine = LocalEngine(store, "cpu")
+    monkeypatch.setattr(engine, "_models", models)
     yield engine
     with engine._change:
         under_way = [*engine._queue._askers]

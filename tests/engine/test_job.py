@@ -412,22 +412,23 @@ def test_noisy_pictures_that_are_not_there_are_an_error_that_says_so(
 
 @pytest.mark.slow
 def test_a_job_killed_with_kill_9_is_taken_up_by_the_next_process(
-    engine: LocalEngine, spec: RunSpec, folder: Folder, tmp_path: Folder
+    engine: LocalEngine, spec: RunSpec, folder: Folder, cache_directory: Folder
 ) -> None:
     waves = STEPS + 2  # it is among the branches
-    words = [sys.executable, __file__, str(folder), str(engine.store.directory), str(waves)]
+    words = [sys.executable, __file__, str(folder), str(cache_directory), str(waves)]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     killed = subprocess.run(words, env=environment, stdout=subprocess.PIPE, text=True)
     assert killed.returncode == -signal.SIGKILL
     evaluated = int(killed.stdout.split()[-1])
     assert 0 < evaluated < minimum(grid(spec), STEPS)
-    rest = make(engine, spec, grid(spec))
+    store = TrajectoryStore(cache_directory)
+    rest = make(LocalEngine(store, "cpu"), spec, grid(spec))
     assert rest.sampled == rest.minimum - evaluated
-    assert engine.store.verify() == []
-    in_one_go = LocalEngine(TrajectoryStore(tmp_path / "elsewhere"), "cpu").submit(spec, grid(spec))
+    assert store.verify() == []
+    in_one_go = engine.submit(spec, grid(spec))
     finish(in_one_go)
     for path in grid(spec):
-        resumed, expected = engine.store.get(key(spec, path)), in_one_go.result(path)[0]
+        resumed, expected = store.get(key(spec, path)), in_one_go.result(path)[0]
         assert isinstance(resumed, Trajectory)
         np.testing.assert_allclose(resumed.latents, expected.latents, atol=1e-4)
 

@@ -8,10 +8,17 @@ from typing import Any
 import pytest
 
 from diffgrid.engine.local import LocalEngine
+from diffgrid.engine.model_holder import ModelHolder
 from diffgrid.errors import BadInput, ModelError
 from diffgrid.spec.run import RunSpec
 from diffgrid.store.forgiving import TrajectoryStore
 from tests.engine.running import STEPS, finish, grid, make, specification
+
+
+@pytest.fixture
+def models() -> ModelHolder:
+    """Nothing is loaded yet."""
+    return ModelHolder("cpu")
 
 
 def test_other_weights_are_not_passed_off_as_the_runs_own(
