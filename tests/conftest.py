@@ -6,15 +6,17 @@ import gc
 import os
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
-# A busy machine is no fault of what is tested.
-settings.register_profile("no clock", deadline=None)
-settings.load_profile("no clock")
+# A busy machine is no fault of what is tested. Each run draws other examples, so many small runs
+# see more than a few large ones.
+settings.register_profile("here", deadline=None, max_examples=50)
+settings.load_profile("here")
 
 # Before any import of torch, diffusers or transformers, which read them once: a test that reaches
 # for the hub fails instead of downloading, and there is a process a core already.
@@ -30,11 +32,13 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The tests marked `browser` first, or never where the Debian packages they drive are missing.
+    """The long files first, so that none ends up alone: those that drive the browser, which wait
+    more than they compute, then those with most of what is slow.
 
-    They wait more than they compute: at the end they would keep one process up by themselves.
+    Where the Debian packages that a browser test drives are missing, it is skipped.
     """
-    items.sort(key=lambda item: item.get_closest_marker("browser") is None)
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: (not item.get_closest_marker("browser"), -slow[item.path]))
     if shutil.which("chromium"):
         return
     skip = pytest.mark.skip(reason="needs the Debian packages chromium and chromium-driver")
