@@ -3,7 +3,7 @@
 //
 // Panels share one axis: a pointer or the arrow keys choose a fork step in all of them at once.
 
-import { make, styled, svg } from "../shared/dom.js";
+import { isBrowsers, make, styled, svg } from "../shared/dom.js";
 import { nearest } from "../shared/nearest.js";
 
 /**
@@ -79,7 +79,7 @@ class Chart {
     };
     plot.onkeydown = (event) => {
       const by = { ArrowLeft: -1, ArrowRight: 1, Escape: 0 }[event.key];
-      if (by === undefined) return;
+      if (by === undefined || isBrowsers(event)) return;
       event.preventDefault();
       const now = stops.findIndex((stop) => stop.x === this.x);
       const next = now < 0 ? (by > 0 ? 0 : stops.length - 1) : now + by;

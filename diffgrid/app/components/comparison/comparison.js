@@ -4,7 +4,7 @@
 // A *stop* is a place of the scrubber: a level that some run has a step at, and one more for the
 // finished pictures. Every run shows the frame whose level is nearest.
 
-import { make, radios, styled, svg } from "../shared/dom.js";
+import { isBrowsers, make, radios, styled, svg } from "../shared/dom.js";
 import { nearest } from "../shared/nearest.js";
 import { makePlay } from "../shared/playing.js";
 import { atTheEnd, bitmap, paint, unpack } from "../shared/protocol.js";
@@ -202,7 +202,7 @@ class Comparison {
   key(event) {
     const keys = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1, PageUp: 5, PageDown: -5 };
     const by = /** @type {Record<string, number>} */ (keys)[event.key];
-    if (!by) return; // Home and End are the browser's own
+    if (!by || isBrowsers(event)) return; // Home and End are the browser's own
     event.preventDefault();
     this.player.stop();
     this.go(this.stop + by);

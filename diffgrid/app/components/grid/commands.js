@@ -2,7 +2,7 @@
 // What can be done with a cell, or with the trunk: by a click, a key, or an item of its menu.
 
 import { changeFrom } from "../shared/dialog.js";
-import { copyText } from "../shared/dom.js";
+import { copyText, isBrowsers } from "../shared/dom.js";
 import { compareTwo, enlarge } from "./dialogs.js";
 import { fly } from "./flight.js";
 import { followed, ghosted } from "./foresight.js";
@@ -60,7 +60,7 @@ export class Commands {
    * @param {Holder} holder
    */
   key(event, holder) {
-    if (event.ctrlKey || event.metaKey || event.altKey) return false;
+    if (isBrowsers(event)) return false;
     const pressed = event.key === " " && holder.row ? "Enter" : event.key;
     const item = this.items(holder).find(({ key }) => key === pressed);
     if (["m", "ContextMenu"].includes(event.key)) this.open(holder, holder.element);

@@ -2,7 +2,7 @@
 // Pictures in the large: one with its scrubber, or two laid over each other.
 
 import { openDialog } from "../shared/dialog.js";
-import { make, radios, stillness, tool } from "../shared/dom.js";
+import { isBrowsers, make, radios, stillness, tool } from "../shared/dom.js";
 import { bitmap, paint, show } from "../shared/protocol.js";
 import { frameAt, levelText, nameOf, timeText } from "./player.js";
 
@@ -78,7 +78,7 @@ export function enlarge(host, { head, lane, moment, index, entries }) {
   const dialog = openDialog(host, "One branch, enlarged", () => {}, title, stage, bar);
   dialog.onkeydown = (event) => {
     const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    if (by && event.target !== range) step(by);
+    if (by && event.target !== range && !isBrowsers(event)) step(by);
   };
   draw();
 }

@@ -3,7 +3,7 @@
 // is in commands.js. Under a pointer nothing waits for the server: replay, scrubbing, menus and dialogs
 // are all here, and a click is drawn as it will turn out to be until the server's word comes (answers.js).
 
-import { make, stillness, styled } from "../shared/dom.js";
+import { isBrowsers, make, stillness, styled } from "../shared/dom.js";
 import { outbox } from "../shared/outbox.js";
 import { atTheEnd, show } from "../shared/protocol.js";
 import { Answers } from "./answers.js";
@@ -435,7 +435,7 @@ export class Board {
   /** @param {KeyboardEvent} event */
   onKey(event) {
     const cell = this.allCells().find((each) => each.element === event.target);
-    if (!cell || this.commands.key(event, cell)) return;
+    if (!cell || isBrowsers(event) || this.commands.key(event, cell)) return;
     const rows = this.rowsInOrder();
     const { cells } = cell.row;
     /** @type {(by: number) => Cell | undefined} in the next row, or the one before */

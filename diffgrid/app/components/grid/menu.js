@@ -1,7 +1,7 @@
 // @ts-check
 // What can be done with a cell, or with the trunk, as a menu.
 
-import { icon, make } from "../shared/dom.js";
+import { icon, isBrowsers, make } from "../shared/dom.js";
 import { nameOf } from "./player.js";
 
 /**
@@ -23,7 +23,7 @@ export function makeMenu() {
     event.stopPropagation();
     if (event.key === "Tab") element.hidePopover();
     if (event.key === "Tab" || event.key === "Escape") from.focus();
-    if (!by) return;
+    if (!by || isBrowsers(event)) return;
     event.preventDefault();
     items[(at + by + items.length) % items.length].focus();
   };

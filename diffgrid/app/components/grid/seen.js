@@ -1,7 +1,7 @@
 // @ts-check
 // What a row's finished cells show, as small icons.
 
-import { make, svg } from "../shared/dom.js";
+import { isBrowsers, make, svg } from "../shared/dom.js";
 import { factorState, factorWords, isOpen } from "./tally.js";
 
 /**
@@ -80,7 +80,7 @@ export function onSeenKey(event) {
   const next = ["ArrowDown", "ArrowRight"].includes(event.key) && from?.nextSibling;
   const last = ["ArrowUp", "ArrowLeft"].includes(event.key) && from?.previousSibling;
   const to = /** @type {HTMLElement | null | false} */ (next || last);
-  if (!from || !to) return;
+  if (!from || !to || isBrowsers(event)) return;
   event.preventDefault();
   event.stopPropagation();
   from.tabIndex = -1;

@@ -39,6 +39,13 @@ export function svg(tag, attributes, ...children) {
   return element;
 }
 
+/**
+ * Whether a key is pressed with another one held: such are the browser's, as Alt and an arrow is.
+ *
+ * @param {KeyboardEvent} event
+ */
+export const isBrowsers = (event) => event.altKey || event.ctrlKey || event.metaKey;
+
 const ICONS = {
   undo: "M9 5 4 10l5 5M4 10h10a6 6 0 0 1 0 12h-3",
   redo: "m15 5 5 5-5 5M20 10H10a6 6 0 0 0 0 12h3",
