@@ -19,7 +19,7 @@ READY = {  # what is there once the page is whole
     "/decisions": "role=button[name='Study this prompt']",
 }
 MOST = 200  # presses; no page has so many stops
-# Where the focus is, through all shadow roots: a number of its own, and its name. None is the window.
+# Where the focus is, through all shadow roots: a number of its own, and its name. None: the window.
 FOCUSED = """() => {
   let element = document.activeElement;
   while (element?.shadowRoot?.activeElement) element = element.shadowRoot.activeElement;
