@@ -206,8 +206,9 @@ def test_a_branch_asked_for_alone_leaves_its_parents_beginning_for_later(
 
 
 def test_a_cache_that_fails_in_the_middle_costs_a_warning_and_no_result(
-    engine: LocalEngine, spec: RunSpec, monkeypatch: pytest.MonkeyPatch
+    cache_directory: Folder, spec: RunSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    engine = LocalEngine(TrajectoryStore(cache_directory), "cpu")
     write, written = DiskShelf.set, []
 
     def fail_after_the_first(shelf: DiskShelf, row: str, value: bytes) -> None:
