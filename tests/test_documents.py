@@ -21,6 +21,7 @@ DOCUMENTS = [
         "SECURITY.md",
         "diffgrid/assets/monsters/README.md",
         "docs/matrix.md",
+        "docs/trust.md",
         "examples/README.md",
     )
 ]

@@ -66,7 +66,9 @@ class Model:
         file = self.folder / "model_index.json"
         index = read_json(file)
         for name, part in index.items():
-            if isinstance(part, list) and not (name.isidentifier() and len(part) == 2):
+            if isinstance(part, list) and not (
+                name.isidentifier() and len(name) <= 100 and len(part) == 2
+            ):
                 raise BadInput(
                     f"model file {file} has {shown(part)} as its part {shown(name)}, which is not "
                     "a library and a class: give a whole diffusers folder."

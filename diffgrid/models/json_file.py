@@ -71,6 +71,8 @@ def _open(path: str, flags: int) -> int:
 def _is_deeper(content: Any, levels: int) -> bool:
     level = [content]
     for _ in range(levels):
+        if not level:
+            return False
         inner = (each.values() if isinstance(each, dict) else each for each in level)
         level = [each for values in inner for each in values if isinstance(each, dict | list)]
     return bool(level)

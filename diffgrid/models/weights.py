@@ -62,7 +62,7 @@ def read_header(file: Path) -> dict[str, tuple[str, list[int]]]:
         return {name: (each.get_dtype(), each.get_shape()) for name, each in slices.items()}
     except (OSError, SafetensorError) as error:
         raise ModelError(
-            f"model file {file} is damaged ({error}): fetch or copy it again."
+            f"model file {file} is damaged ({error}): delete it, then fetch or copy it again."
         ) from error
 
 

@@ -144,7 +144,7 @@ def _load_network(
         where = files[0] if len(files) == 1 else part
         raise ModelError(
             f"model file {where} is damaged (tensors that it lacks, or has in another shape: "
-            f"{shown(', '.join(lacking))}): fetch or copy it again."
+            f"{shown(', '.join(lacking))}): delete it, then fetch or copy it again."
         )
     loaded: torch.nn.Module = model
     return loaded

@@ -197,6 +197,7 @@ def test_a_folder_that_is_not_whole_is_refused(folder: Path, lost: str, said: st
     [
         ("model_index.json", INDEX | {"": ["diffusers", "UNet2DConditionModel"]}),
         ("model_index.json", INDEX | {"../vae": ["diffusers", "AutoencoderKL"]}),
+        ("model_index.json", INDEX | {"a" * 10_000: ["diffusers", "AutoencoderKL"]}),
         ("model_index.json", INDEX | {"unet": ["diffusers"]}),
         ("model_index.json", INDEX | {"unet": [[], {}]}),
         ("model_index.json", INDEX | {"_class_name": {}}),

@@ -96,7 +96,9 @@ def test_damaged_weights_are_named_and_never_filled_up_at_random(
     copy = shutil.copytree(folder, tmp_path / "copy")
     (file,) = (copy / part).glob("*.safetensors")
     damage(file)
-    with pytest.raises(ModelError, match="damaged .*: fetch or copy it again") as told:
+    with pytest.raises(
+        ModelError, match="damaged .*: delete it, then fetch or copy it again"
+    ) as told:
         pipelines.load(copy, "float32", CPU)
     assert str(file) in str(told.value)
     assert str(told.value).count("\n") == 0
