@@ -13,12 +13,20 @@ import sqlite3
 import time
 import uuid
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import diskcache
-from diskcache.core import DBNAME, DEFAULT_SETTINGS, METADATA, MODE_BINARY, MODE_RAW, UNKNOWN
+from diskcache.core import (
+    DBNAME,
+    DEFAULT_SETTINGS,
+    ENOVAL,
+    METADATA,
+    MODE_BINARY,
+    MODE_RAW,
+    UNKNOWN,
+)
 
 from diffgrid.errors import Damaged
 from diffgrid.store.shelf import Shelves
@@ -111,12 +119,31 @@ class DiskShelf(diskcache.Cache):  # type: ignore[misc]  # diskcache has no type
         self._database = directory / DBNAME
         self._inode = _make_ready(self._database, doubtful)
         self._used: dict[str, float] = {}  # row -> seconds since 1970
+        self.failed = False  # whether a write has, which may leave a file that no row names
         ours = {
             "size_limit": limit,
             "eviction_policy": "least-recently-used" if evict else "none",
             "cull_limit": 1 if evict else 0,
         }
         super().__init__(str(directory), disk=BytesDisk, **(DEFAULT_SETTINGS | ours))
+
+    def reset(self, key: str, value: Any = ENOVAL, update: bool = True) -> Any:
+        """As diskcache's, but a pragma that a lock forbids is not tried for 60 s either."""
+        if not key.startswith("sqlite_"):
+            return super().reset(key, value, update)
+        if update:
+            self._sql("UPDATE Settings SET value = ? WHERE key = ?", (value, key))
+        pragma, late = f"PRAGMA {key[7:]}", time.monotonic() + _SECONDS_TO_OPEN
+        while self._sql(pragma).fetchone() != (value,):
+            try:
+                self._sql(f"{pragma} = {value}").fetchall()
+                break
+            except sqlite3.OperationalError as error:  # SQLite itself waits for no switch to WAL
+                if str(error) != "database is locked" or time.monotonic() > late:
+                    raise
+                time.sleep(0.01)
+        setattr(self, key, value)
+        return value
 
     @property
     def there(self) -> bool:
@@ -152,19 +179,21 @@ class DiskShelf(diskcache.Cache):  # type: ignore[misc]  # diskcache has no type
         return None
 
     def add(self, row: str, value: bytes) -> None:
-        self._note_uses()
-        super().add(row, value)
-        self._keep_to_quota()
+        self._write(super().add, row, value)
 
     def set(self, row: str, value: bytes) -> None:
-        self._note_uses()
-        super().set(row, value)
-        self._keep_to_quota()
+        self._write(super().set, row, value)
 
-    def _keep_to_quota(self) -> None:
-        # A write evicts one row, which is too little when large values follow small ones.
-        if self.volume() > 1.1 * self.size_limit:
-            self.cull()
+    def _write(self, write: Callable[[str, bytes], object], row: str, value: bytes) -> None:
+        try:
+            self._note_uses()
+            write(row, value)
+            # A write evicts one row, which is too little when large values follow small ones.
+            if self.volume() > 1.1 * self.size_limit:
+                self.cull()
+        except BaseException:
+            self.failed = True
+            raise
 
     def sweep(self) -> None:
         """Delete files that no row names. Nobody else may write."""
@@ -180,10 +209,11 @@ class DirectoryLock:
 
     A killed writer leaves files that no row names and no quota counts, but so does, for a moment,
     every living one. So each keeps a shared lock while it lives, and a marker file that it removes
-    on leaving: whoever gets the exclusive lock is alone, and any marker there is then a dead one's.
+    on leaving: whoever gets the exclusive lock is alone, and any marker there is then a dead one's,
+    or of one whose writes have failed.
     """
 
-    def __init__(self, directory: Path, shelves: Iterable[DiskShelf]) -> None:
+    def __init__(self, directory: Path, shelves: Sequence[DiskShelf]) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -200,16 +230,18 @@ class DirectoryLock:
         except BaseException:
             os.close(lock)
             raise
-        self._leave = weakref.finalize(self, _leave, marker, lock)  # at exit at the latest
+        self._leave = weakref.finalize(self, _leave, marker, lock, shelves)  # at exit at the latest
 
     def leave(self) -> None:
         """Let go of the directory."""
         self._leave()
 
 
-def _leave(marker: Path, lock: int) -> None:
-    if marker.name.startswith(f"{os.getpid()}-"):  # not a fork's, which ends while its parent lives
-        marker.unlink(missing_ok=True)
+def _leave(marker: Path, lock: int, shelves: Sequence[DiskShelf]) -> None:
+    forked = not marker.name.startswith(f"{os.getpid()}-")  # it ends while its parent lives
+    if not forked and not any(shelf.failed for shelf in shelves):
+        with contextlib.suppress(OSError):
+            marker.unlink()
     os.close(lock)
 
 

@@ -1,0 +1,365 @@
+"""What a failing disk, a kill and damage may do to the store: nothing that was kept is lost.
+
+`python -m tests.store.faults` goes through much of it and prints what it tried (an argument says
+how many calls to leave out between two faults); test_faults.py goes through a part.
+"""
+
+import contextlib
+import errno
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import diskcache.core
+
+from diffgrid.errors import StoreError
+from diffgrid.records.trajectories import Trajectory
+from diffgrid.store import disk, forgiving
+from diffgrid.store.forgiving import TrajectoryStore
+from diffgrid.store.memory import MemoryShelf
+from diffgrid.store.runs import Runs
+from tests.store.made import same, trajectory
+
+ROOT = Path(__file__).parents[2]
+SAVED, MADE = 1, 2  # seeds: what was saved before, and what is sampled meanwhile
+PICTURE = b"picture" * 10_000  # a file of its own
+
+
+def run(seed: int, steps: int = 6) -> Trajectory:
+    """480 kB."""
+    return trajectory(seed, steps=steps, side=48)
+
+
+# The n-th call fails
+
+
+def no_space() -> Exception:
+    return OSError(errno.ENOSPC, "No space left on device")
+
+
+def broken_disk() -> Exception:
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR
+    return error
+
+
+def locked() -> Exception:
+    error = sqlite3.OperationalError("database is locked")
+    error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+    return error
+
+
+def corrupt() -> Exception:
+    error = sqlite3.DatabaseError("database disk image is malformed")
+    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    return error
+
+
+IN_SQL = {"I/O error": broken_disk, "locked": locked, "malformed": corrupt}
+
+
+@dataclass
+class Faults:
+    """Counts what is asked of the disk; the n-th fails, and with `lasting` all that follow."""
+
+    fails: int = 0  # counted from 1; 0 is none
+    lasting: bool = False
+    in_sql: Callable[[], Exception] = broken_disk
+    calls: int = 0
+    kinds: set[str] = field(default_factory=set)
+
+    def step(self, kind: str, error: Callable[[], Exception] = no_space) -> None:
+        self.calls += 1
+        self.kinds.add(kind)
+        if self.fails and (self.calls == self.fails or (self.lasting and self.calls > self.fails)):
+            raise error()
+
+    @contextlib.contextmanager
+    def injected(self, directory: Path) -> Iterator[None]:
+        """While this holds, whatever is done in the directory is counted."""
+        faults = self
+
+        class Connection(sqlite3.Connection):
+            def execute(self, *args: Any) -> sqlite3.Cursor:
+                faults.step("execute", faults.in_sql)
+                return super().execute(*args)
+
+        connect = sqlite3.connect
+
+        def connected(*args: Any, **kwargs: Any) -> sqlite3.Connection:
+            faults.step("connect", faults.in_sql)
+            return connect(*args, factory=Connection, **kwargs)
+
+        def counted(kind: str, call: Callable[..., Any]) -> Callable[..., Any]:
+            def counting(path: Any, *args: Any, **kwargs: Any) -> Any:
+                if isinstance(path, str | os.PathLike) and str(directory) in str(path):
+                    faults.step(kind)
+                return call(path, *args, **kwargs)
+
+            return counting
+
+        def opened(path: str, mode: str, **kwargs: Any) -> Any:
+            faults.step("open")
+            return Written(Path(path).open(mode, **kwargs), faults)
+
+        names = ("open", "remove", "unlink", "makedirs", "mkdir", "rename", "chmod")
+        with contextlib.ExitStack() as patches:
+            patches.enter_context(patch.object(sqlite3, "connect", connected))
+            patches.enter_context(patch.object(diskcache.core, "open", opened, create=True))
+            for name in names:
+                patches.enter_context(patch.object(os, name, counted(name, getattr(os, name))))
+            yield
+
+
+class Written:
+    """A file of which half of what is written arrives, where writing fails."""
+
+    def __init__(self, file: Any, faults: Faults) -> None:
+        self.file, self.faults = file, faults
+
+    def write(self, data: bytes) -> None:
+        try:
+            self.faults.step("write")
+        except OSError:
+            self.file.write(data[: len(data) // 2])
+            raise
+        self.file.write(data)
+
+    def __enter__(self) -> "Written":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+
+def prepared(directory: Path) -> None:
+    """A cache with a saved run."""
+    store = TrajectoryStore(directory)
+    store.add(run(SAVED))
+    store.add_frames(run(SAVED).key, "abc", {}, PICTURE)
+    store.save(run(SAVED).key, "mine")
+    store.close()
+
+
+def use(directory: Path) -> None:
+    """What sampling and a person do, whatever fails: sampling goes on, the person is told."""
+    store = TrajectoryStore(directory)
+    made = run(MADE)
+    for steps in (2, 4):
+        store.put_partial(run(MADE, steps))
+        checkpoint = store.get_partial(made.key)
+        assert checkpoint is None or same(checkpoint, run(MADE, checkpoint.steps))
+    store.add(made)
+    store.add_frames(made.key, "abc", {}, PICTURE)
+    found = store.get(run(SAVED).key)
+    assert found is None or same(found, run(SAVED))
+    found = store.get(made.key)
+    assert found is None or same(found, made)
+    with contextlib.suppress(StoreError):
+        listed = store.runs()
+        store.unreadable(listed)
+    with contextlib.suppress(StoreError):
+        store.save(run(SAVED).key, "mine")
+    with contextlib.suppress(StoreError):
+        store.save(made.key, "too")
+    with contextlib.suppress(StoreError):
+        store.verify()
+    store.close()
+
+
+def check(directory: Path, saved: bool = True) -> None:
+    """Every entry is whole or absent, what was saved is there, and no file is left over."""
+    store = TrajectoryStore(directory)
+    assert store.warning is None, store.warning
+    assert store.verify() == []
+    if saved:
+        assert same(store.get(run(SAVED).key), run(SAVED))
+        names = {info.spec.seed: info.saved for info in store.runs()}
+        assert names[SAVED] == "mine"
+    assert orphans(store) == []
+    store.add(run(MADE))
+    assert same(store.get(run(MADE).key), run(MADE))
+    store.close()
+
+
+def orphans(store: TrajectoryStore) -> list[str]:
+    """Files that no row names."""
+    found = []
+    for name in ("runs", "saved"):
+        folder = store.directory / name
+        with contextlib.closing(sqlite3.connect(folder / "cache.db")) as connection:
+            rows = {row for (row,) in connection.execute("SELECT filename FROM Cache")}
+        files = (str(file.relative_to(folder)) for file in folder.rglob("*.val"))
+        found += [file for file in files if file not in rows]
+    return found
+
+
+def one_after_the_other(
+    lasting: bool, in_sql: Callable[[], Exception], every: int = 1
+) -> tuple[int, set[str]]:
+    """The n-th call fails, for every so many n until none does: how many did, of which kinds."""
+    with contextlib.ExitStack() as held:
+        name = held.enter_context(tempfile.TemporaryDirectory())
+        held.enter_context(patch.object(forgiving, "SECONDS_OF_QUIET", 0))
+        held.enter_context(patch.object(disk, "_SECONDS_TO_OPEN", 0.01))
+        prepared(Path(name) / "before")
+        tried, fails, kinds = 0, 1, set[str]()
+        while True:
+            directory = Path(name) / "cache"
+            shutil.copytree(Path(name) / "before", directory)
+            faults = Faults(fails, lasting, in_sql)
+            with faults.injected(directory):
+                use(directory)
+            kinds |= faults.kinds
+            try:
+                check(directory)
+            except AssertionError as error:
+                raise AssertionError(f"call {fails} of {faults.calls}: {error}") from error
+            shutil.rmtree(directory)
+            if fails > faults.calls:
+                return tried, kinds
+            tried, fails = tried + 1, fails + every
+
+
+# Kills
+
+
+def write_for_ever(directory: Path, seed: int) -> None:
+    """Sampling as the store sees it, and a run in three is saved; says what is stored."""
+    store = TrajectoryStore(directory)
+    while True:
+        for steps in (2, 4):
+            store.put_partial(run(seed, steps))
+        store.add(run(seed))
+        print("made", seed, flush=True)
+        store.add_frames(run(seed).key, "abc", {}, PICTURE)
+        if seed % 3 == 0:
+            store.save(run(seed).key, "mine")
+            print("saved", seed, flush=True)
+        seed += 1
+
+
+def kills(count: int, seed: int = 7) -> list[int]:
+    """Kill two writers on one cache so often, at random moments; how many runs were made, saved."""
+    chance, told = random.Random(seed), list[tuple[str, int]]()
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        for kill in range(count // 2):
+            command = [sys.executable, "-m", "tests.store.faults", name]
+            writers = [
+                subprocess.Popen(
+                    [*command, str(10_000 * (2 * kill + each))],
+                    cwd=ROOT,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+                for each in (0, 1)
+            ]
+            said = []
+            for writer in writers:
+                assert writer.stdout
+                said.append(writer.stdout.readline())
+            for writer in writers:
+                time.sleep(chance.uniform(0, 0.1))
+                writer.send_signal(signal.SIGKILL)
+                assert writer.stdout
+                said += writer.stdout.readlines()
+                writer.stdout.close()
+                assert writer.wait() == -signal.SIGKILL
+            told += [(line.split()[0], int(line.split()[1])) for line in said if line[-1:] == "\n"]
+            store = TrajectoryStore(directory)
+            assert store.verify() == []
+            assert orphans(store) == []
+            names = {info.spec.seed: info.saved for info in store.runs()}
+            for what, number in told:
+                assert number in names, f"run {number} is gone"
+                assert what == "made" or names[number] == "mine", f"run {number} is not saved"
+            assert store.warning is None
+            store.close()
+        store = TrajectoryStore(directory)
+        for number in {number for _, number in told}:
+            assert same(store.get(run(number).key), run(number))
+        store.close()
+    return [sum(word == what for word, _ in told) for what in ("made", "saved")]
+
+
+# Damage
+
+
+def damages(every: int = 1) -> int:
+    """Flip bits in, and cut, each row of a run, everywhere: what is read is exact or a miss."""
+    made, begun = trajectory(3, side=2), trajectory(3, side=2, steps=2)
+    shelves = MemoryShelf(10**9), MemoryShelf(0, evict=False)
+    runs = Runs(*shelves, saved_limit=10**9)
+    runs.put_partial(begun)
+    checkpoint = runs._runs.look(f"{made.key}/partial")
+    runs.add(made)
+    runs.add_frames(made.key, "abc", {"n": 1}, b"picture")
+    runs.add_labels(made.key, "abc", {"n": 2}, b"picture")
+    runs.save(made.key, "mine")
+    shelves[0].values[f"{made.key}/partial"] = checkpoint or b""
+    before = [dict(shelf.values) for shelf in shelves]
+    tried = 0
+    for shelf in shelves:
+        for row, value in before[shelf is shelves[1]].items():
+            for place in range(0, len(value), every):
+                for harmed in (_flipped(value, place), value[:place]):
+                    for each, rows in zip(shelves, before, strict=True):
+                        each.values = dict(rows)
+                    shelf.values[row] = harmed
+                    _read_all(Runs(*shelves, saved_limit=10**9), made, begun)
+                    assert set(shelves[1].values) == set(before[1]), "a saved row is gone"
+                    assert shelf is shelves[0] or shelf.values[row] == harmed
+                    tried += 1
+    return tried
+
+
+def _flipped(value: bytes, place: int) -> bytes:
+    return value[:place] + bytes([value[place] ^ (1 << place % 8)]) + value[place + 1 :]
+
+
+def _read_all(runs: Runs, made: Trajectory, begun: Trajectory) -> None:
+    found, checkpoint = runs.get(made.key), runs.get_partial(made.key)
+    assert found is None or same(found, made)
+    assert checkpoint is None or same(checkpoint, begun)
+    for get, number in ((runs.get_frames, 1), (runs.get_labels, 2)):
+        pictures = get(made.key, "abc")
+        assert pictures is None or (pictures[0], bytes(pictures[1])) == ({"n": number}, b"picture")
+    assert {info.saved for info in runs.runs()} <= {"mine", made.key[:8]}
+    runs.verify()
+
+
+def main(every: int) -> None:
+    for lasting in (False, True):
+        for name, in_sql in IN_SQL.items():
+            began = time.monotonic()
+            tried, kinds = one_after_the_other(lasting, in_sql, every)
+            words = "and all that follow" if lasting else "alone"
+            print(
+                f"the n-th call fails {words}, in SQL by {name}: {tried} faults "
+                f"({', '.join(sorted(kinds))}), {time.monotonic() - began:.0f} s",
+                flush=True,
+            )
+    print(f"bits flipped and values cut: {damages()}", flush=True)
+    began = time.monotonic()
+    made, saved = kills(100)
+    print(f"100 kills: {made} runs made, {saved} saved, {time.monotonic() - began:.0f} s")
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case [directory, seed]:
+            write_for_ever(Path(directory), int(seed))
+        case given:
+            main(int(*given) or 1)
