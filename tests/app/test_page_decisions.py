@@ -314,8 +314,10 @@ def test_a_public_server_studies_few_trunks(studies: None, monkeypatch: pytest.M
     assert "use a whole number from 1 to 16" in str(mine.error)
 
 
-def test_a_damaged_cache_is_one_sentence(studies: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DIFFGRID_CACHE", "/dev/null/nowhere")
+def test_a_cache_that_cannot_be_named_is_one_sentence(
+    studies: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DIFFGRID_CACHE", "~nobody-of-this-name/cache")
     page = opened()
     assert page.error
     assert shown(page)  # what came along needs no cache

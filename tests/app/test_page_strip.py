@@ -240,10 +240,10 @@ def test_what_cannot_be_is_one_sentence_and_the_last_view_stays(grid: Grid) -> N
     assert shown(opened)["path"] == "trunk"
 
 
-def test_a_damaged_cache_is_one_sentence_and_a_way_on(
+def test_a_cache_that_cannot_be_named_is_one_sentence_and_a_way_on(
     grid: Grid, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("DIFFGRID_CACHE", "/dev/null/nowhere")
+    monkeypatch.setenv("DIFFGRID_CACHE", "~nobody-of-this-name/cache")
     opened = page()
     assert opened.error
     assert not opened.get("bidi_component")
