@@ -5,7 +5,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from functools import lru_cache
 from typing import Any, Self
 
@@ -122,7 +122,7 @@ class RunSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields by name, ready for JSON; an added option where it is not at its default."""
-        values = asdict(self)
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
         del values["added"]
         return values | self.chosen
 
