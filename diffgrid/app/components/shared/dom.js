@@ -1,7 +1,7 @@
 // @ts-check
 // Making elements: text goes in as text nodes only, icons are drawn here.
 
-import { arrived } from "./arrival.js";
+import "./arrival.js";
 
 /** @typedef {Record<string, unknown>} Attributes */
 
@@ -118,13 +118,11 @@ export const stillness = matchMedia("(prefers-reduced-motion: reduce)");
 const loading = new WeakMap();
 
 /**
- * What a component begins with: its page is there. It goes on once its stylesheet is there too:
- * what is built before it is seen bare, and measured.
+ * Once the component's stylesheet is there: what is built before it is seen bare, and measured.
  *
  * @param {ParentNode} parent
  */
 export async function styled(parent) {
-  arrived();
   const link = parent.querySelector("link");
   if (!link) return;
   // For as long as what it imports is on its way `sheet` is there already, to another message.
