@@ -5,7 +5,7 @@
 Clicks, letters, links, Back, Undo and reloads, in bursts of five on a page that samples, with one
 core burnt by another process. After each burst the page must be the one that was asked for last,
 the trunk the one that was followed last, its address theirs, and nothing may wait to be done.
-`--cuts` cuts the connection so many times, just before a touch. It ends with 1 if anything was lost.
+`--cuts` cuts the connection so many times, just before a touch. It ends with 1 if one was lost.
 """
 
 import argparse
@@ -148,7 +148,9 @@ class Visitor:
 
     def there(self) -> None:
         """The page that was asked for is."""
-        expect(self.page.get_by_role("heading", level=1)).to_have_text(self.heading, timeout=GIVE_UP)
+        expect(self.page.get_by_role("heading", level=1)).to_have_text(
+            self.heading, timeout=GIVE_UP
+        )
 
     def settled(self) -> None:
         """All that was asked for is there."""
