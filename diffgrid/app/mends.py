@@ -26,7 +26,7 @@ from streamlit.config import get_option, set_option
 from streamlit.proto.ClientState_pb2 import ClientState
 from streamlit.runtime.app_session import AppSession
 from streamlit.runtime.scriptrunner import RerunData, get_script_run_ctx
-from streamlit.runtime.scriptrunner_utils.script_requests import ScriptRequests, ScriptRequestType
+from streamlit.runtime.scriptrunner_utils.script_requests import ScriptRequests
 from streamlit.watcher.local_sources_watcher import LocalSourcesWatcher
 
 
@@ -35,11 +35,8 @@ def mend() -> None:
     if hasattr(AppSession.request_rerun, "__wrapped__"):
         return
     set_option("runner.fastReruns", False)
-    ask, wait, look = (
-        AppSession.request_rerun,
-        ScriptRequests.request_rerun,
-        LocalSourcesWatcher.update_watched_modules,
-    )
+    ask, start = AppSession.request_rerun, AppSession._create_scriptrunner
+    wait, look = ScriptRequests.request_rerun, LocalSourcesWatcher.update_watched_modules
 
     @wraps(ask)
     def request_rerun(self: AppSession, client_state: ClientState | None) -> None:
@@ -47,10 +44,21 @@ def mend() -> None:
             here = self._client_state.page_script_hash
             if self._scriptrunner is None and here and client_state.page_script_hash != here:
                 return
-            if _has_ended(self):
-                self._event_loop.call_soon(ask, self, client_state)
-                return
         ask(self, client_state)
+
+    @wraps(start)
+    def create_scriptrunner(self: AppSession, rerun_data: RerunData) -> None:
+        ended = self._scriptrunner  # it takes no more requests, and is still listened to
+        if ended is None or not rerun_data.fragment_id:
+            return start(self, rerun_data)
+
+        def later() -> None:
+            other = self._scriptrunner
+            if other in (ended, None) or not other.request_rerun(rerun_data):
+                start(self, rerun_data)
+
+        # It sent its last message before it came to that, so the message is in the loop by now.
+        self._event_loop.call_soon(later)
 
     @wraps(wait)
     def request_rerun_of(self: ScriptRequests, new_data: RerunData) -> bool:
@@ -70,14 +78,6 @@ def mend() -> None:
             look(self)
 
     AppSession.request_rerun = request_rerun  # type: ignore[method-assign]
+    AppSession._create_scriptrunner = create_scriptrunner  # type: ignore[method-assign, assignment]
     ScriptRequests.request_rerun = request_rerun_of  # type: ignore[method-assign]
     LocalSourcesWatcher.update_watched_modules = update_watched_modules  # type: ignore[method-assign]
-
-
-def _has_ended(session: AppSession) -> bool:
-    """Whether the session's runner takes no more requests, while it is still listened to.
-
-    It sends its last message before it comes to that, so the message is in the loop by now.
-    """
-    runner = session._scriptrunner
-    return runner is not None and runner._requests._state == ScriptRequestType.STOP

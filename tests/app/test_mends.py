@@ -26,10 +26,12 @@ def _streamlit_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     # Other tests run the app, which mends it.
     for owner, name in (
         (AppSession, "request_rerun"),
+        (AppSession, "_create_scriptrunner"),
         (ScriptRequests, "request_rerun"),
         (LocalSourcesWatcher, "update_watched_modules"),
     ):
         monkeypatch.setattr(owner, name, unwrap(getattr(owner, name)))
+    monkeypatch.setattr(AppSession, "_create_scriptrunner", lambda self, data: self.start(data))
     before = get_option("runner.fastReruns")
     set_option("runner.fastReruns", True)
     yield
@@ -60,7 +62,7 @@ class Session(AppSession):
     def _enqueue_forward_msg(self, msg: Any) -> None:
         self.happened.append(msg.WhichOneof("type"))
 
-    def _create_scriptrunner(self, initial_rerun_data: RerunData) -> None:
+    def start(self, initial_rerun_data: RerunData) -> None:
         self.happened.append("a new runner")
         self._scriptrunner = SimpleNamespace(
             _requests=ScriptRequests(), request_rerun=self._also, request_stop=lambda: None
