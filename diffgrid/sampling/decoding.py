@@ -138,7 +138,7 @@ def _read_tiny(folder: Path, vae: Any) -> Any:
     where = f"the tiny autoencoder in {folder.parent.name}/{TINY}"
     try:
         tiny = AutoencoderTiny.from_pretrained(
-            folder, torch_dtype=vae.dtype, use_safetensors=True, local_files_only=True
+            folder, dtype=vae.dtype, use_safetensors=True, local_files_only=True
         )
     except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
         raise ModelError(

@@ -94,7 +94,7 @@ def load(
             }
             pipe = DiffusionPipeline.from_pretrained(
                 folder,
-                torch_dtype=getattr(torch, dtype),
+                dtype=getattr(torch, dtype),
                 use_safetensors=True,
                 local_files_only=True,
                 **networks,
