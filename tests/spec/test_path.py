@@ -1,7 +1,7 @@
 """Paths as they are written, forked and checked, and the evaluations that they share."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from diffgrid.errors import BadInput
@@ -109,9 +109,13 @@ def test_a_fork_shares_the_evaluation_at_its_own_step() -> None:
 
 
 @given(paths, st.integers(0, 998))
+@example((Fork(0, 10**9 - 1), Fork(1, 0)), 0)
 def test_one_more_branch_costs_what_follows_it(path: Path, step: int) -> None:
     cost = minimum([path, fork(path, step, 10**9 - 1)], 1000) - 1000
-    assert cost == (0 if Fork(step, 10**9 - 1) in path else 1000 - step - 1)
+    parts = step  # where the two go their own ways: at the fork, or where the path has another
+    if Fork(step, 10**9 - 1) in path:
+        parts = next((each.step for each in path if each.step > step), 999)
+    assert cost == 999 - parts
 
 
 @given(st.lists(paths_of_every_kind, min_size=1, max_size=4))
