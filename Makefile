@@ -22,7 +22,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export OMP_WAIT_POLICY := PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help run check test coverage matrix faults fuzz bench bench-app lint format javascript chromium
+.PHONY: help run check test coverage matrix faults fuzz touches bench bench-app lint format javascript chromium
 
 help:
 	@echo 'make run      start the app                        (ARGS="--server.port 8600")'
@@ -31,6 +31,7 @@ help:
 	@echo 'make coverage every test, and which lines none runs'
 	@echo 'make matrix   every model family with every scheduler, against plain diffusers (minutes)'
 	@echo 'make fuzz     100,000 broken inputs for each parser         (half an hour)'
+	@echo 'make touches  random touches at random moments of sampling    (half an hour)'
 	@echo 'make faults   failing disks, kills and damage against the store (minutes to hours: ARGS=23)'
 	@echo 'make bench    what the default grid costs here     (ARGS="--repeat 5")'
 	@echo 'make bench-app  how soon the app answers, in Chromium'
@@ -67,6 +68,9 @@ fuzz: $(VENV)/installed-dev
 # ARGS is how many calls lie between two faults; without it every single one fails once.
 faults: $(VENV)/installed-dev
 	$(PY) -m tests.store.faults $(ARGS)
+
+touches: $(VENV)/installed-dev chromium
+	$(PY) -m benchmarks.touches $(ARGS)
 
 bench: $(VENV)/installed
 	$(PY) -m benchmarks.default_grid $(ARGS)

@@ -1,6 +1,6 @@
 """Does every touch arrive? Random ones, at random moments of sampling, on servers of their own.
 
-    python -m benchmarks.touches [--touches 1000] [--servers 20] [--cuts 0] [--idle] [--seed 0]
+    make touches ARGS="[--touches 1000] [--servers 20] [--cuts 0] [--idle] [--seed 0]"
 
 Clicks, letters, links, Back, Undo and reloads, in bursts of five on a page that samples, with one
 core burnt by another process. After each burst the page must be the one that was asked for last,
