@@ -16,6 +16,15 @@ from diffgrid.spec.run import RunSpec
 from tests.engine.running import SECONDS, STEPS, Gate, finish, grid, make, occupy
 
 
+def occupied_after_a_trunk(engine: LocalEngine, spec: RunSpec, gate: Gate) -> None:
+    """The trunk is stored, and a job keeps the worker until the gate is open."""
+    gate.opened.set()
+    make(engine, spec, ((),))
+    gate.opened.clear()
+    gate.reached.clear()
+    occupy(engine, spec, gate)
+
+
 def test_what_is_stored_is_done_on_return_without_a_worker(
     engine: LocalEngine, spec: RunSpec
 ) -> None:
@@ -31,11 +40,7 @@ def test_what_is_stored_is_done_on_return_without_a_worker(
 def test_what_is_stored_shows_while_the_rest_waits(
     engine: LocalEngine, spec: RunSpec, gate: Gate
 ) -> None:
-    gate.opened.set()
-    make(engine, spec, ((),))
-    gate.opened.clear()
-    gate.reached.clear()
-    occupy(engine, spec, gate)
+    occupied_after_a_trunk(engine, spec, gate)
     waiting = engine.submit(spec, grid(spec)).snapshot()
     assert waiting.state == "queued"
     assert waiting.paths[()].done
@@ -92,11 +97,7 @@ def test_a_request_made_again_after_it_was_cancelled_goes_on_from_there(
 def test_nine_tabs_of_one_visitor_lock_nobody_out(
     engine: LocalEngine, spec: RunSpec, gate: Gate
 ) -> None:
-    gate.opened.set()
-    make(engine, spec, ((),))
-    gate.opened.clear()
-    gate.reached.clear()
-    occupy(engine, spec, gate)
+    occupied_after_a_trunk(engine, spec, gate)
     few = Limits(max_queue=3, max_waiting=2)
 
     def submit(seed: int, visitor: str) -> LocalJob:
@@ -128,11 +129,7 @@ def test_a_visitors_evaluations_are_counted_where_they_are_sampled(
 def test_a_full_queue_refuses_what_is_new_and_serves_what_is_not(
     engine: LocalEngine, spec: RunSpec, gate: Gate
 ) -> None:
-    gate.opened.set()
-    make(engine, spec, ((),))
-    gate.opened.clear()
-    gate.reached.clear()
-    occupy(engine, spec, gate)
+    occupied_after_a_trunk(engine, spec, gate)
     two = Limits(max_queue=2)
     waiting = [engine.submit(replace(spec, seed=seed), [()], limits=two) for seed in (10, 11)]
     with pytest.raises(
