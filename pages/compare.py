@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import streamlit as st
@@ -111,7 +110,13 @@ def actions(chosen: Sequence[RunInfo], keeps: bool) -> None:
                 save(info)
             ours = keeps and not info.bundled
             if ours and st.button("Remove", key=f"remove-{info.key}", **QUIET):
-                remove(info, [other for other in chosen if other != info])
+                saved = " Its saved copy goes too." if info.saved else ""
+                remove(
+                    info.key,
+                    run_list.label(info),
+                    f"Its arrays and pictures are deleted.{saved} It can be sampled again.",
+                    [other for other in chosen if other != info],
+                )
 
 
 @st.dialog("Keep this run")
@@ -127,13 +132,13 @@ def save(info: RunInfo) -> None:
 
 
 @st.dialog("Remove this run?")
-def remove(info: RunInfo, others: Sequence[RunInfo]) -> None:
-    """Ask whether it may be deleted."""
-    st.markdown(plain(run_list.label(info)))
-    saved = " Its saved copy goes too." if info.saved else ""
-    st.caption(f"Its arrays and pictures are deleted.{saved} It can be sampled again.")
-    if st.button("Remove", type="primary") and settle(lambda: store().remove(info.key)):
-        remember(others)
+def remove(key: str, words: str, cost: str, others: Sequence[RunInfo] | None = None) -> None:
+    """Ask whether it may be deleted, which costs so much; where it is on view the others stay."""
+    st.markdown(plain(words))
+    st.caption(cost)
+    if st.button("Remove", type="primary") and settle(lambda: store().remove(key)):
+        if others is not None:
+            remember(others)
         st.rerun()
 
 
@@ -170,17 +175,18 @@ def cache(infos: Sequence[RunInfo], chosen: Sequence[RunInfo], keeps: bool) -> N
 
 def unreadable(left: Sequence[Unreadable]) -> None:
     """What is stored and cannot be read here, with its picture where that can be shown."""
-    with st.expander(f"{len(left):,} stored runs cannot be read by this version"):
-        st.caption("They stay as they are, for the version that made them, until you remove them.")
+    runs = "1 stored run" if len(left) == 1 else f"{len(left):,} stored runs"
+    with st.expander(f"{runs} cannot be read by this version"):
+        st.caption("Nothing goes until you remove it: another version may be able to read it.")
         for run in left[: run_list.MOST_LISTED]:
             with st.container(horizontal=True, vertical_alignment="center"):
                 if picture := run_list.thumbnail(store(), run.key):
                     st.image(picture, width=run_list.THUMBNAIL)
                 words = [run.name, run.prompt, f"{run.key[:8]}, {run.reason}"]
-                st.markdown(plain(": ".join(filter(None, words))))
-                pressed = st.button("Remove", key=f"remove-{run.key}", **QUIET)
-                if pressed and settle(partial(store().remove, run.key)):
-                    st.rerun()
+                text = ": ".join(filter(None, words))
+                st.markdown(plain(text))
+                if st.button("Remove", key=f"remove-{run.key}", **QUIET):
+                    remove(run.key, text, "All that is stored of it is deleted for good.")
 
 
 def nothing() -> None:

@@ -256,10 +256,9 @@ def test_long_runs_are_thinned(store: TrajectoryStore) -> None:
     assert (len(longest["frames"]), longest["steps"][-1]) == (64, 149)
 
 
-def test_runs_of_another_version_are_shown_and_can_be_removed(
+def test_runs_of_another_version_are_shown_and_removed_only_when_confirmed(
     store: TrajectoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keys = [info.key for info in store.runs()]
     sampler = scheduler_of("DDIMScheduler")
     monkeypatch.setattr("diffgrid.spec.run.scheduler_of", lambda _: replace(sampler, version=7))
     opened = page()
@@ -267,8 +266,12 @@ def test_runs_of_another_version_are_shown_and_can_be_removed(
     assert closed.label == "3 stored runs cannot be read by this version"
     assert all("made by another version of diffgrid" in each.value for each in closed.markdown)
     assert len(closed.get("image")) == 3
-    next(b for b in closed.button if b.key == f"remove-{keys[0]}").click()
-    assert opened.run(timeout=120).main.expander[0].label.startswith("2 stored runs")
+    for label in ("2 stored runs", "1 stored run"):
+        press(opened, "Remove")
+        assert opened.main.expander[0].label == closed.label  # only when confirmed
+        confirm(opened, "Remove", "Remove")
+        (closed,) = run(opened).main.expander
+        assert closed.label == f"{label} cannot be read by this version"
 
 
 @pytest.fixture
