@@ -349,7 +349,7 @@ def write(*outputs: tuple[str, str | File, bytes]) -> None:
     try:
         for option, name, content in outputs:
             target = File(name)
-            beside = target.with_name(f".{target.name[:200]}.{os.getpid()}")
+            beside = target.parent / f".{target.name[:200]}.{os.getpid()}"
             with _writing(option, target):
                 if target.exists() and not target.is_file():  # /dev/stdout, say
                     target.write_bytes(content)

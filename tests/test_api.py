@@ -244,6 +244,12 @@ def test_values_of_the_wrong_kind_are_refused(options: dict[str, object], senten
         diffgrid.grid(**options)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("name", ["", ".", "/"])
+def test_a_folder_is_no_file_to_write(name: str) -> None:
+    with pytest.raises(BadInput, match=r"out '.*' cannot be written \(.+\)"):
+        api.write(("out", name, b"picture"))
+
+
 def test_files_are_written_all_or_none(tmp_path: Folder) -> None:
     kept = tmp_path / "old.png"
     kept.write_bytes(b"old")

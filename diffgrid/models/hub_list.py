@@ -146,11 +146,9 @@ def find_hub_model(name: str) -> HubModel | None:
 
 def cache() -> Path:
     """The hub's cache on this machine, as its own library finds it."""
-    own = os.environ.get("HF_HUB_CACHE")
-    if own:
-        return Path(own).expanduser()
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
-    return Path(os.environ.get("HF_HOME") or caches / "huggingface").expanduser() / "hub"
+    caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    home = os.environ.get("HF_HOME") or f"{caches}/huggingface"
+    return Path(os.path.expanduser(os.environ.get("HF_HUB_CACHE") or f"{home}/hub"))
 
 
 def fetching(hub: HubModel) -> str:

@@ -52,7 +52,8 @@ def to_fetch() -> tuple[HubModel, ...]:
 def own_models() -> Path | None:
     """The folder that DIFFGRID_MODELS names: models lie in it, one or two levels deep."""
     named = os.environ.get("DIFFGRID_MODELS")
-    return Path(named).expanduser().absolute() if named else None
+    # Not Path's own: it raises where there is no such user, and then no model could be named.
+    return Path(os.path.expanduser(named)).absolute() if named else None
 
 
 def trouble(model: Model) -> str | None:

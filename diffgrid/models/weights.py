@@ -92,5 +92,5 @@ def file_digest(file: Path, identity: tuple[int, ...]) -> str:
 
 
 def _digest_notes() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "diffgrid-digests"
+    caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(caches) / "diffgrid-digests"

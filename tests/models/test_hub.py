@@ -189,6 +189,8 @@ def test_a_disk_that_is_too_small_is_said_before(
 def test_the_cache_is_where_the_hubs_library_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", "/a/hub")
     assert cache() == Path("/a/hub")
+    monkeypatch.setenv("HF_HUB_CACHE", "~nobody-of-that-name/hub")
+    assert cache() == Path("~nobody-of-that-name/hub")
     monkeypatch.delenv("HF_HUB_CACHE")
     monkeypatch.setenv("HF_HOME", "/b")
     assert cache() == Path("/b/hub")

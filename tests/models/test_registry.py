@@ -285,7 +285,7 @@ def test_a_broken_model_is_listed_with_its_trouble_and_not_offered(own: Path) ->
     assert "cannot be read" in str(told["shelf/second"])
 
 
-@pytest.mark.parametrize("named", ["", "/nowhere"])
+@pytest.mark.parametrize("named", ["", "/nowhere", "~nobody-of-that-name/models"])
 def test_no_folder_of_ones_own_is_no_trouble(named: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DIFFGRID_MODELS", named)
     assert trouble(find_model("monsters")) is None
