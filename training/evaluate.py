@@ -23,6 +23,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from PIL import Image
 
+from diffgrid.models.folder import UNCLEAR
 from diffgrid.sampling import classifiers
 from training.render import FACTORS, Monster, batch, caption, random_monster
 from training.train import DEVICE, psnr
@@ -105,7 +106,7 @@ def shares(
         ]
         found[factor] = {
             "right": sum(label == want for label, want in pairs) / len(pairs),
-            "unclear": sum(label == classifiers.UNCLEAR for label, _ in pairs) / len(pairs),
+            "unclear": sum(label == UNCLEAR for label, _ in pairs) / len(pairs),
         }
     return found
 

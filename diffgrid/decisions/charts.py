@@ -18,7 +18,7 @@ from diffgrid.pictures.primitives import STYLES, Kind, Point, Scene
 WIDTH, HEIGHT = 264, 180  # px, of a panel
 LEFT, RIGHT, TOP, BOTTOM = 34, 10, 24, 24  # px, around what it plots
 WIDE, NARROW = 864, 360  # px, of the overview
-FARTHEST = 2.5  # log-SNR that a first row may lie before the second without a break in the axis
+UNBROKEN = 2.5  # log-SNR that a first row may lie before the second without a break in the axis
 APART = 30  # px between timesteps on an axis
 MARKERS: dict[str, Kind] = {"layout": "dot", "shape": "square", "detail": "triangle"}
 
@@ -76,7 +76,7 @@ class Axis:
         self.left, self.right = left, right
         places = [self.log_snr[step] for step in rows]
         # Schedulers may start in pure noise, far before all else: there the axis is broken.
-        self.broken = len(places) > 2 and places[1] - places[0] > FARTHEST
+        self.broken = len(places) > 2 and places[1] - places[0] > UNBROKEN
         knots = [places[0], places[1], places[-1]] if self.broken else [places[0], places[-1]]
         room = (right - left) * 0.03
         ends = [left + room, left + (right - left) * 0.12, right - room]

@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 
 from diffgrid.compare import FARTHEST, log_snr
 from diffgrid.errors import BadInput
+from diffgrid.models.folder import UNCLEAR
 
-UNCLEAR = "unclear"
 KEYS = ("seed", "step", "branch")
 COLUMNS = (
     "factor", "step", "timestep", "alpha_bar", "phi", "low", "high", "n", "chance", "ceiling",
@@ -494,12 +494,12 @@ def _wilson(mean: float, n: float, quantile: float = 1.959964) -> tuple[float, f
 
 
 @cache
-def _student(degrees: int, level: float = LEVEL) -> float:
+def _student(degrees: int) -> float:
     """The two-sided quantile of Student's t: tan θ √ν, where the density of θ is cos^(ν-1)."""
     theta = np.linspace(0, math.pi / 2, 20_001)
     density = np.cos(theta) ** (degrees - 1)
     mass = np.append(0, np.cumsum(density[1:] + density[:-1]))
-    return math.sqrt(degrees) * math.tan(np.interp(level * mass[-1], mass, theta))
+    return math.sqrt(degrees) * math.tan(np.interp(LEVEL * mass[-1], mass, theta))
 
 
 # Decision steps

@@ -26,6 +26,7 @@ from diffgrid.limits import Limits
 from diffgrid.models.registry import find_model
 from diffgrid.records.frames import decode, encode_final
 from diffgrid.records.trajectories import Trajectory
+from diffgrid.spec.checks import check_whole
 from diffgrid.spec.grid import Grid, rows_near
 from diffgrid.spec.path import Fork, Path, minimum
 from diffgrid.spec.run import RunSpec, key
@@ -71,11 +72,7 @@ class Plan:
             BadInput: a value is above its limit.
         """
         self.spec.check(limits)
-        if type(self.trunks) is not int or not 1 <= self.trunks <= limits.max_trunks:
-            raise BadInput(
-                f"trunks {self.trunks} is not allowed: use a whole number from 1 to "
-                f"{limits.max_trunks}."
-            )
+        check_whole("trunks", self.trunks, 1, limits.max_trunks)
         Grid.with_columns(self.spec, (), self.rows, self.columns).check(limits)
 
     @property

@@ -30,12 +30,13 @@ from diffgrid.spec.options import FIRST_MODEL
 ASSETS = Path(__file__).parents[1] / "assets"
 BUNDLED = (FIRST_MODEL,)
 LIBRARIES = ("diffusers", "transformers")  # whose classes a model may be made of
-# Named by an index, but no run is decided by them: runs name their scheduler themselves, and
-# pictures are decoded without asking the others.
-LEFT_OUT = ("scheduler", "safety_checker", "feature_extractor")
+NEVER_ASKED = ("safety_checker", "feature_extractor")  # pictures are decoded without
+# Named by an index, but no run is decided by them: runs name their scheduler themselves.
+LEFT_OUT = ("scheduler", *NEVER_ASKED)
 LARGE = 1e9  # bytes; where a GPU is, models above it run in half the precision
 PLAIN_PROBE = "colours-1"  # labels by mean colour: for models that bring no probe
 COLOURS = ASSETS / "colours.json"  # those colours: red, green, blue
+UNCLEAR = "unclear"  # the label of a picture in which a probe cannot tell
 SETTINGS = "diffgrid.json"  # in a model's folder: the prompt and settings that show it off
 SETTING_KINDS = {
     "prompt": str,

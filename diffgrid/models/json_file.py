@@ -52,11 +52,8 @@ def _word(kind: Any) -> str:
 
 
 def _read(file: Path) -> bytes:
-    # Opening a pipe that nobody writes to would wait for ever, and a device may never end.
-    with open(
-        file, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)
-    ) as stream:
-        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+    with open(file, "rb", opener=_open) as stream:
+        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):  # a device may never end
             raise _refused(file, "cannot be read: it is no regular file")
         text = stream.read(LARGEST + 1)
     if len(text) > LARGEST:

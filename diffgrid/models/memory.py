@@ -22,12 +22,9 @@ def working_memory(dtype: str, height: int, width: int) -> int:
 
 def free_memory(root: Path = Path("/")) -> int | None:
     """Bytes that can be used without swapping; None where nobody says (macOS, Windows)."""
-    known = [_available(root / "proc/meminfo"), *_below_limits(root / "sys/fs/cgroup", root)]
+    available = _fields(root / "proc/meminfo", 1024).get("MemAvailable")
+    known = [available, *_below_limits(root / "sys/fs/cgroup", root)]
     return min((size for size in known if size is not None), default=None)
-
-
-def _available(meminfo: Path) -> int | None:
-    return _fields(meminfo, 1024).get("MemAvailable")
 
 
 def _below_limits(cgroups: Path, root: Path) -> list[int]:

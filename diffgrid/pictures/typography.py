@@ -98,9 +98,8 @@ def wrap(
 
     def longest(text: str, end: str = "") -> int:
         """How many of the text's characters fit with `end` behind them, at least one."""
-        return max(
-            1, bisect(range(1, len(text) + 1), False, key=lambda n: not fits(text[:n] + end))
-        )
+        lengths = range(1, len(text) + 1)
+        return max(1, bisect(lengths, False, key=lambda n: not fits(text[:n] + end)))
 
     lines, line = [], ""
     for word in text.split(" "):

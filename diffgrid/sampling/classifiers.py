@@ -7,7 +7,6 @@ are labelled by their colours.
 
 import json
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Protocol
 
@@ -18,10 +17,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from diffgrid.errors import ModelError
-from diffgrid.models.folder import COLOURS
+from diffgrid.models.folder import COLOURS, UNCLEAR
 from diffgrid.models.json_file import read_json
 
-UNCLEAR = "unclear"
 PICTURE_SIDE = 128  # px, of the pictures it was trained on
 
 
@@ -74,26 +72,22 @@ class Probe(nn.Module):
 class Colours:
     """Labels by mean colour, of the picture and of its middle: for models that bring no probe."""
 
+    def __init__(self) -> None:
+        self.named: dict[str, list[int]] = read_json(COLOURS)
+
     def label(self, pictures: NDArray[np.uint8]) -> list[dict[str, str]]:
         """The nearest of a few named colours, for pictures (n, H, W, 3)."""
         height, width = pictures.shape[1:3]
         top, left = height // 4, width // 4
         middles = pictures[:, top : height - top, left : width - left]
         return [
-            {"colour": _nearest(picture), "middle": _nearest(middle)}
+            {"colour": self._nearest(picture), "middle": self._nearest(middle)}
             for picture, middle in zip(pictures, middles, strict=True)
         ]
 
-
-def _nearest(picture: NDArray[np.uint8]) -> str:
-    mean = picture.reshape(-1, 3).mean(0)
-    named = _colours()
-    return min(named, key=lambda name: float(np.square(mean - named[name]).sum()))
-
-
-@cache
-def _colours() -> dict[str, list[int]]:
-    return read_json(COLOURS)
+    def _nearest(self, picture: NDArray[np.uint8]) -> str:
+        mean, named = picture.reshape(-1, 3).mean(0), self.named
+        return min(named, key=lambda name: float(np.square(mean - named[name]).sum()))
 
 
 class Labels(Protocol):

@@ -12,13 +12,12 @@ from diffusers import DiffusionPipeline, SchedulerMixin
 
 from diffgrid.errors import BadInput, ModelError, reason_of
 from diffgrid.models.families import FAMILIES
+from diffgrid.models.folder import NEVER_ASKED
 from diffgrid.models.json_file import read_json
 from diffgrid.models.memory import free_memory
 from diffgrid.models.weights import files_in, read_header, variant_of
 from diffgrid.spec.checks import shown
 from diffgrid.spec.run import RunSpec
-
-NEVER_ASKED = ("safety_checker", "feature_extractor")
 
 diffusers.utils.logging.set_verbosity_error()
 diffusers.utils.logging.disable_progress_bar()
@@ -160,9 +159,9 @@ def build_scheduler(spec: RunSpec) -> SchedulerMixin:
     try:
         return scheduler_class.from_config(config)
     except Exception as error:  # the library checks neither types nor ranges
-        reason = str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
         raise BadInput(
-            f"scheduler {spec.scheduler} does not go with this model ({reason}): choose another."
+            f"scheduler {spec.scheduler} does not go with this model ({reason_of(error)}): choose "
+            "another."
         ) from error
 
 

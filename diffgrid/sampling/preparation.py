@@ -134,6 +134,7 @@ def _arguments(
 class _Call:
     """The denoiser's first call, as it was about to be made."""
 
+    name: str  # what it calls the latents
     given: dict[str, Any]  # its conditions: all but the latents and the timestep
     latents: Tensor  # one sample's, before the scheduler scaled them
     scaled: bool  # whether the scheduler was asked to
@@ -176,7 +177,8 @@ def _first_call(pipe: DiffusionPipeline, family: Family, call: dict[str, Any]) -
         hook.remove()
         if scale_model_input:
             del pipe.scheduler.scale_model_input  # the recorder; the class's own shows again
-    denoised = given.pop("sample" if "sample" in given else "hidden_states")
+    name = "sample" if "sample" in given else "hidden_states"
+    denoised = given.pop(name)
     if len(denoised) > 2:
         raise ModelError(
             f"{type(pipe).__name__} evaluates {len(denoised)} rows a sample, which is more than "
@@ -184,13 +186,8 @@ def _first_call(pipe: DiffusionPipeline, family: Family, call: dict[str, Any]) -
         )
     _refuse_other_guidance(pipe)
     latents = unscaled[-1] if unscaled else denoised
-    return _Call(
-        given,
-        latents[:1],
-        bool(unscaled),
-        len(denoised) == 2,
-        torch.as_tensor(given.pop("timestep")),
-    )
+    timestep = torch.as_tensor(given.pop("timestep"))
+    return _Call(name, given, latents[:1], bool(unscaled), len(denoised) == 2, timestep)
 
 
 def _refuse_other_guidance(pipe: DiffusionPipeline) -> None:
@@ -210,7 +207,7 @@ class _Denoiser:
     ) -> None:
         self.network, self.family, self.conditions = network, family, first.given
         self.guidance_scale = guidance_scale if first.pair else None
-        self.names = ("sample" if _takes(network, "sample") else "hidden_states", "timestep")
+        self.name = first.name
         self.expands = first.timestep.ndim > 0  # a timestep a row, of the dtype it was given in
         self.timestep_dtype = first.timestep.dtype
 
@@ -232,16 +229,10 @@ class _Denoiser:
         }
         if self.expands:
             timestep = timestep.expand(len(inputs)).to(inputs.device, self.timestep_dtype)
-        names = dict(
-            zip(self.names, (self.family.pack(inputs), self.family.timestep(timestep)), strict=True)
-        )
-        output = self.network(**names, **conditions)[0]
+        conditions |= {self.name: self.family.pack(inputs)}
+        output = self.network(timestep=self.family.timestep(timestep), **conditions)[0]
         result: Tensor = self.family.output(output, latents)
         return result
-
-
-def _takes(network: torch.nn.Module, name: str) -> bool:
-    return name in inspect.signature(network.forward).parameters
 
 
 def _rows(condition: Any, n: int) -> Any:

@@ -94,9 +94,7 @@ class _Tree:
     ) -> None:
         self.prepared, self.spec, self.rows = prepared, spec, rows
         self.lengths, self.history, self.changed = lengths, history, changed
-        self.forks: dict[
-            tuple[Path, int], list[Path]
-        ] = {}  # (parent, step) -> the paths born there
+        self.forks: dict[tuple[Path, int], list[Path]] = {}  # parent, step -> those born there
         for path in filter(None, lengths):
             self.forks.setdefault((path[:-1], path[-1].step), []).append(path)
         self.denoisers: dict[RunSpec, Denoise] = {spec: prepared.denoise}

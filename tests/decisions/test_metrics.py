@@ -32,6 +32,7 @@ from diffgrid.decisions.metrics import (
     unclear_share,
 )
 from diffgrid.errors import BadInput
+from diffgrid.models.folder import UNCLEAR
 
 Floats = NDArray[np.float64]
 F32 = NDArray[np.float32]
@@ -41,7 +42,7 @@ def table(rows: dict[tuple[int, int], str]) -> pd.DataFrame:
     """Cells from {(seed, step): "aab?"}: a letter a branch, ? for unclear."""
     return pd.DataFrame(
         [
-            {"seed": seed, "step": step, "branch": i, "hat": metrics.UNCLEAR if c == "?" else c}
+            {"seed": seed, "step": step, "branch": i, "hat": UNCLEAR if c == "?" else c}
             for (seed, step), labels in rows.items()
             for i, c in enumerate(labels)
         ]
