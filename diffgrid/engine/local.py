@@ -75,6 +75,8 @@ class LocalEngine:
         with self._own():
             joins = self._queue.find(computation) is not None
             older = [] if joins else self._queue.waiting(session)[-limits.max_waiting :]
+            if not joins and len(older) < limits.max_waiting:  # or the oldest makes room
+                self._queue.check_room(limits.max_queue)  # who is refused is charged nothing
         if not joins:
             count = self.estimate(spec, computation.request.paths).evaluations
             self._allowances.take(session, count, limits)

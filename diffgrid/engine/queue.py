@@ -67,15 +67,19 @@ class Queue(Generic[_S]):
         """
         self._ahead.pop(asker.session, None)
         if work not in self._askers:
-            if len(self._waiting) >= most:
-                raise Busy(
-                    f"the server is busy: {len(self._waiting)} grids are waiting; "
-                    "try again in a moment."
-                )
+            self.check_room(most)
             self._waiting.append(work)
             self._askers[work] = []
             self._outbid = self._running is not None and not self.asked(self._running)
         self._askers[work].append(asker)
+
+    def check_room(self, most: int) -> None:
+        """Raise Busy where `most` requests wait."""
+        if len(self._waiting) >= most:
+            raise Busy(
+                f"the server is busy: {len(self._waiting)} grids are waiting; "
+                "try again in a moment."
+            )
 
     def waiting(self, session: str) -> list[Asker]:
         """A session's requests that wait, in order of arrival."""

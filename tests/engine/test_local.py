@@ -126,6 +126,21 @@ def test_a_visitors_evaluations_are_counted_where_they_are_sampled(
     engine.submit(replace(spec, seed=31), [()], session="b", limits=few).cancel()
 
 
+def test_whom_a_full_queue_refuses_is_charged_nothing(
+    engine: LocalEngine, spec: RunSpec, gate: Gate
+) -> None:
+    occupied_after_a_trunk(engine, spec, gate)
+    one = Limits(max_queue=1, max_evaluations=spec.length)
+    waiting = engine.submit(replace(spec, seed=10), [()], session="a", limits=one)
+    for _ in range(2):
+        with pytest.raises(Busy, match="the server is busy: 1 grids are waiting"):
+            engine.submit(replace(spec, seed=11), [()], session="b", limits=one)
+    waiting.cancel()
+    late = engine.submit(replace(spec, seed=11), [()], session="b", limits=one)
+    assert late.snapshot().state == "queued"
+    late.cancel()
+
+
 def test_a_full_queue_refuses_what_is_new_and_serves_what_is_not(
     engine: LocalEngine, spec: RunSpec, gate: Gate
 ) -> None:
