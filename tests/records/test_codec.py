@@ -35,15 +35,15 @@ def test_what_is_sealed_comes_back(header: dict[str, Any], payload: bytes) -> No
     assert seal("note", header, payload) == value
 
 
-@given(VALUES, st.data())
-@settings(max_examples=300)
-def test_one_flipped_byte_anywhere_is_found(value: bytes, data: st.DataObject) -> None:
-    place = data.draw(st.integers(0, len(value) - 1))
-    changed = bytearray(value)
-    changed[place] ^= data.draw(st.integers(1, 255))
-    # A layout that is not ours may be a later one's: it is refused, and not called damage.
-    with pytest.raises(OtherVersion if place in VERSION else Damaged):
-        unseal("note", bytes(changed))
+@given(VALUES, st.integers(1, 255))
+@settings(max_examples=10)  # each of some 200 places
+def test_one_flipped_byte_anywhere_is_found(value: bytes, mask: int) -> None:
+    for place in range(len(value)):
+        changed = bytearray(value)
+        changed[place] ^= mask
+        # A layout that is not ours may be a later one's: it is refused, and not called damage.
+        with pytest.raises(OtherVersion if place in VERSION else Damaged):
+            unseal("note", bytes(changed))
 
 
 @given(VALUES, st.data())

@@ -119,7 +119,7 @@ def test_one_more_branch_costs_what_follows_it(path: Path, step: int) -> None:
 
 
 @given(st.lists(paths_of_every_kind, min_size=1, max_size=4))
-@settings(max_examples=40)  # each counts thousands of evaluations
+@settings(max_examples=15)  # of up to a thousand steps each
 def test_sharing_costs_no_more_than_one_by_one_and_no_less_than_one(chosen: list[Path]) -> None:
     assert 1000 <= minimum(chosen, 1000) <= naive(chosen, 1000)
     assert minimum([*chosen, *chosen], 1000) == minimum(chosen, 1000)

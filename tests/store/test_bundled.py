@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path as Folder
+from unittest import TestCase
 
 import numpy as np
 import pytest
@@ -113,6 +114,7 @@ def test_nothing_else_is_found(bundled: Bundled) -> None:
     assert bundled.get_frames(other, FRAMES) is None
 
 
+@pytest.mark.slow
 def test_the_first_grid_and_a_click_need_no_evaluation_and_no_torch() -> None:
     subprocess.run([sys.executable, "-c", WITHOUT_TORCH], check=True)
 
@@ -188,16 +190,15 @@ def test_pictures_of_another_decoder_are_not_taken_for_its(
     assert store.get_frames(key(spec, ()), "another") is None
 
 
-def test_a_missing_or_cut_folder_bundles_nothing(
-    bundled: Bundled, tmp_path: Folder, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_missing_or_cut_folder_bundles_nothing(bundled: Bundled, tmp_path: Folder) -> None:
     assert Bundled(tmp_path / "missing").keys == set()
     for file in FIRST_GRID.iterdir():
         content = file.read_bytes()
         (tmp_path / file.name).write_bytes(content[: len(content) // 2])
-    assert Bundled(tmp_path).keys == set()
-    assert Bundled(tmp_path).get(next(iter(bundled.keys))) is None
-    assert "cannot be read" in caplog.text
+    with TestCase().assertLogs("diffgrid.store.bundled") as told:
+        assert Bundled(tmp_path).keys == set()
+        assert Bundled(tmp_path).get(next(iter(bundled.keys))) is None
+    assert all("cannot be read" in line for line in told.output)
 
 
 def test_a_folder_gives_back_what_was_written(

@@ -302,6 +302,7 @@ assert opened.warning is None, opened.warning
 """
 
 
+@pytest.mark.slow
 def test_two_processes_share_a_directory(opened: TrajectoryStore) -> None:
     arguments = [sys.executable, "-c", WRITER, str(opened.directory)]
     writers = [
