@@ -4,7 +4,7 @@ import streamlit as st
 
 from diffgrid.app.mends import mend
 from diffgrid.app.session.page import PAGES
-from diffgrid.app.shell import ICON, LOGO, PAGE_STYLE, page_file
+from diffgrid.app.shell import ARRIVAL, ICON, LOGO, PAGE_STYLE, page_file
 from diffgrid.app.sidebar import sidebar
 from diffgrid.app.state import session
 from diffgrid.app.text import plain
@@ -12,6 +12,7 @@ from diffgrid.app.text import plain
 mend()
 st.set_page_config(page_title="diffgrid", page_icon=ICON, layout="wide")
 st.html(PAGE_STYLE)
+st._event.html(ARRIVAL, unsafe_allow_javascript=True)  # beside the page: it takes no room
 st.logo(LOGO, size="large")
 
 pages = [st.Page(page_file(each), title=each.title, default=each == PAGES[0]) for each in PAGES]

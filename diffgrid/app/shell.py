@@ -11,6 +11,8 @@ _HERE = Path(__file__).parent
 # where it was installed from a wheel.
 HOME = _HERE if (_HERE / "pages").is_dir() else _HERE.parents[1]
 PAGE_STYLE = _HERE / "page.css"
+_ARRIVAL = _HERE / "components" / "shared" / "arrival.js"
+ARRIVAL = f'<script type="module">{_ARRIVAL.read_text("utf-8")}</script>'
 # No emoji: for one, Streamlit reads all there are, a tenth of a second before the first picture.
 ICON = str(_HERE / "icon.svg")
 LOGO = str(_HERE / "logo.svg")

@@ -1,8 +1,6 @@
 // @ts-check
 // Making elements: text goes in as text nodes only, icons are drawn here.
 
-import "./arrival.js";
-
 /** @typedef {Record<string, unknown>} Attributes */
 
 /**
