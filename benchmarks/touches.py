@@ -128,8 +128,6 @@ class Visitor:
     def reload(self) -> bool:
         """A new session, of the page that is there: it knows no way back."""
         self.there()
-        if self.heading in (STRIP, COMPARE):  # whose addresses are one path's, and the runs'
-            return False
         self.page.reload()
         self.trunks = self.trunks[-1:]
         return True

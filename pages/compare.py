@@ -10,10 +10,11 @@ from diffgrid.app.components.comparison import comparison
 from diffgrid.app.session import run_list
 from diffgrid.app.session.page import GRID
 from diffgrid.app.shell import page_file, through_the_entry
-from diffgrid.app.state import session, store
+from diffgrid.app.state import session, store, write_query
 from diffgrid.app.text import plain
 from diffgrid.errors import DiffgridError
 from diffgrid.limits import Limits
+from diffgrid.sharing.address import to_query
 from diffgrid.spec.run import key as key_of
 from diffgrid.store.runs import RunInfo, Unreadable
 
@@ -40,9 +41,12 @@ QUIET: dict[str, Any] = {"type": "tertiary"}
 
 def remember(chosen: Sequence[RunInfo]) -> None:
     """Write the choice into the address, too."""
-    text = session().compared.remember(chosen)
-    if st.query_params.get("runs", "") != text:
-        st.query_params.from_dict({"runs": text} if text else {})
+    write_runs(session().compared.remember(chosen))
+
+
+def write_runs(text: str | None) -> None:
+    """Write these runs, as an address names them, and the view beside them."""
+    write_query(session(), to_query(session().view) | ({"runs": text} if text else {}))
 
 
 def table(infos: Sequence[RunInfo], chosen: Sequence[RunInfo]) -> None:
@@ -217,6 +221,7 @@ if not keeps:
 if left:
     unreadable(left)
 if not infos:
+    write_runs(asked)
     nothing()
     st.stop()
 st.caption("Up to four runs on one scrubber, matched by noise level: their steps may differ.")
@@ -226,6 +231,8 @@ if complaint:
     st.warning(plain(complaint))
 if chosen:
     remember(chosen)
+else:
+    write_runs(None)
 table(infos, chosen)
 runs = load(chosen)
 if runs:

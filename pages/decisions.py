@@ -27,6 +27,7 @@ from diffgrid.decisions.results import Results
 from diffgrid.decisions.study import Plan, study_rows
 from diffgrid.errors import DiffgridError
 from diffgrid.limits import Limits
+from diffgrid.sharing.address import to_query
 from diffgrid.spec.run import RunSpec
 
 SECONDS_BETWEEN_LOOKS = 1.0
@@ -169,7 +170,7 @@ explain(
 )
 if here.error:
     st.error(plain(here.error))
-write_query(here)
+write_query(here, to_query(here.view))
 mine.look()
 try:
     spec = replace(here.form.spec, seed=0)

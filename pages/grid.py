@@ -21,6 +21,7 @@ SECONDS_BETWEEN_LOOKS = 0.5
 
 def show_grid(mine: Session, around: tuple[object, ...]) -> None:
     """The grid, as far as it is: again while a job runs, and after every touch."""
+    mine.open()  # the connection may have ended since, and come back
     if mine.next:
         page, query = mine.next
         mine.next = None
@@ -30,7 +31,7 @@ def show_grid(mine: Session, around: tuple[object, ...]) -> None:
         mine.job.wait(SECONDS_TO_ANSWER)  # what is cached is answered at once
     if mine.around != around or mine.sharing:
         st.rerun()  # the whole page: it looks again or no longer, and the form follows
-    write_query(mine)
+    write_query(mine, to_query(mine.view))
     if mine.job:
         tell(mine.job.snapshot())
     board(

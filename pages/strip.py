@@ -6,6 +6,7 @@ from diffgrid.api import finished_trajectory
 from diffgrid.app.components.strip.strip import message, show_strip, thumbnails
 from diffgrid.app.downloads import downloads
 from diffgrid.app.session.actions import take
+from diffgrid.app.session.address import query_of_one
 from diffgrid.app.session.change import changeable
 from diffgrid.app.session.page import GRID
 from diffgrid.app.session.session import Session
@@ -103,7 +104,7 @@ except DiffgridError as error:
 else:
     if mine.error:
         st.error(plain(mine.error))
-    write_query(mine, path)
+    write_query(mine, query_of_one(mine.view, path))
     around = around_it(mine, grid, job)
     look_again = None if job.snapshot().ended else SECONDS_BETWEEN_LOOKS
     st.fragment(show_one, run_every=look_again)(mine, grid, path, job, around)

@@ -7,7 +7,6 @@ from diffgrid.app.session.studies import Studies
 from diffgrid.engine.choose import choose_engine
 from diffgrid.engine.protocol import Engine
 from diffgrid.limits import Limits
-from diffgrid.spec.path import Path
 from diffgrid.store.forgiving import TrajectoryStore
 
 
@@ -25,21 +24,28 @@ def engine() -> Engine:
 
 @st.cache_resource(show_spinner=False, scope="session", on_release=Session.close)
 def session() -> Session:
-    """What this tab works on; cleared when it is closed."""
-    # To the engine all tabs of a stranger's browser are one, by the token that Streamlit gives it.
-    token = st.context.cookies.get("_streamlit_xsrf") if Limits.from_environment().public else None
-    return Session(engine, token)
+    """What this tab works on; what it holds is given back when the connection ends.
+
+    Where that comes back, callbacks and fragments of before go on: with the same session.
+    """
+    if "_mine" not in st.session_state:
+        # To the engine all tabs of a stranger's browser are one, by Streamlit's token.
+        public = Limits.from_environment().public
+        token = st.context.cookies.get("_streamlit_xsrf") if public else None
+        st.session_state["_mine"] = Session(engine, token)
+    mine: Session = st.session_state["_mine"]
+    return mine
 
 
 @st.cache_resource(show_spinner=False, scope="session", on_release=Studies.close)
 def studies() -> Studies:
-    """What this tab studies; cancelled when it is closed."""
-    return Studies(engine)
+    """What this tab studies; cancelled when the connection ends, as above."""
+    kept: Studies = st.session_state.setdefault("_studies", Studies(engine))
+    return kept
 
 
-def write_query(mine: Session, path: Path | None = None) -> None:
-    """Write the view, at its own path or this one, into the address, in one update."""
-    view = mine.view if path is None else mine.view.follow(path)
-    query = mine.address.write_query(view, st.query_params.to_dict())
-    if query is not None:
-        st.query_params.from_dict(query)
+def write_query(mine: Session, query: dict[str, str]) -> None:
+    """Write this into the address, in one update."""
+    told = mine.address.write_query(query, st.query_params.to_dict())
+    if told is not None:
+        st.query_params.from_dict(told)

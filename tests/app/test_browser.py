@@ -197,6 +197,15 @@ def test_one_press_of_back_goes_back_one(
     assert page.url == here
     page.go_forward()
     expect(page.get_by_role("heading", level=1)).to_have_text(name)
+    page.reload()
+    expect(page.get_by_role("heading", level=1)).to_have_text(name)
+    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
+    here = page.url
+    page.get_by_role("link", name="Branching grid").click()
+    painted(page, "5.2")  # which the address of each page names
+    page.go_back()
+    expect(page.get_by_role("heading", level=1)).to_have_text(name)
+    assert page.url == here
 
 
 @pytest.mark.parametrize(("key", "path"), [("s", "5.2"), ("t", "5.3")])

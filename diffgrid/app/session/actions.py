@@ -6,11 +6,11 @@ from itertools import islice
 from typing import Any
 
 from diffgrid.app.components.shared.protocol import MOST_REMEMBERED
+from diffgrid.app.session.address import query_of_one
 from diffgrid.app.session.page import COMPARE, STRIP
 from diffgrid.app.session.run_list import MOST_SHOWN
 from diffgrid.app.session.session import Session
 from diffgrid.errors import DiffgridError
-from diffgrid.sharing.address import to_query
 from diffgrid.sharing.view import View
 from diffgrid.spec.path import parse_path
 from diffgrid.spec.run import key as key_of
@@ -93,7 +93,7 @@ def _act(mine: Session, what: Mapping[str, Any]) -> None:
         case "strip":
             path = parse_path(what["path"])
             mine.one_run.pick(mine.view, path)
-            mine.next = STRIP, to_query(mine.view.follow(path))
+            mine.next = STRIP, query_of_one(mine.view, path)
         case "compare":
             paths = map(parse_path, what["paths"][:MOST_SHOWN])
             keys = [key_of(mine.view.spec, path)[:8] for path in paths]

@@ -1,10 +1,14 @@
-"""How the address follows the view, and the view an address that somebody else wrote."""
+"""How the address follows the view, and the view an address that somebody else wrote.
+
+Each page's holds the whole grid, so that one that is loaded anew has it still.
+"""
 
 from collections.abc import Mapping
 
 from diffgrid.app.session.page import Page
 from diffgrid.sharing.address import from_query, to_query
 from diffgrid.sharing.view import View
+from diffgrid.spec.path import Path, format_path, parse_path
 
 
 class Address:
@@ -15,27 +19,42 @@ class Address:
         self._written: dict[str, str] | None = None  # as this session wrote it
         self._followed = False  # whether it came from elsewhere and is to be confirmed
 
-    def load_query(self, page: Page, query: Mapping[str, str]) -> View | None:
+    def load_query(
+        self, page: Page, query: Mapping[str, str], now: View
+    ) -> tuple[View, Path] | None:
         """The view that a link, a bookmark or the back button asks for; None where nobody does.
 
-        A page that is come to without a query shows what was on view.
+        And the path of its grid that the address names, for a page that shows one by itself. A page
+        that is come to without a view's query shows what was on view, `now`.
 
         Raises:
             BadInput: it asks for what cannot be.
         """
         arrived, self.page = page != self.page, page
-        if page.keys or (arrived and not query):
+        if arrived and not query.keys() - set(page.keys):
             self._written = None  # this address is not the view's: it will be written
             return None
         if dict(query) == self._written:
             return None
         self._written, self._followed = dict(query), True
-        return from_query(query)
+        named = from_query(query)
+        view, one = named, page.shows_one_path
+        if "trunk" in query:
+            view = named.follow(parse_path(query["trunk"]))
+        elif one and named.follow(now.path) == now:
+            view = now
+        known = named.path in view.grid().paths
+        return (view if known or not one else named), named.path
 
-    def write_query(self, view: View, shown: Mapping[str, str]) -> dict[str, str] | None:
-        """The view's query; None where the browser, whose query is `shown`, need not be told."""
-        query = to_query(view)
+    def write_query(self, query: dict[str, str], shown: Mapping[str, str]) -> dict[str, str] | None:
+        """What to write; None where the browser, whose query is `shown`, need not be told."""
         # A link within the app changes the query but not the browser's address until it is written.
         known = query == self._written and query == shown and not self._followed
         self._written, self._followed = query, False
         return None if known else query
+
+
+def query_of_one(view: View, path: Path) -> dict[str, str]:
+    """The query of a page that shows one path of the view's grid by itself."""
+    query = to_query(view.follow(path))
+    return query if path == view.path == () else query | {"trunk": format_path(view.path)}

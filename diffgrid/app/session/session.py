@@ -131,16 +131,17 @@ class Session:
             self.ledger = Ledger()  # a new page starts without any
             self.next, self.sharing = None, False  # somebody went elsewhere since
         try:
-            view = self.address.load_query(page, query)
+            asked = self.address.load_query(page, query, self.view)
         except BadInput as error:
             self.error = str(error)
             return
-        if view is None:
+        if asked is None:
             return
-        near = view.follow(self.view.path) == self.view
-        if page.shows_one_path and near and view.path in self.view.grid().paths:
-            self.one_run.pick(self.view, view.path)
-            return
+        view, path = asked
+        if page.shows_one_path:
+            self.one_run.pick(view, path)
+            if view == self.view:
+                return
         self.generation += 1
         self.go(view, PATIENCE_FOR_A_LINK)
         if self.view != view:  # a link shows what it leads to, though it is offered or refused

@@ -8,6 +8,7 @@ import pytest
 from diffgrid.app.render_state import render_state
 from diffgrid.app.session import actions
 from diffgrid.app.session.actions import act
+from diffgrid.app.session.address import query_of_one
 from diffgrid.app.session.page import COMPARE, GRID, STRIP
 from diffgrid.app.session.session import Session
 from diffgrid.sharing.address import from_query, to_query
@@ -26,9 +27,7 @@ def test_a_click_makes_the_cell_the_trunk_and_leaves_an_address(
     assert cells(message)[4:8] == ["5.0", "5.1", "trunk", "5.3"]
     assert cells(message)[:4] == ["1.0", "1.1", "1.2", "1.3"]
     assert header(message)["crumbs"] == ["trunk", "5.2"]
-    query = opened.address.write_query(opened.view, {})
-    assert query is not None
-    assert query["path"] == "5.2"
+    assert to_query(opened.view)["path"] == "5.2"
 
 
 def test_rows_columns_and_rerolls_change_only_what_they_name(opened: Session) -> None:
@@ -151,7 +150,7 @@ def test_a_public_server_keeps_nothing_for_strangers(
 
 def test_other_pages_are_gone_to_with_their_own_address(opened: Session) -> None:
     act(opened, {"do": "strip", "path": "5.2"})
-    assert opened.next == (STRIP, to_query(opened.view.follow(parse_path("5.2"))))
+    assert opened.next == (STRIP, query_of_one(opened.view, parse_path("5.2")))
     assert opened.one_run.picked(opened.view, opened.view.grid()) == parse_path("5.2")
     act(opened, {"do": "compare", "paths": ["trunk", "5.2"]})
     keys = [key(opened.view.spec, parse_path(path))[:8] for path in ("trunk", "5.2")]

@@ -2,13 +2,16 @@
 
 import pytest
 
-from diffgrid.app.session.address import Address
-from diffgrid.app.session.page import COMPARE, GRID, PAGES, STRIP
+from diffgrid.app.session.address import Address, query_of_one
+from diffgrid.app.session.page import COMPARE, DECISIONS, GRID, PAGES, STRIP, Page
 from diffgrid.app.session.session import Session
 from diffgrid.sharing.address import from_query, to_query
+from diffgrid.sharing.view import View
 from diffgrid.spec.options import OPTIONS
 from diffgrid.spec.path import parse_path
 from tests.fakes import FakeEngine
+
+DEFAULT = View.default()
 
 
 def test_a_page_that_is_come_to_without_a_query_keeps_the_view(opened: Session) -> None:
@@ -38,7 +41,7 @@ def test_a_hostile_address_is_told_and_the_view_stays(
 
 def test_the_address_is_followed_back_and_forth(opened: Session) -> None:
     opened.go(opened.view.with_options(seed=8))
-    written = opened.address.write_query(opened.view, {})
+    written = opened.address.write_query(to_query(opened.view), {})
     assert written == to_query(opened.view)
     opened.load_query(GRID, {})
     assert opened.view.seed == 7
@@ -49,20 +52,19 @@ def test_the_address_is_followed_back_and_forth(opened: Session) -> None:
 
 
 def test_what_is_written_already_is_not_written_again() -> None:
-    address, view = Address(), from_query({"seed": "8"})
-    query = address.write_query(view, {})
-    assert query == to_query(view)
-    assert address.write_query(view, query) is None
-    assert address.load_query(GRID, query) is None
-    assert address.write_query(view, {}) == query  # a link within the app took it away
+    address, query = Address(), to_query(DEFAULT.with_options(seed=8))
+    assert address.write_query(query, {}) == query
+    assert address.write_query(query, query) is None
+    assert address.load_query(GRID, query, DEFAULT) is None
+    assert address.write_query(query, {}) == query  # a link within the app took it away
 
 
 def test_what_was_followed_is_confirmed_once() -> None:
     address, query = Address(), {"seed": "8"}
-    view = address.load_query(GRID, query)
-    assert view == from_query(query)
-    assert address.write_query(view, to_query(view)) == to_query(view)
-    assert address.write_query(view, to_query(view)) is None
+    assert address.load_query(GRID, query, DEFAULT) == (from_query(query), ())
+    whole = to_query(from_query(query))
+    assert address.write_query(whole, whole) == whole
+    assert address.write_query(whole, whole) is None
 
 
 def test_the_strip_shows_a_path_of_the_grid_on_view_by_itself(
@@ -76,6 +78,40 @@ def test_the_strip_shows_a_path_of_the_grid_on_view_by_itself(
     opened.load_query(STRIP, {**to_query(opened.view), "path": "6.0"})  # of another grid
     assert opened.view.path == parse_path("6.0")
     assert opened.one_run.picked(opened.view, opened.view.grid()) == parse_path("6.0")
+
+
+@pytest.mark.parametrize("changes", [{}, {"seed": 8}])
+@pytest.mark.parametrize("trunk", ["trunk", "5.2"])
+@pytest.mark.parametrize("shown", ["trunk", "5.2", "5.3"])
+def test_a_page_that_is_loaded_anew_has_the_grid_it_was_gone_to_from(
+    changes: dict[str, int], trunk: str, shown: str, engine: FakeEngine
+) -> None:
+    view, path = DEFAULT.with_options(**changes).follow(parse_path(trunk)), parse_path(shown)
+    for page, query in (
+        (STRIP, query_of_one(view, path)),
+        (GRID, query_of_one(view, path)),  # the strip's, for as long as its own is on its way
+        (COMPARE, {**to_query(view), "runs": "deadbeef"}),
+        (DECISIONS, to_query(view)),
+    ):
+        anew = Session(lambda: engine)
+        anew.load_query(page, query)
+        assert anew.view == view
+        if page is STRIP:
+            assert anew.one_run.picked(view, view.grid()) == path
+
+
+def test_runs_alone_leave_the_grid_as_it_is(opened: Session) -> None:
+    opened.go(opened.view.with_options(seed=8))
+    opened.load_query(COMPARE, {"runs": "deadbeef"})
+    assert opened.view.seed == 8
+
+
+@pytest.mark.parametrize("page", [GRID, STRIP])
+@pytest.mark.parametrize("trunk", ["nonsense", "99.0"])
+def test_a_trunk_that_cannot_be_is_told(page: Page, trunk: str, session: Session) -> None:
+    session.load_query(page, {"path": "5.2", "trunk": trunk})
+    assert trunk in str(session.error)
+    assert session.view == DEFAULT
 
 
 def test_no_page_claims_a_key_of_the_view() -> None:
