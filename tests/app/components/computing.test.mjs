@@ -11,7 +11,7 @@ import { frameAt, levelText, noiseText, timeText } from "../../../diffgrid/app/c
 import { factorState, factorWords } from "../../../diffgrid/app/components/grid/tally.js";
 import { nearest } from "../../../diffgrid/app/components/shared/nearest.js";
 import { Outbox } from "../../../diffgrid/app/components/shared/outbox.js";
-import { unpack } from "../../../diffgrid/app/components/shared/protocol.js";
+import { together, unpack } from "../../../diffgrid/app/components/shared/protocol.js";
 import { sentence } from "../../../diffgrid/app/components/strip/message.js";
 import { positions } from "../../../diffgrid/app/components/strip/positions.js";
 
@@ -40,6 +40,18 @@ test("a picture that came before is the same again; what never came is lacking",
   assert.equal(again.pictures[0], before);
   assert.equal(again.pictures[1], undefined);
   assert.deepEqual(again.lacking, ["new"]);
+});
+
+test("pictures that are decoded late do not take the place of what was asked for since", async () => {
+  const drawn = [];
+  const draw = together(([image]) => drawn.push(image));
+  let arrive;
+  const slow = { decoded: new Promise((done) => (arrive = done)) };
+  const [first, second] = [draw([slow]), draw([{ decoded: Promise.resolve("new") }])];
+  await second;
+  arrive("old");
+  await first;
+  assert.deepEqual(drawn, ["new"]);
 });
 
 test("acts are kept, and sent together, until a message acknowledges them", () => {

@@ -7,7 +7,8 @@
 import { isBrowsers, make, radios, styled, svg } from "../shared/dom.js";
 import { nearest } from "../shared/nearest.js";
 import { makePlay } from "../shared/playing.js";
-import { atTheEnd, bitmap, paint, unpack } from "../shared/protocol.js";
+import { atTheEnd, paint, paintDifference, together, unpack } from "../shared/protocol.js";
+import { makeSlider } from "../shared/slider.js";
 import { axis, frameNear } from "./axis.js";
 
 /**
@@ -71,22 +72,14 @@ class Comparison {
     this.captions = [];
     /** @type {HTMLElement[]} */
     this.distances = [];
-    /** @type {Promise<unknown> | null} */
-    this.drawn = null;
+    this.lay = together((images) => this.painted(images));
     this.mode = "side";
     this.wipe = 50;
     this.flipped = false;
     this.place = 1000;
     this.player = makePlay(FRAME_MS, () => this.advance());
-    this.range = make("input", {
-      type: "range",
-      class: "slider",
-      min: 0,
-      max: 1000,
-      "aria-label": "Noise level",
-      oninput: () => this.seek(this.range.valueAsNumber),
-      onkeydown: (/** @type {KeyboardEvent} */ event) => this.key(event),
-    });
+    this.range = makeSlider("Noise level", 1000, (place) => this.seek(place));
+    this.range.element.onkeydown = (event) => this.key(event);
     this.readout = make("span", { class: "dl-readout", "aria-hidden": "true" });
   }
 
@@ -181,21 +174,23 @@ class Comparison {
       this.flipper.setAttribute("aria-label", `${on} is shown: flip to ${off}`);
       canvases.forEach((canvas, i) => (canvas.hidden = i !== Number(this.flipped)));
     }
-    const pictures = runs.map((run, i) => this.pictures[run.frames[shown[i]] ?? run.final]);
-    const drawn = (this.drawn = Promise.all(pictures.map(bitmap)));
-    drawn.then((images) => {
-      if (this.drawn !== drawn) return; // the scrubber has moved on
-      if (!images.every((image) => image !== null)) return;
-      if (mode === "difference") paintDifference(canvases, images);
-      else images.forEach((image, i) => paint(canvases[i], image));
-    });
+    this.lay(runs.map((run, i) => this.pictures[run.frames[shown[i]] ?? run.final]));
     this.point();
+  }
+
+  /** @param {ImageBitmap[]} images */
+  painted(images) {
+    const { canvases, stage } = this;
+    if (stage.dataset.mode === "difference") {
+      paintDifference(canvases[0], images[0], images[1]);
+      canvases[1].hidden = true;
+    } else images.forEach((image, i) => paint(canvases[i], image));
   }
 
   // The scrubber.
 
   scrubber() {
-    return make("div", { class: "dl-scrubber" }, this.player.button, this.range, this.readout);
+    return make("div", { class: "dl-scrubber" }, this.player.button, this.range.element, this.readout);
   }
 
   /** @param {KeyboardEvent} event */
@@ -217,7 +212,6 @@ class Comparison {
   /** @param {number} stop */
   go(stop) {
     this.stop = Math.min(Math.max(stop, 0), this.scale.places.length - 1);
-    this.place = this.scale.places[this.stop];
     this.draw();
   }
 
@@ -237,9 +231,7 @@ class Comparison {
         ? "finished"
         : `log-SNR ${signed(level, 1)}, ᾱ ${Number(alphaBar.toPrecision(2))}`;
     this.place = this.scale.places[this.stop];
-    this.range.valueAsNumber = this.place;
-    this.range.setAttribute("aria-valuetext", words);
-    this.range.style.setProperty("--share", String(this.place / 1000));
+    this.range.set(this.place, words);
     this.readout.textContent = words;
     this.root.style.setProperty("--at", `${this.place / 10}%`);
     this.distances.forEach((span, i) => (span.textContent = this.apart(i, level)));
@@ -377,20 +369,4 @@ function frame(...children) {
 function moment(run, frame) {
   if (frame === run.levels.length) return `finished, ${run.length} steps`;
   return `step ${run.steps[frame]} of ${run.length}, t = ${brief(run.timesteps[frame])}`;
-}
-
-/**
- * |A - B| on the first canvas; the second stays empty.
- *
- * @param {HTMLCanvasElement[]} canvases
- * @param {ImageBitmap[]} images
- */
-function paintDifference([canvas, other], [one, two]) {
-  paint(canvas, one);
-  const context = canvas.getContext("2d");
-  if (!context) return;
-  context.globalCompositeOperation = "difference";
-  context.drawImage(two, 0, 0, canvas.width, canvas.height);
-  context.globalCompositeOperation = "source-over";
-  other.hidden = true;
 }

@@ -3,8 +3,9 @@
 
 import { openDialog } from "../shared/dialog.js";
 import { isBrowsers, make, radios, stillness, tool } from "../shared/dom.js";
-import { bitmap, paint, show } from "../shared/protocol.js";
-import { frameAt, levelText, nameOf, timeText } from "./player.js";
+import { paint, paintDifference, show, together } from "../shared/protocol.js";
+import { makeSlider } from "../shared/slider.js";
+import { frameAt, nameOf, noiseText } from "./player.js";
 
 /**
  * @typedef {import("./message.js").GridHead} GridHead
@@ -25,23 +26,16 @@ import { frameAt, levelText, nameOf, timeText } from "./player.js";
  */
 function momentRange(head, moment, oninput) {
   const words = make("output", { class: "quiet" });
-  const range = make("input", {
-    type: "range", class: "slider", min: 0, max: head.length, "aria-label": "Moment",
+  const say = (/** @type {number} */ step) => {
+    words.value = step === head.length ? "the final sample" : noiseText(head, step);
+    range.set(step, words.value);
+  };
+  const range = makeSlider("Moment", head.length, (step) => {
+    say(step);
+    oninput(step);
   });
-  const say = () => {
-    const step = range.valueAsNumber;
-    const ended = step === head.length;
-    words.value = ended ? "the final sample" : `${timeText(head, step)} · ${levelText(head, step)}`;
-    range.setAttribute("aria-valuetext", words.value);
-    range.style.setProperty("--share", String(step / head.length));
-  };
-  range.oninput = () => {
-    say();
-    oninput(range.valueAsNumber);
-  };
-  range.valueAsNumber = moment;
-  say();
-  return { range, words };
+  say(moment);
+  return { range: range.element, words };
 }
 
 /**
@@ -108,22 +102,15 @@ export function compareTwo(host, { head, lane, moment, pair, openPage }) {
     draw();
   });
 
-  const draw = async () => {
-    const pictures = pair.map((entry) => frameAt(entry, moment, lane()));
-    const [first, second] = await Promise.all(pictures.map(bitmap));
-    const context = canvas.getContext("2d");
-    if (!first || !second || !context) return;
-    paint(canvas, mode === "flip" && front ? second : first);
+  const draw = () => paintPair(pair.map((entry) => frameAt(entry, moment, lane())));
+  const paintPair = together(([first, second]) => {
+    if (mode === "difference") paintDifference(canvas, first, second);
+    else paint(canvas, mode === "flip" && front ? second : first);
     if (mode === "slider") {
       const edge = (wipe.valueAsNumber / 100) * first.width;
-      const rest = first.width - edge;
-      if (rest) context.drawImage(second, edge, 0, rest, first.height, edge, 0, rest, first.height);
-    } else if (mode === "difference") {
-      context.globalCompositeOperation = "difference";
-      context.drawImage(second, 0, 0);
-      context.globalCompositeOperation = "lighter"; // with itself: twice as bright
-      context.drawImage(canvas, 0, 0);
-      context.globalCompositeOperation = "source-over";
+      /** @type {[number, number, number, number]} */
+      const part = [edge, 0, first.width - edge, first.height];
+      if (part[2]) canvas.getContext("2d")?.drawImage(second, ...part, ...part);
     }
     /** @type {Record<string, string>} */
     const captions = {
@@ -132,7 +119,7 @@ export function compareTwo(host, { head, lane, moment, pair, openPage }) {
       difference: "what differs, twice as bright",
     };
     caption.textContent = captions[mode];
-  };
+  });
   const choose = (/** @type {string} */ chosen) => {
     mode = chosen;
     plate.dataset.mode = mode;

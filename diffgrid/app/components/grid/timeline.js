@@ -3,6 +3,7 @@
 
 import { icon, make } from "../shared/dom.js";
 import { show } from "../shared/protocol.js";
+import { makeSlider } from "../shared/slider.js";
 import { momentsFor } from "./layout.js";
 import { laneOf, levelText, noiseText, timeText } from "./player.js";
 
@@ -22,8 +23,7 @@ import { laneOf, levelText, noiseText, timeText } from "./player.js";
 export function makeTimeline(on) {
   const playing = make("button", { type: "button", class: "play", onclick: on.play });
   const strip = make("div", { class: "strip", role: "group", "aria-label": "x̂0 along time" });
-  const range = make("input", { type: "range", class: "slider", min: 0, "aria-label": "All cells at one moment" });
-  range.oninput = () => on.scrub(range.valueAsNumber);
+  const range = makeSlider("All cells at one moment", 0, on.scrub);
   const when = make("span");
   /** @type {(lane: Lane, sign: string, title: string) => {lane: Lane, button: HTMLElement}} */
   const choice = (lane, sign, title) => {
@@ -60,7 +60,7 @@ export function makeTimeline(on) {
   }
 
   return {
-    film: make("div", { class: "film" }, playing, strip, range),
+    film: make("div", { class: "film" }, playing, strip, range.element),
     foot: make("div", { class: "foot quiet" }, left, right),
 
     /**
@@ -110,10 +110,8 @@ export function makeTimeline(on) {
     seek(head, moment, lane, decoding) {
       const ended = moment >= head.length;
       const at = ended ? "the final sample" : noiseText(head, moment);
-      range.max = String(head.length);
-      range.valueAsNumber = moment;
-      range.style.setProperty("--share", String(moment / head.length));
-      range.setAttribute("aria-valuetext", at);
+      range.element.max = String(head.length);
+      range.set(moment, at);
       when.textContent = ended ? "all cells: the final sample" : `all cells at ${at}`;
       if (decoding) when.textContent += " · decoding xₜ …";
       for (const each of lanes) {

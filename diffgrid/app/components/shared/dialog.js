@@ -4,6 +4,7 @@
 import { make, tool } from "./dom.js";
 import { nearest } from "./nearest.js";
 import { clear, show } from "./protocol.js";
+import { makeSlider } from "./slider.js";
 
 /**
  * A modal dialog, removed when it closes; focus goes back to where it was.
@@ -43,12 +44,9 @@ export function openDialog(host, label, onclose, ...children) {
  */
 export function changeFrom(host, { change, step, picture, words, send }) {
   const { steps } = change;
-  let chosen = steps[nearest(steps, step)];
+  let chosen = step;
   const canvas = make("canvas", { role: "img" });
   const when = make("output", { class: "quiet" });
-  const range = make("input", {
-    type: "range", class: "slider", min: 0, max: steps.length - 1, "aria-label": "Step",
-  });
   const sentence = make("p", { class: "quiet" });
   const prompt = make("textarea", { rows: 3, spellcheck: "false" }, change.prompt);
   const numbers = { type: "number", min: 0, step: "any", required: true, value: change.guidance };
@@ -62,12 +60,10 @@ export function changeFrom(host, { change, step, picture, words, send }) {
     field("Prompt", prompt),
     make("div", { class: "last" }, field("Guidance", guidance), go),
   );
-  const draw = () => {
-    const at = range.valueAsNumber;
+  const draw = (/** @type {number} */ at) => {
     chosen = steps[at];
     when.value = words(chosen);
-    range.setAttribute("aria-valuetext", when.value);
-    range.style.setProperty("--share", String(at / Math.max(1, steps.length - 1)));
+    range.set(at, when.value);
     canvas.setAttribute("aria-label", `The model's guess at ${when.value}`);
     sentence.textContent =
       `Same noise, another prompt or guidance from step ${chosen} on: ` +
@@ -75,8 +71,7 @@ export function changeFrom(host, { change, step, picture, words, send }) {
     if (picture(chosen)) show(canvas, picture(chosen));
     else clear(canvas);
   };
-  range.value = String(steps.indexOf(chosen));
-  range.oninput = draw;
+  const range = makeSlider("Step", steps.length - 1, draw);
   prompt.onkeydown = (event) => {
     if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
     event.preventDefault();
@@ -87,11 +82,11 @@ export function changeFrom(host, { change, step, picture, words, send }) {
     dialog.close();
     send({ do: "change", step: chosen, prompt: prompt.value, guidance: guidance.valueAsNumber });
   };
-  const look = make("div", { class: "look" }, canvas, make("div", {}, range, when));
+  const look = make("div", { class: "look" }, canvas, make("div", {}, range.element, when));
   const both = make("div", { class: "change" }, look, form);
   const title = make("h2", {}, "Change from here");
   const dialog = openDialog(host, "Change from here", () => {}, title, sentence, both);
-  draw();
+  draw(nearest(steps, step));
   prompt.focus();
   prompt.select();
 }

@@ -88,6 +88,39 @@ export function paint(canvas, image) {
   context?.drawImage(image, 0, 0);
 }
 
+/**
+ * |one - two| over a whole canvas, twice as bright.
+ *
+ * @param {HTMLCanvasElement} canvas
+ * @param {ImageBitmap} one
+ * @param {ImageBitmap} two
+ */
+export function paintDifference(canvas, one, two) {
+  paint(canvas, one);
+  const context = canvas.getContext("2d");
+  if (!context) return;
+  context.globalCompositeOperation = "difference";
+  context.drawImage(two, 0, 0, canvas.width, canvas.height);
+  context.globalCompositeOperation = "lighter"; // with itself: twice as bright
+  context.drawImage(canvas, 0, 0);
+  context.globalCompositeOperation = "source-over";
+}
+
+/**
+ * What calls `draw` with Pictures' ImageBitmaps once all are decoded, unless others were asked for
+ * since.
+ *
+ * @param {(images: ImageBitmap[]) => void} draw
+ */
+export function together(draw) {
+  let asked = 0;
+  return async (/** @type {(Picture | null | undefined)[]} */ pictures) => {
+    const mine = (asked += 1);
+    const images = await Promise.all(pictures.map(bitmap));
+    if (mine === asked && images.every((image) => image !== null)) draw(images);
+  };
+}
+
 /** @type {WeakMap<HTMLCanvasElement, Picture>} which picture a canvas shows, or will */
 const wanted = new WeakMap();
 

@@ -7,6 +7,7 @@ import { icon, make, styled } from "../shared/dom.js";
 import { outbox } from "../shared/outbox.js";
 import { makePlay } from "../shared/playing.js";
 import { atTheEnd, clear, show, unpack } from "../shared/protocol.js";
+import { makeSlider } from "../shared/slider.js";
 import { makeChart } from "./chart.js";
 import { numbers, sentence, time } from "./message.js";
 
@@ -76,13 +77,7 @@ class Strip {
       onclick: (/** @type {PointerEvent} */ event) => this.go(this.columnAt(event)),
     });
     this.play = makePlay(STEP_MS, () => this.advance());
-    this.range = make("input", {
-      type: "range",
-      class: "slider",
-      min: 0,
-      "aria-label": "Step",
-      oninput: () => this.go(this.range.valueAsNumber),
-    });
+    this.range = makeSlider("Step", 0, (step) => this.go(step));
     this.change = make("button", { type: "button", class: "plain", onclick: () => this.ask() });
     this.change.append(icon("change"), "Change from here …");
     this.columns = make("div", { class: "columns" });
@@ -160,7 +155,7 @@ class Strip {
     this.data = data;
     this.section.style.setProperty("--aspect", String(data.aspect));
     if (this.count !== count) {
-      this.range.max = String(count - 1);
+      this.range.element.max = String(count - 1);
       this.step = Math.min(this.count ? this.step : Math.round(count / 3), count - 1);
       this.count = count;
       this.hovered = null;
@@ -196,7 +191,7 @@ class Strip {
     this.times = columns.map(() => make("span"));
     this.columns.replaceChildren(
       make("div", { class: "label" }),
-      make("div", { class: "timeline" }, this.rail, this.range),
+      make("div", { class: "timeline" }, this.rail, this.range.element),
       ...this.cells.flatMap(({ lane, cells }) => {
         const { name, note } = LANES[lane];
         const words = make("span", { class: "note" }, note);
@@ -318,8 +313,7 @@ class Strip {
   look() {
     const { data, count, large } = this;
     const step = this.hovered ?? this.step;
-    this.range.valueAsNumber = this.step;
-    this.range.setAttribute("aria-valuetext", sentence(data, this.step));
+    this.range.set(this.step, sentence(data, this.step));
     this.band.style.left = `${(step / count) * 100}%`;
     this.picture.className = large;
     this.picture.ariaLabel = `${LANES[large].name}, ${sentence(data, step)}`;
