@@ -100,7 +100,7 @@ class TrajectoryStore:
         shelves: Callable[[Directory, int, int, bool], Shelves] = shelves_on_disk,
     ) -> None:
         self.directory = directory.absolute()
-        self.limit, self._saved_limit = limit, saved_limit
+        self._quotas, self.limit = (limit, saved_limit), limit + saved_limit  # as `size` counts
         self.warning: str | None = None
         self._failure: Exception | None = None  # the last, until it is clear that all is well
         # Monotonic seconds until which nothing is asked of the disk.
@@ -191,7 +191,7 @@ class TrajectoryStore:
                 return self._opened()
             self._leave()
             self._stored = None
-            opened = self._shelves(self.directory, self.limit, self._saved_limit, doubtful)
+            opened = self._shelves(self.directory, *self._quotas, doubtful)
             self._runs, self._saved, self._leave, aside = opened
             if aside:
                 self.warning = (
@@ -199,7 +199,7 @@ class TrajectoryStore:
                     "Delete that when nothing in it is needed any more."
                 )
             self._stored = Runs(
-                self._runs, self._saved, saved_limit=self._saved_limit, bundled=self._bundled
+                self._runs, self._saved, saved_limit=self._quotas[1], bundled=self._bundled
             )
             return self._stored
 

@@ -276,7 +276,7 @@ def test_clearing_the_cache_leaves_what_was_saved(
     key = grid()["key"]
     sh("runs", "save", key)
     assert f"{cache_directory}: " in sh("cache").out
-    assert sh("cache").out.endswith("3 runs\n")
+    assert sh("cache").out.endswith(" MB of 8590 MB, 3 runs\n")  # of the runs, and of what is saved
     assert sh("cache", "--clear").out.endswith("1 runs\n")
     assert json.loads(sh("runs", "show", key).out)["saved"] == key[:8]
     assert grid()["evaluations"]["sampled"] == (STEPS - 1) + (STEPS - 3)
