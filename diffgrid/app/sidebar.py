@@ -179,24 +179,20 @@ def _fork_kind(mine: Session, fresh: str, key: Any) -> None:
     possible = backs(view.loop)
     usual = min(possible, key=lambda back: abs(back - SHARE_BACK * view.loop.length), default=0)
 
-    def changed() -> None:
+    def changed(name: str) -> None:
         if mine.generation == generation:
-            back = usual if st.session_state[key("fork")] == RENOISE else 0
-            _jump(mine, lambda: mine.form.with_fork_kind(back))
-
-    def back_changed() -> None:
-        if mine.generation == generation:
-            back = st.session_state[key("back")]
+            chosen = st.session_state[key(name)]
+            back = {FRESH: 0, RENOISE: usual}.get(chosen, chosen)
             _jump(mine, lambda: mine.form.with_fork_kind(back))
 
     st.radio(
         "Fork kind", [FRESH, RENOISE], 1 if view.back else 0, horizontal=True,
-        disabled=not possible, key=key("fork"), on_change=changed,
+        disabled=not possible, key=key("fork"), on_change=changed, args=("fork",),
     )  # fmt: skip
     if view.back in possible:
         st.number_input(
             "Steps back", possible[0], possible[-1], view.back, possible.step,
-            key=key("back"), on_change=back_changed,
+            key=key("back"), on_change=changed, args=("back",),
         )  # fmt: skip
     steps = "one step" if view.back == 1 else f"{view.back} steps"
     st.caption(BACK.format(steps, view.back) if view.back else fresh)

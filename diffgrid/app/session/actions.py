@@ -15,17 +15,23 @@ from diffgrid.sharing.view import View
 from diffgrid.spec.path import parse_path
 from diffgrid.spec.run import key as key_of
 
+
+def _follow(view: View, what: Mapping[str, Any]) -> View:
+    return view.follow(parse_path(what["path"]))
+
+
 # The view that each of these leads to.
 _VIEWS: dict[str, Callable[[View, Mapping[str, Any]], View]] = {
-    "follow": lambda view, what: view.follow(parse_path(what["path"])),
-    "goto": lambda view, what: view.follow(parse_path(what["path"])),
+    "follow": _follow,
+    "goto": _follow,
     "reroll_row": lambda view, what: view.reroll_row(what["step"]),
     "reroll_cell": lambda view, what: view.reroll_cell(what["step"], what["branch"]),
     "add_row": lambda view, what: view.add_row(what["step"]),
     "drop_row": lambda view, what: view.drop_row(what["step"]),
     "add_column": lambda view, what: view.add_column(),
     "drop_column": lambda view, what: view.drop_column(),
-    "change": lambda view, what: _trunk(view, what).change(
+    # From the trunk that it names: the strip's may be any of the grid.
+    "change": lambda view, what: (_follow(view, what) if "path" in what else view).change(
         what["step"], what["prompt"], what["guidance"]
     ),
 }
@@ -63,11 +69,6 @@ def act(mine: Session, what: Mapping[str, Any]) -> None:
     except (DiffgridError, KeyError, TypeError, AttributeError) as error:
         told = isinstance(error, DiffgridError)
         mine.error = str(error) if told else "that touch was not understood: reload the page."
-
-
-def _trunk(view: View, what: Mapping[str, Any]) -> View:
-    """The view, with the trunk that an act names: the strip's may be any of the grid."""
-    return view.follow(parse_path(what["path"])) if "path" in what else view
 
 
 def _act(mine: Session, what: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from diffgrid.errors import DiffgridError
 from diffgrid.models.registry import scheduler_name
 from diffgrid.records import frames
+from diffgrid.spec.checks import shortened
 from diffgrid.spec.path import describe
 from diffgrid.store.forgiving import TrajectoryStore
 from diffgrid.store.pictures import stored_frames
@@ -37,8 +38,7 @@ def listing(
     """The runs in which all `words` are found, in one of `ORDERS`, the keys `on_top` before."""
     found = list(infos)
     if wanted := words.lower().split():
-        texts = map(_text, found)
-        found = [info for info, text in zip(found, texts, strict=True) if _has(text, wanted)]
+        found = [info for info in found if _has(info, wanted)]
     return sorted(found, key=lambda info: (info.key not in on_top, ORDERS[order](info)))
 
 
@@ -79,11 +79,9 @@ def named(infos: Iterable[RunInfo], text: str) -> tuple[list[RunInfo], str | Non
     shown = list(dict.fromkeys(found))[:MOST_SHOWN]
     if not lost:
         return shown, None
-    keys = ", ".join(lost)
-    keys = keys if len(keys) <= 60 else f"{keys[:57]}..."
     return shown, (
-        f"No stored run has the key {keys}: it was removed, or was made on another machine. "
-        "Choose from the table instead."
+        f"No stored run has the key {shortened(', '.join(lost))}: it was removed, or was made on "
+        "another machine. Choose from the table instead."
     )
 
 
@@ -146,16 +144,13 @@ def thumbnail(store: TrajectoryStore, key: str) -> str | None:
         return None
 
 
-def _text(info: RunInfo) -> str:
-    """All that the filter looks in."""
+def _has(info: RunInfo, wanted: Iterable[str]) -> bool:
+    """Whether all these words are in what the filter looks in."""
     spec = info.spec
     words = (info.saved or "", info.note, info.key[:8], describe(info.path), spec.prompt)
     settings = (spec.negative_prompt, spec.model, scheduler_name(spec), f"seed {spec.seed}")
-    return " ".join((*words, *settings, f"{spec.num_inference_steps} steps")).lower()
-
-
-def _has(text: str, words: Iterable[str]) -> bool:
-    return all(word in text for word in words)
+    text = " ".join((*words, *settings, f"{spec.num_inference_steps} steps")).lower()
+    return all(word in text for word in wanted)
 
 
 def _beginning(info: RunInfo) -> tuple[Any, ...]:

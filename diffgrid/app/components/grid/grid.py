@@ -37,20 +37,18 @@ _component = component("grid", '<div class="board"></div>')
 def board(
     *,
     data: bytes,
-    key: str = "board",
     on_acts: Callable[[], None],
     on_rest: Callable[[], None],
     on_lack: Callable[[], None],
 ) -> Any:
-    """Mount the grid; each is called when the state of its name in `st.session_state[key]` changed.
+    """Mount the grid; each is called when its state in `st.session_state["board"]` changed.
 
     `acts` is for an `Inbox`. `rest["path"]` is a cell that the pointer rests on, at most once a
     path: a click may follow. `lack["names"]` are pictures of the last message that the browser does
     not have.
     """
-    return _component(
-        key=key, data=data, on_acts_change=on_acts, on_rest_change=on_rest, on_lack_change=on_lack
-    )
+    changes = {"on_acts_change": on_acts, "on_rest_change": on_rest, "on_lack_change": on_lack}
+    return _component(key="board", data=data, **changes)
 
 
 @dataclass(frozen=True)
