@@ -9,7 +9,7 @@ def about(limits: Limits) -> None:
     """Every limit, and what becomes of what visitors do."""
     panel = st.expander("About this server", key="about", on_change="rerun")
     if panel.open:
-        panel.markdown(
+        panel.caption(
             f"""
 - A run has at most {limits.max_steps} steps, a side of {limits.max_side} px and a prompt of
   {limits.max_prompt} characters; a grid {limits.max_columns} columns and {limits.max_cells} cells;
