@@ -148,7 +148,7 @@ class Model:
             swatches = {name: {"swatch": colour} for name, colour in read_json(COLOURS).items()}
             return {"colour": swatches, "middle": swatches}
         file = self.folder / "probe" / "signs.json"
-        kinds = dict.fromkeys(self.factors, dict[str, dict[str, object]])
+        kinds = dict.fromkeys(self.factors, dict[str, dict[str, list[int] | str]])
         return read_json(file, **kinds) if file.exists() else {}
 
     @property

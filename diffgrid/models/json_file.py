@@ -5,6 +5,7 @@ import json
 import os
 import stat
 from pathlib import Path
+from types import UnionType
 from typing import Any, get_args, get_origin
 
 from diffgrid.errors import BadInput
@@ -18,7 +19,8 @@ def read_json(file: Path, **kinds: Any) -> dict[str, Any]:
     """The object in a file; what it has by these names must be of these kinds.
 
     A kind is str, int, float (an int will do), a list or dict of those, such as
-    `dict[str, list[str]]`, or an object that has all of some names, `{"noun": str}`.
+    `dict[str, list[str]]`, one of several, `list[int] | str`, or an object that has all of some
+    names, `{"noun": str}`.
 
     Raises:
         BadInput: it cannot be read, is no regular file, too large or too deep, or of another kind.
@@ -78,6 +80,8 @@ def _is_deeper(content: Any, levels: int) -> bool:
 def _is(value: Any, kind: Any) -> bool:
     if isinstance(kind, dict):
         return isinstance(value, dict) and all(_is(value.get(name), kind[name]) for name in kind)
+    if isinstance(kind, UnionType):
+        return any(_is(value, each) for each in get_args(kind))
     if origin := get_origin(kind):
         values = value.values() if isinstance(value, dict) else value
         return isinstance(value, origin) and all(_is(each, get_args(kind)[-1]) for each in values)

@@ -207,6 +207,9 @@ def test_a_folder_that_is_not_whole_is_refused(folder: Path, lost: str, said: st
         ("diffgrid.json", {"steps": "9"}),
         ("diffgrid.json", {"sentence": {"noun": "cat"}}),
         ("probe/config.json", {"factors": {"colour": [1]}}),
+        ("probe/signs.json", {"colour": {"red": {"swatch": 7}}}),
+        ("probe/signs.json", {"colour": {"red": {"swatch": [1, 2, "3); color: blue"]}}}),
+        ("probe/signs.json", {"colour": {"red": {"lines": ["M0 0"]}}}),
         ("unet/config.json", [8]),
         ("unet/diffusion_pytorch_model.safetensors.index.json", {"weight_map": ["a"]}),
         ("unet/diffusion_pytorch_model.safetensors.index.json", {"weight_map": {"a": []}}),
@@ -217,6 +220,8 @@ def test_what_is_wrongly_typed_in_a_folder_is_its_trouble(
     own: Path, file: str, content: object
 ) -> None:
     (own / "b").write_text("weights that are none of the model's")
+    _write(own / "model" / "probe/config.json", {"factors": {"colour": ["red"]}})
+    (own / "model" / "probe/model.safetensors").touch()
     _write(own / "model" / file, content)
     (told,) = (entry.trouble for entry in entries() if entry.name == "model")
     assert str(told).startswith("model")

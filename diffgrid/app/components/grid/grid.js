@@ -128,6 +128,7 @@ export class Board {
     const { element } = this.commands.menu;
     root.append(this.toolbar.element, this.tree, this.portrait.trunk, film, foot, element);
     this.observer = new ResizeObserver(() => this.measure());
+    this.gone = new AbortController(); // of what listens to the window
     this.listen();
   }
 
@@ -140,17 +141,17 @@ export class Board {
       this.root.classList.toggle("touch", touch);
       if (touch && !inside) this.leave();
     };
-    this.onresize = () => this.measure();
+    const { signal } = this.gone;
     this.observer.observe(this.root);
-    window.addEventListener("resize", this.onresize);
+    window.addEventListener("resize", () => this.measure(), { signal });
     // The letters of the menu work on a hovered cell too; before Streamlit's own keys hear of them.
-    this.onletter = (/** @type {KeyboardEvent} */ event) => {
+    const onletter = (/** @type {KeyboardEvent} */ event) => {
       const [target] = /** @type {Element[]} */ (event.composedPath());
       const elsewhere = target.closest?.("input, textarea, button, dialog, .cell");
       const follows = [" ", "Enter"].includes(event.key); // but a cell must have the focus for it
       if (this.hovered && !elsewhere && !follows) this.commands.key(event, this.hovered);
     };
-    window.addEventListener("keydown", this.onletter, true);
+    window.addEventListener("keydown", onletter, { capture: true, signal });
   }
 
   /** The component leaves the page. */
@@ -161,8 +162,7 @@ export class Board {
     this.answers.end();
     outbox.disconnect(this);
     this.observer.disconnect();
-    if (this.onresize) window.removeEventListener("resize", this.onresize);
-    if (this.onletter) window.removeEventListener("keydown", this.onletter, true);
+    this.gone.abort();
     this.root.replaceChildren();
   }
 

@@ -7,7 +7,7 @@ import { unpack } from "../shared/protocol.js";
  * @typedef {import("../shared/protocol.js").Picture} Picture
  * @typedef {import("./cell.js").Entry} Entry
  *
- * @typedef {{swatch: number[]} | {lines?: string, fills?: string}} Sign a colour, or SVG paths of 16 px
+ * @typedef {{swatch?: number[], lines?: string, fills?: string}} Sign a colour, or SVG paths of 16 px
  *
  * @typedef {object} Seen what the finals of a row show
  * @property {string} factor

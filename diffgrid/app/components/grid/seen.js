@@ -32,8 +32,9 @@ function glyph({ lines, fills }, attributes = {}) {
  */
 function valueIcon(value, sign) {
   if (!sign) return make("i", {}, value === "unclear" ? "?" : value.slice(0, 3));
-  if (!("swatch" in sign)) return glyph(sign);
-  return glyph({ lines: DOT }, { class: "glyph dot", style: `fill: rgb(${sign.swatch.join(" ")})` });
+  const { swatch } = sign;
+  if (!Array.isArray(swatch)) return glyph(sign); // a model's folder may hold anything
+  return glyph({ lines: DOT }, { class: "glyph dot", style: `fill: rgb(${swatch.join(" ")})` });
 }
 
 /**
