@@ -22,7 +22,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export OMP_WAIT_POLICY := PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help run check test coverage matrix faults fuzz touches bench bench-app lint format javascript chromium
+.PHONY: help run check test coverage matrix faults fuzz touches load bench bench-app lint format javascript chromium
 
 help:
 	@echo 'make run      start the app                        (ARGS="--server.port 8600")'
@@ -32,6 +32,7 @@ help:
 	@echo 'make matrix   every model family with every scheduler, against plain diffusers (minutes)'
 	@echo 'make fuzz     100,000 broken inputs for each parser         (half an hour)'
 	@echo 'make touches  random touches at random moments of sampling    (half an hour)'
+	@echo 'make load     many visitors on one server: what they wait, what they cost  (6 minutes)'
 	@echo 'make faults   failing disks, kills and damage against the store (minutes to hours: ARGS=23)'
 	@echo 'make bench    what the default grid costs here     (ARGS="--repeat 5")'
 	@echo 'make bench-app  how soon the app answers, in Chromium'
@@ -71,6 +72,9 @@ faults: $(VENV)/installed-dev
 
 touches: $(VENV)/installed-dev chromium
 	$(PY) -m benchmarks.touches $(ARGS)
+
+load: $(VENV)/installed-dev
+	$(PY) -m benchmarks.load $(ARGS)
 
 bench: $(VENV)/installed
 	$(PY) -m benchmarks.default_grid $(ARGS)
