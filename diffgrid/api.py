@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from PIL import Image
 
 from diffgrid.decisions.study import (
-    OneTree,
+    GridStudy,
     Plan,
     Study,
     StudySnapshot,
@@ -147,7 +147,7 @@ class Grid:
 
     def decisions(self, engine: Engine | None = None) -> "Results":
         """What its cells agree on, row by row: of this trunk alone. Nothing is evaluated."""
-        study = begin_study(engine or default_engine(), OneTree(self.request))
+        study = begin_study(engine or default_engine(), GridStudy(self.request))
         return _results(study, None)
 
     def picture(self) -> bytes:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from diffgrid.decisions.study import OnView, begin_study
+from diffgrid.decisions.study import GridStudy, begin_study
 from diffgrid.engine.local import LocalEngine
 from diffgrid.models.registry import find_model, specify
 from diffgrid.records.frames import FRAMES, Frames
@@ -64,7 +64,7 @@ def label(out: Folder, grids: list[Grid]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         engine = LocalEngine(TrajectoryStore(Folder(folder), bundled=Bundled(out)), "cpu")
         for grid in grids:
-            study = begin_study(engine, OnView(grid))
+            study = begin_study(engine, GridStudy(grid, include_focus=True))
             study.wait()
             for _, path, found in study.findings(1):
                 header, _ = found.to_payload()

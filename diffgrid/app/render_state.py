@@ -47,7 +47,7 @@ def render_state(mine: Session) -> bytes:
         named=partial(_named, model, grid.spec),
         acted=mine.inbox.receipt,
     )
-    return message(state, mine.ledger)
+    return message(state, mine.sent_images)
 
 
 def _named(model: Model, spec: RunSpec, path: Path) -> prompt_words.Picked:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from diffgrid.decisions.metrics import KEYS, Decisions, band_energies, decisions, divergence
-from diffgrid.decisions.study import Finding, OneTree, Plan, Study, TimestepTable
+from diffgrid.decisions.study import Finding, GridStudy, Plan, Study, TimestepTable
 from diffgrid.errors import BadInput
 from diffgrid.models.folder import ASSETS
 from diffgrid.models.registry import scheduler_name
@@ -20,7 +20,7 @@ from diffgrid.spec.path import Path
 from diffgrid.spec.run import RunSpec
 
 STUDIES = ASSETS / "studies"
-SIDE = 64  # px, that pictures are reduced to before their frequencies are compared
+COMPARED_SIDE = 64  # px, that pictures are reduced to before their frequencies are compared
 TRUNK = -1  # the branch number of the trunk's own continuation
 
 
@@ -28,7 +28,7 @@ TRUNK = -1  # the branch number of the trunk's own continuation
 class Results:
     """The labels of so many trees, and what they say."""
 
-    plan: Plan | OneTree
+    plan: Plan | GridStudy
     trees: int
     kernel: str  # what drew the branches' noise, in words
     cells: pd.DataFrame  # a line a cell: seed, step, branch, and a label for each factor
@@ -121,7 +121,7 @@ def results(study: Study, trees: int, *, bands: bool = False) -> Results:
 
 
 def read(
-    plan: Plan | OneTree, findings: Iterable[tuple[int, Path, Finding]], *, bands: bool = False
+    plan: Plan | GridStudy, findings: Iterable[tuple[int, Path, Finding]], *, bands: bool = False
 ) -> Results:
     """What these findings say: seed, path and finding of each.
 
@@ -158,9 +158,9 @@ def read(
     )
 
 
-def _trunks(plan: Plan | OneTree, forced_noise: bool) -> list[tuple[int, int]]:
+def _trunks(plan: Plan | GridStudy, forced_noise: bool) -> list[tuple[int, int]]:
     return (
-        [] if forced_noise or isinstance(plan, OneTree) else [(step, TRUNK) for step in plan.rows]
+        [] if forced_noise or isinstance(plan, GridStudy) else [(step, TRUNK) for step in plan.rows]
     )
 
 
@@ -174,9 +174,9 @@ def _levels(levels: TimestepTable) -> pd.DataFrame:
     return pd.DataFrame({"step": i, "timestep": t, "alpha_bar": bar} for i, (t, bar) in steps)
 
 
-def _kernel(plan: Plan | OneTree, forced_noise: bool) -> str:
+def _kernel(plan: Plan | GridStudy, forced_noise: bool) -> str:
     name = scheduler_name(plan.spec)
-    if isinstance(plan, OneTree) and plan.grid.back:
+    if isinstance(plan, GridStudy) and plan.grid.back:
         return f"noise that takes each branch {plan.grid.back} steps back, then {name}'s own way"
     if forced_noise:
         return f"one transition of the η-kernel with η = 1 at the fork ({name} draws no noise)"
@@ -186,8 +186,9 @@ def _kernel(plan: Plan | OneTree, forced_noise: bool) -> str:
 
 def _divergence(lines: list[tuple[int, int, int, Finding]]) -> pd.DataFrame | None:
     """How far pictures of one row are apart, by frequency, over how far those of strangers are."""
+    size = (COMPARED_SIDE, COMPARED_SIDE)
     pictures = {
-        (seed, step, branch): np.asarray(decode(f.picture).resize((SIDE, SIDE)), np.float32) / 255
+        (seed, step, branch): np.asarray(decode(f.picture).resize(size), np.float32) / 255
         for seed, step, branch, f in lines
     }
     rows: dict[tuple[int, int], list[Any]] = {}

@@ -100,13 +100,15 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class OneTree:
+class GridStudy:
     """The cells of one grid, as a study of a trunk that somebody chose: it does not count itself.
 
-    Nor does what a cell shows in place of the focus, where that was clicked.
+    Nor does what a cell shows in place of the focus, where that was clicked; but `include_focus`
+    takes in all that is on view.
     """
 
     grid: Grid
+    include_focus: bool = False
     trunks: int = 1
 
     @property
@@ -123,7 +125,9 @@ class OneTree:
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """Its branches."""
+        """Its branches, or all its trajectories."""
+        if self.include_focus:
+            return self.grid.paths
         rows = zip(self.grid.rows, self.grid.cells, strict=True)
         return tuple(path for step, row in rows for path in row if path and path[-1].step == step)
 
@@ -143,16 +147,6 @@ class OneTree:
             BadInput: a value is above its limit.
         """
         self.grid.check(limits)
-
-
-class OnView(OneTree):
-    """All trajectories of a grid: unlike a study, a row shows its focus and what that left too."""
-
-    __slots__ = ()
-
-    @property
-    def paths(self) -> tuple[Path, ...]:
-        return self.grid.paths
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +198,7 @@ def study_rows(loop: Loop) -> tuple[int, ...]:
 
 
 def begin_study(
-    engine: Engine, plan: Plan | OneTree, *, limits: Limits | None = None, begin: bool = True
+    engine: Engine, plan: Plan | GridStudy, *, limits: Limits | None = None, begin: bool = True
 ) -> "Study":
     """Carry a study out while nobody else waits. One whose trees are all there is done at once.
 
@@ -225,7 +219,7 @@ def begin_study(
 class Study(Watched[StudySnapshot]):
     """A plan being carried out, tree by tree: a `Work` for an engine."""
 
-    def __init__(self, store: TrajectoryStore, plan: Plan | OneTree) -> None:
+    def __init__(self, store: TrajectoryStore, plan: Plan | GridStudy) -> None:
         self.plan, self.probe = plan, find_model(plan.spec.model).probe
         self._store = store
         self._left = [spec for spec in plan.trees if not self._whole(spec)]

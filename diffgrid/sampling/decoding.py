@@ -28,7 +28,7 @@ from diffgrid.errors import ModelError, reason_of
 from diffgrid.models.families import FAMILIES, Family
 from diffgrid.sampling import cpu_parallel
 
-ROWS = 8  # pictures decoded together; more are no cheaper a picture on a CPU, and take memory
+BATCH = 8  # pictures decoded together; more are no cheaper a picture on a CPU, and take memory
 # px a side, up to which so many are. Of 512 px SD's VAE takes 0.8 GB for one, 6.2 GB for eight.
 BATCHED_SIDE = 128
 LIGHT = 32  # channels at full resolution: with as many a VAE costs a sixteenth of SD's, with 128
@@ -91,7 +91,7 @@ def _pictures(to_pixels: _ToPixels, latents: NDArray[np.float32], factor: int) -
 
 def _rows(height: int, width: int) -> int:
     """How many pictures of this size (px) are decoded together."""
-    return min(ROWS, max(1, ROWS * BATCHED_SIDE**2 // (height * width)))
+    return min(BATCH, max(1, BATCH * BATCHED_SIDE**2 // (height * width)))
 
 
 def _factor(pipe: DiffusionPipeline) -> int:

@@ -15,7 +15,7 @@ chromium, tab, visit = browsing.chromium, browsing.tab, browsing.visit  # fixtur
 READY = {  # what is there once the page is whole
     "/": ".board[data-painted='trunk 16']:not([data-lacking])",
     "/strip": "role=slider[name='Step']",
-    "/compare": ".dl-body",
+    "/compare": ".body",
     "/decisions": "role=button[name='Study this prompt']",
 }
 MOST = 200  # presses; no page has so many stops

@@ -8,7 +8,7 @@ import pytest
 from diffgrid.api import study
 from diffgrid.decisions.metrics import COLUMNS
 from diffgrid.decisions.results import TRUNK, Results, read, results
-from diffgrid.decisions.study import OneTree, Plan, Study, begin_study
+from diffgrid.decisions.study import GridStudy, Plan, Study, begin_study
 from diffgrid.engine.local import LocalEngine
 from diffgrid.errors import BadInput
 from diffgrid.models.registry import specify
@@ -79,7 +79,7 @@ def test_one_tree_is_read_from_the_cache_and_counts_no_chosen_trunk(
     grid = Grid.with_columns(spec, parse_path("2.1"), ROWS, 3)
     job = engine.submit(spec, grid.paths)
     assert job.wait(SECONDS)
-    under_way = begin_study(engine, OneTree(grid))
+    under_way = begin_study(engine, GridStudy(grid))
     assert under_way.wait(SECONDS)
     assert under_way.snapshot.sampled == 0
     found = results(under_way, 1)
@@ -115,7 +115,7 @@ def test_a_grid_whose_words_changed_on_the_way_is_read_too(
     grid = Grid.with_columns(spec, parse_path("1:prompt=a+red+cat/2.0"), (3,), 2)
     job = engine.submit(spec, grid.paths)
     assert job.wait(SECONDS)
-    under_way = begin_study(engine, OneTree(grid))
+    under_way = begin_study(engine, GridStudy(grid))
     assert under_way.wait(SECONDS)
     assert under_way.snapshot.error is None
     assert under_way.snapshot.sampled == 0

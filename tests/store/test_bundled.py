@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from diffgrid.decisions.study import OnView, begin_study
+from diffgrid.decisions.study import GridStudy, begin_study
 from diffgrid.engine.local import LocalEngine
 from diffgrid.errors import BadInput
 from diffgrid.models.registry import find_model, specify
@@ -87,7 +87,7 @@ def test_what_a_probe_saw_in_each_is_bundled(spec: RunSpec, store: TrajectorySto
     engine = LocalEngine(store)
     for path in first.paths:
         grid = Grid(spec, path, first.rows, first.branches)
-        study = begin_study(engine, OnView(grid), begin=False)
+        study = begin_study(engine, GridStudy(grid, include_focus=True), begin=False)
         assert study.snapshot.state == "done"
         for _, each, found in study.findings(1):
             stored = pictures(store.get_frames(key(spec, each), FRAMES))

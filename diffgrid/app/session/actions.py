@@ -59,7 +59,7 @@ def lack(mine: Session, told: object) -> None:
     match told:
         case {"names": [*names]}:
             few = names[:MOST_REMEMBERED]
-            mine.ledger.lacks(name for name in few if isinstance(name, str))
+            mine.sent_images.lacks(name for name in few if isinstance(name, str))
 
 
 def act(mine: Session, what: Mapping[str, Any]) -> None:

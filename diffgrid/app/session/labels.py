@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping
 
-from diffgrid.decisions.study import OnView, Study, begin_study
+from diffgrid.decisions.study import GridStudy, Study, begin_study
 from diffgrid.engine.protocol import Engine
 from diffgrid.errors import DiffgridError
 from diffgrid.limits import Limits
@@ -41,7 +41,8 @@ class Labels:
 
     def _look(self, grid: Grid) -> Mapping[Path, Mapping[str, str]] | None:
         limits, begin = Limits.from_environment(), self.may_begin
-        study = self._study or begin_study(self._engine(), OnView(grid), limits=limits, begin=begin)
+        plan = GridStudy(grid, include_focus=True)
+        study = self._study or begin_study(self._engine(), plan, limits=limits, begin=begin)
         self._study = study if begin else None
         if not study.snapshot.ended:
             return None

@@ -9,7 +9,7 @@ from typing import Literal
 from uuid import uuid4
 
 from diffgrid.app.components.shared.inbox import Inbox
-from diffgrid.app.components.shared.protocol import Ledger
+from diffgrid.app.components.shared.protocol import SentImages
 from diffgrid.app.session.address import Address
 from diffgrid.app.session.compared import Compared
 from diffgrid.app.session.history import History
@@ -53,7 +53,7 @@ class Session:
         self.lane: Literal["x0", "xt"] = "x0"
         self.next: tuple[Page, dict[str, str]] | None = None  # a page to go to, and its query
         self.sharing = False  # whether the link is to be shown
-        self.ledger = Ledger()  # which pictures the grid on the page holds
+        self.sent_images = SentImages()  # which pictures the grid on the page holds
         self.inbox = Inbox()  # what was done on the page
         self.generation = 0  # rises when the form must show other values than were typed
         self.warmed = False  # whether the first page is through
@@ -128,7 +128,7 @@ class Session:
     def load_query(self, page: Page, query: Mapping[str, str]) -> None:
         """Come to a page, or stay, and follow its address where somebody else wrote it."""
         if page != self.address.page:
-            self.ledger = Ledger()  # a new page starts without any
+            self.sent_images = SentImages()  # a new page starts without any
             self.next, self.sharing = None, False  # somebody went elsewhere since
         try:
             asked = self.address.load_query(page, query, self.view)
@@ -190,7 +190,7 @@ class Session:
         self.one_run.put_aside()
         self.labels.put_off()
         self.grid = self.job = self._seen = None
-        self._made, self.ledger = {}, Ledger()
+        self._made, self.sent_images = {}, SentImages()
 
     def rest(self, path: Path) -> None:
         """The pointer rests on a cell: when idle, sample what a click on it would need."""

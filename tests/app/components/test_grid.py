@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from diffgrid.app.components.grid.grid import GridState, message
-from diffgrid.app.components.shared.protocol import Ledger
+from diffgrid.app.components.shared.protocol import SentImages
 from diffgrid.engine.protocol import PathView
 from diffgrid.models.registry import specify
 from diffgrid.records.frames import Frames
@@ -142,10 +142,10 @@ def test_rows_can_be_added_where_a_fork_can_go_back() -> None:
 
 
 def brought(
-    shown: Grid, ledger: Ledger, made: Mapping[Path, Frames] | None = None
+    shown: Grid, sent_images: SentImages, made: Mapping[Path, Frames] | None = None
 ) -> dict[str, str]:
     """The pictures that a message brings, by their names."""
-    data = message(GridState(shown, {}, finished(shown) if made is None else made), ledger)
+    data = message(GridState(shown, {}, finished(shown) if made is None else made), sent_images)
     (size,) = struct.unpack("<I", data[:4])
     header, pictures = json.loads(data[4 : 4 + size]), io.BytesIO(data[4 + size :])
     read = {
@@ -157,30 +157,30 @@ def brought(
 
 
 def test_the_first_look_comes_first_and_the_rest_when_asked_for() -> None:
-    shown, ledger = grid(), Ledger()
-    first = brought(shown, ledger)
+    shown, sent_images = grid(), SentImages()
+    first = brought(shown, sent_images)
     ends = {f"{format_path(path)} x0 {LENGTH - 1}" for path in shown.paths}
     trunk = {f"trunk x0 {step}" for step in range(LENGTH)}
     assert set(first.values()) == ends | trunk | {"trunk final"}
-    assert brought(shown, ledger) == {}
+    assert brought(shown, sent_images) == {}
     names = set(sent(shown, finished(shown))["names"])
-    ledger.lacks(names - first.keys())
-    assert brought(shown, ledger).keys() == names - first.keys()
+    sent_images.lacks(names - first.keys())
+    assert brought(shown, sent_images).keys() == names - first.keys()
 
 
 def test_what_a_browser_has_is_not_sent_again() -> None:
-    ledger = Ledger()
-    before = brought(grid(), ledger)
-    after = brought(grid("1.1"), ledger)
+    sent_images = SentImages()
+    before = brought(grid(), sent_images)
+    after = brought(grid("1.1"), sent_images)
     assert after
     assert not before.keys() & after.keys()
 
 
 def test_what_a_browser_lost_is_sent_again_when_asked_for() -> None:
-    shown, ledger = grid(), Ledger()
-    first = brought(shown, ledger)
-    ledger.lacks([*first, "a name of nothing"])
-    assert brought(shown, ledger) == first
+    shown, sent_images = grid(), SentImages()
+    first = brought(shown, sent_images)
+    sent_images.lacks([*first, "a name of nothing"])
+    assert brought(shown, sent_images) == first
 
 
 def test_a_row_says_how_often_its_cells_and_the_focus_show_what() -> None:

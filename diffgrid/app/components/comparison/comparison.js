@@ -40,7 +40,7 @@ const brief = (number) => String(Number(number.toPrecision(4)));
 /** @param {any} component what Streamlit hands over */
 export default async function mount({ data, parentElement }) {
   await styled(parentElement);
-  const root = parentElement.querySelector(".dl");
+  const root = parentElement.querySelector(".comparison");
   /** @type {Comparison} */
   const comparison = (root.owner ??= new Comparison(root));
   const message = unpack(data, comparison.known);
@@ -64,7 +64,7 @@ class Comparison {
     this.pictures = [];
     this.scale = axis([]);
     this.stop = 0;
-    this.stage = make("div", { class: "dl-stage" });
+    this.stage = make("div", { class: "stage" });
     this.flipper = make("button", { type: "button", onclick: () => this.flip() });
     /** @type {HTMLCanvasElement[]} */
     this.canvases = [];
@@ -80,7 +80,7 @@ class Comparison {
     this.player = makePlay(FRAME_MS, () => this.advance());
     this.range = makeSlider("Noise level", 1000, (place) => this.seek(place));
     this.range.element.onkeydown = (event) => this.key(event);
-    this.readout = make("span", { class: "dl-readout", "aria-hidden": "true" });
+    this.readout = make("span", { class: "readout", "aria-hidden": "true" });
   }
 
   /** @param {Message} message */
@@ -89,7 +89,7 @@ class Comparison {
     Object.assign(this, { id, runs, curves, pictures, scale: axis(runs) });
     this.stop = nearest(this.scale.places, this.place);
     const parts = [this.stage, this.scrubber(), this.chart(), this.differences(table)];
-    const body = make("div", { class: "dl-body", "data-runs": this.runs.length }, ...parts);
+    const body = make("div", { class: "body", "data-runs": this.runs.length }, ...parts);
     this.root.replaceChildren(...this.modes(), body);
     this.arrange();
   }
@@ -144,7 +144,7 @@ class Comparison {
       const divider = make("input", {
         type: "range", class: "wipe", "aria-label": label, value: this.wipe, oninput,
       });
-      return [make("i", { class: "dl-divider" }), divider];
+      return [make("i", { class: "divider" }), divider];
     }
     return [];
   }
@@ -190,7 +190,7 @@ class Comparison {
   // The scrubber.
 
   scrubber() {
-    return make("div", { class: "dl-scrubber" }, this.player.button, this.range.element, this.readout);
+    return make("div", { class: "scrubber" }, this.player.button, this.range.element, this.readout);
   }
 
   /** @param {KeyboardEvent} event */
@@ -261,17 +261,17 @@ class Comparison {
       return make("tr", {}, make("th", { scope: "row" }, name), ...cells);
     });
     const caption = make("caption", {}, alone ? "Its settings" : "What differs");
-    return make("table", { class: "dl-table" }, caption, make("thead", {}, head), make("tbody", {}, ...rows));
+    return make("table", { class: "table" }, caption, make("thead", {}, head), make("tbody", {}, ...rows));
   }
 
   chart() {
     const drawn = this.curves.flatMap((curve, i) => (curve ? [{ curve, i }] : []));
     const highest = Math.max(1e-9, ...drawn.flatMap(({ curve }) => [...curve.rms, curve.final]));
-    const plot = make("div", { class: "dl-plot" }, make("i", { class: "dl-cursor" }));
+    const plot = make("div", { class: "plot" }, make("i", { class: "cursor" }));
     this.follow(plot);
     if (drawn.length) plot.append(this.curveLines(drawn, highest));
     plot.append(...this.rugs());
-    return make("div", { class: "dl-chart" }, this.legend(drawn, highest), plot, this.ticks());
+    return make("div", { class: "chart" }, this.legend(drawn, highest), plot, this.ticks());
   }
 
   /**
@@ -304,7 +304,7 @@ class Comparison {
       const height = (/** @type {number} */ rms) => 96 - (92 * rms) / highest;
       const points = curve.levels.map((level, k) => [this.scale.place(level), height(curve.rms[k])]);
       points.push([1000, height(curve.final)]);
-      plot.append(svg("polyline", { points: points.join(" "), class: `dl-${LETTERS[i + 1]}` }));
+      plot.append(svg("polyline", { points: points.join(" "), class: `of-${LETTERS[i + 1]}` }));
     }
     return plot;
   }
@@ -314,7 +314,7 @@ class Comparison {
     return this.runs.map((run, i) => {
       const places = [...run.levels.map(this.scale.place), 1000];
       const ticks = places.map((x) => svg("line", { x1: x, x2: x, y1: 0, y2: 10 }));
-      const names = { class: `dl-rug dl-${LETTERS[i]}`, "aria-hidden": "true" };
+      const names = { class: `rug of-${LETTERS[i]}`, "aria-hidden": "true" };
       const shape = { viewBox: "0 0 1000 10", preserveAspectRatio: "none" };
       return svg("svg", { ...names, ...shape }, ...ticks);
     });
@@ -329,7 +329,7 @@ class Comparison {
       labels.push([place(level), signed(level, 0)]);
     labels.push([1000, "finished"]);
     const ticks = labels.map(([at, words]) => make("span", { style: `left: ${at / 10}%` }, words));
-    return make("div", { class: "dl-ticks", "aria-hidden": "true" }, ...ticks);
+    return make("div", { class: "ticks", "aria-hidden": "true" }, ...ticks);
   }
 
   /**
@@ -354,12 +354,12 @@ class Comparison {
 
 /** @param {number} i */
 function badge(i) {
-  return make("span", { class: `dl-badge dl-${LETTERS[i]}` }, LETTERS[i]);
+  return make("span", { class: `badge of-${LETTERS[i]}` }, LETTERS[i]);
 }
 
 /** @param {...Node} children */
 function frame(...children) {
-  return make("div", { class: "dl-frame" }, ...children);
+  return make("div", { class: "frame" }, ...children);
 }
 
 /**

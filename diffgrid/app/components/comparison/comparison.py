@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from diffgrid.app.components.shared.mount import component
-from diffgrid.app.components.shared.protocol import Album
+from diffgrid.app.components.shared.protocol import ImagePool
 from diffgrid.app.session.run_list import label
 from diffgrid.compare import differing, distance, levels_of, settings, thinned
 from diffgrid.errors import DiffgridError
@@ -18,7 +18,7 @@ from diffgrid.store.forgiving import TrajectoryStore
 from diffgrid.store.pictures import stored_frames
 from diffgrid.store.runs import RunInfo
 
-_viewer = component("comparison", '<div class="dl"></div>')
+_viewer = component("comparison", '<div class="comparison"></div>')
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,23 +55,23 @@ def show(runs: Sequence[Run]) -> None:
 
 def message(runs: Sequence[Run]) -> bytes:
     """What the viewer is sent; see `comparison.js`."""
-    album = Album()
+    pool = ImagePool()
     pairs = [(run.info.spec, run.info.path) for run in runs]
     table = differing(pairs)
     if len(runs) == 1:  # nothing to differ from
         table = {name: (value,) for name, value in settings(*pairs[0]).items() if value}
     curves = [_curve(runs[0].trajectory, run.trajectory) for run in runs[1:]]
-    return album.pack(
+    return pool.pack(
         {
             "id": " ".join(f"{run.info.key} {label(run.info)}" for run in runs),
-            "runs": [_side(run, album) for run in runs],
+            "runs": [_side(run, pool) for run in runs],
             "curves": curves,
             "table": [*table.items()],
         }
     )
 
 
-def _side(run: Run, album: Album) -> dict[str, Any]:
+def _side(run: Run, pool: ImagePool) -> dict[str, Any]:
     trajectory = run.trajectory
     steps = thinned(trajectory.steps)
     return {
@@ -81,8 +81,8 @@ def _side(run: Run, album: Album) -> dict[str, Any]:
         "steps": steps,
         "levels": levels_of(trajectory)[steps].round(4).tolist(),
         "timesteps": trajectory.timesteps[steps].tolist(),
-        "frames": album.put_all(run.frames.x0[step] for step in steps),
-        "final": album.put(run.frames.final),
+        "frames": pool.put_all(run.frames.x0[step] for step in steps),
+        "final": pool.put(run.frames.final),
     }
 
 

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from diffgrid.app.components.shared.mount import component
-from diffgrid.app.components.shared.protocol import Album, Ledger
+from diffgrid.app.components.shared.protocol import ImagePool, SentImages
 from diffgrid.engine.protocol import PathView
 from diffgrid.models.folder import Signs
 from diffgrid.records.frames import Frames
@@ -106,13 +106,13 @@ _SENT_AS_THEY_ARE = (
 )  # fmt: skip
 
 
-def message(state: GridState, ledger: Ledger | None = None) -> bytes:
+def message(state: GridState, sent_images: SentImages | None = None) -> bytes:
     """What the browser is sent (`GridHead` in message.js, and the pictures).
 
-    `ledger` is what it holds; all pictures are sent where none is given. What the first look can do
-    without, the cells' trajectories, waits until it is asked for.
+    `sent_images` is what it holds; all pictures are sent where none is given. What the first look
+    can do without, the cells' trajectories, waits until it is asked for.
     """
-    album, grid = Album(), state.grid
+    pool, grid = ImagePool(), state.grid
     length = grid.spec.length
     # An evaluation is named by the forks before it, and its step.
     x0 = {
@@ -128,7 +128,7 @@ def message(state: GridState, ledger: Ledger | None = None) -> bytes:
         guesses = [x0.get((behind(path, step), step)) for step in range(length)]
         later = path != grid.path
         if later and final:  # till then the last guess, a tenth of its size, stands in for it
-            album.put(guesses[-1])
+            pool.put(guesses[-1])
         return {
             "path": format_path(path),
             "name": describe(path),
@@ -136,10 +136,10 @@ def message(state: GridState, ledger: Ledger | None = None) -> bytes:
             "step": length if frames else view.step,
             "done": frames is not None,
             **state.about(path),
-            "x0": album.put_all(guesses, later=later),
-            "noisy": album.put_all(decoded, later=later) if decoded else None,
-            "final": album.put(final, later=later),
-            "newest": album.put(final or view.frame, later=later and final is not None),
+            "x0": pool.put_all(guesses, later=later),
+            "noisy": pool.put_all(decoded, later=later) if decoded else None,
+            "final": pool.put(final, later=later),
+            "newest": pool.put(final or view.frame, later=later and final is not None),
         }
 
     rows = [
@@ -169,7 +169,7 @@ def message(state: GridState, ledger: Ledger | None = None) -> bytes:
         "focus": entry(grid.path),
         "rows": rows,
     }
-    return album.pack(header, ledger)
+    return pool.pack(header, sent_images)
 
 
 def _seen(

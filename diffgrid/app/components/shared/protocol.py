@@ -3,7 +3,7 @@
 One message is a length (4 bytes, little endian), that many bytes of JSON, and the pictures end to
 end. The header names a picture by its index; `protocol.js` takes the message apart again.
 
-A message is small where most of its pictures were sent before (`Ledger`), or can follow it: the
+A message is small where most of its pictures were sent before (`SentImages`), or can follow it: the
 browser keeps what it got, draws what it has, and asks for what it lacks.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 MOST_REMEMBERED = 20_000  # names of pictures, 0.1 KB each
 
 
-class Ledger:
+class SentImages:
     """What one browser holds: all it was sent, but for what it says it lacks."""
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class Ledger:
         return chosen
 
 
-class Album:
+class ImagePool:
     """Pictures by index: each is sent once, however many trajectories share it."""
 
     def __init__(self) -> None:
@@ -57,15 +57,15 @@ class Album:
     def put_all(self, pictures: Iterable[bytes | None], *, later: bool = False) -> list[int | None]:
         return [self.put(picture, later=later) for picture in pictures]
 
-    def pack(self, header: Mapping[str, Any], ledger: Ledger | None = None) -> bytes:
+    def pack(self, header: Mapping[str, Any], sent_images: SentImages | None = None) -> bytes:
         """The message: the header, and of each picture its length and a name by its content.
 
-        With a ledger, pictures that are not sent now have a length of 0.
+        Pictures that are not sent now have a length of 0: all are, where `sent_images` is None.
         """
         names = [blake2b(picture, digest_size=9).hexdigest() for picture in self._indices]
         now = set(names)
-        if ledger:
-            now = ledger.choose(names, {names[index] for index in self._first})
+        if sent_images:
+            now = sent_images.choose(names, {names[index] for index in self._first})
         sent = [
             picture if name in now else b""
             for name, picture in zip(names, self._indices, strict=True)

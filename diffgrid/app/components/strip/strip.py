@@ -16,7 +16,7 @@ from PIL import Image
 
 from diffgrid.api import Trajectory, recipe
 from diffgrid.app.components.shared.mount import component
-from diffgrid.app.components.shared.protocol import Album
+from diffgrid.app.components.shared.protocol import ImagePool
 from diffgrid.compare import FARTHEST, log_snr
 from diffgrid.records.frames import encode
 from diffgrid.spec.grid import Grid
@@ -57,7 +57,7 @@ def message(
     in groups, where known; `rows` the steps at which those leave; `change` is what
     `changeable` says of it; `acted` the receipt of the acts that were taken.
     """
-    album, length = Album(), trajectory.spec.length
+    pool, length = ImagePool(), trajectory.spec.length
     final = trajectory.frames.final
     blanks: Sequence[bytes | None] = [None] * length
     x0 = trajectory.pred_original_sample
@@ -81,10 +81,10 @@ def message(
         "forks": [fork.step for fork in trajectory.path],
         "rows": sorted(row for row in rows if row < length),
         "lanes": {
-            "latents": album.put_all(latent_maps(trajectory)),
-            "noisy": album.put_all([*(noisy or blanks), final]),
-            "x0": album.put_all([*trajectory.frames.x0, final]),
-            "change": album.put_all(heat_maps(x0, trajectory.latents[-1])),
+            "latents": pool.put_all(latent_maps(trajectory)),
+            "noisy": pool.put_all([*(noisy or blanks), final]),
+            "x0": pool.put_all([*trajectory.frames.x0, final]),
+            "change": pool.put_all(heat_maps(x0, trajectory.latents[-1])),
         },
         "thumbnails": [
             {
@@ -92,13 +92,13 @@ def message(
                 "name": describe(path),
                 "label": _short(path[-1:]),
                 "group": number,
-                "picture": album.put(picture),
+                "picture": pool.put(picture),
             }
             for number, group in enumerate(thumbnails)
             for path, picture in group.items()
         ],
     }
-    return album.pack(header)
+    return pool.pack(header)
 
 
 def thumbnails(store: TrajectoryStore, grid: Grid) -> list[dict[Path, bytes | None]]:
