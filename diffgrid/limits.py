@@ -36,12 +36,13 @@ class Limits:
 
     @classmethod
     def from_environment(cls) -> Self:
-        """The limits of this process: tighter ones where `DIFFGRID_PUBLIC=1`.
+        """The limits of this process: tighter ones where `DIFFGRID_PUBLIC=1`, or any word but no.
 
         On Streamlit Community Cloud they are tighter unless it is 0.
         """
         cloud = Path(__file__).is_relative_to(COMMUNITY_CLOUD)
-        if os.environ.get("DIFFGRID_PUBLIC", str(int(cloud))) == "1":
+        told = os.environ.get("DIFFGRID_PUBLIC") or str(int(cloud))
+        if told.lower() not in ("0", "false", "no", "off"):
             return cls(
                 max_steps=50,
                 max_columns=8,

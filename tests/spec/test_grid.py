@@ -122,7 +122,19 @@ def test_tighter_limits_hold_where_the_server_is_public(monkeypatch: pytest.Monk
     assert same == {"public", "max_seed", "max_branch", "max_path"}
 
 
-@pytest.mark.parametrize(("told", "public"), [(None, True), ("1", True), ("0", False)])
+@pytest.mark.parametrize(
+    ("told", "public"), [("", False), ("0", False), ("no", False), ("true", True), ("yes", True)]
+)
+def test_whoever_says_public_in_another_word_is_not_left_open(
+    told: str, public: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DIFFGRID_PUBLIC", told)
+    assert Limits.from_environment().public is public
+
+
+@pytest.mark.parametrize(
+    ("told", "public"), [(None, True), ("1", True), ("", True), ("yes", True), ("0", False)]
+)
 def test_community_cloud_is_public_by_itself(
     told: str | None, public: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
