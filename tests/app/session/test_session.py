@@ -1,12 +1,16 @@
 """A session, without any page: what it asks the engine for, and what there is to show."""
 
+from typing import Any
+
+import pytest
+
 from diffgrid.app.render_state import render_state
 from diffgrid.app.session.page import DECISIONS, GRID
 from diffgrid.app.session.session import Session
 from diffgrid.errors import StoreError
 from diffgrid.spec.path import fork, format_path, parse_path
 from tests.app.driver import cells, header
-from tests.fakes import FakeEngine, pictures
+from tests.fakes import FakeEngine, FakeJob, pictures
 
 
 def test_opening_asks_for_the_models_own_grid(opened: Session, engine: FakeEngine) -> None:
@@ -78,6 +82,24 @@ def test_a_store_that_cannot_be_used_is_one_sentence(opened: Session, engine: Fa
     opened.change(opened.view.with_options(steps=5))
     assert "cannot be used" in str(opened.error)
     assert not engine.jobs[0].cancelled
+
+
+def test_another_pick_gives_up_the_last_ones_place_first(
+    opened: Session, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a visitor may have two requests waiting, the grid's would make room for it."""
+    spec = opened.view.spec
+    waiting: list[FakeJob] = []
+    opened.one_run.ask(spec, parse_path("5.2"))
+    submit = engine.submit
+
+    def noting(*args: Any, **kwargs: Any) -> FakeJob:
+        waiting[:] = [job for job in engine.jobs if not job.cancelled]
+        return submit(*args, **kwargs)
+
+    monkeypatch.setattr(engine, "submit", noting)
+    opened.one_run.ask(spec, parse_path("6.0"))
+    assert waiting == [opened.job]
 
 
 def test_of_two_jobs_for_one_path_the_one_ahead_is_shown(
