@@ -76,7 +76,7 @@ def test_a_public_server_says_its_limits(app: AppTest, monkeypatch: pytest.Monke
     public, private = asdict(Limits.from_environment()), asdict(Limits())
     tighter = [f"{public[name]:,}" for name in public if public[name] < private[name]]
     assert len(tighter) == 10
-    assert all(limit in panel.markdown[0].value for limit in tighter)
+    assert all(limit in panel.caption[0].value for limit in tighter)
 
 
 def test_no_other_server_has_anything_to_say(app: AppTest) -> None:
