@@ -16,7 +16,7 @@ guidance.
 
 import math
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
@@ -226,16 +226,25 @@ def choose(loop: Loop) -> str:
     return chosen
 
 
-def evaluations(length: int, paths: Iterable[Path]) -> set[tuple[Path, int]]:
-    """The names of all evaluations behind these trajectories: (what is behind step i, i)."""
-    return {(behind(path, step), step) for path in paths for step in range(length)}
+def evaluations(length: int, paths: Collection[Path]) -> set[tuple[Path, int]]:
+    """The names of all evaluations behind these trajectories: (what is behind step i, i).
+
+    Re-noise goes back from x_k, which the parent has to reach first.
+    """
+    own = {(behind(path, step), step) for path in paths for step in range(length)}
+    return own | {
+        (behind(path[:depth], step), step)
+        for path in paths
+        for depth, fork in enumerate(path)
+        for step in range(fork.redrawn, fork.step)
+    }
 
 
-def minimum(paths: Iterable[Path], length: int) -> int:
+def minimum(paths: Collection[Path], length: int) -> int:
     """How many evaluations these trajectories need when they share all they can."""
     return len(evaluations(length, paths))
 
 
 def naive(paths: Collection[Path], length: int) -> int:
     """How many evaluations they would need one by one."""
-    return length * len(set(paths))
+    return sum(length + sum(fork.back for fork in path) for path in set(paths))

@@ -55,6 +55,13 @@ def test_a_cold_job_makes_the_minimum_and_shows_every_path(
     assert all(v.done and v.frame and v.step == STEPS for v in done.paths.values())
 
 
+def test_a_lone_branch_that_goes_back_costs_the_minimum_too(
+    engine: LocalEngine, spec: RunSpec
+) -> None:
+    done = make(engine, spec, (parse_path("3.0-2"),))
+    assert done.sampled == done.minimum == done.naive == STEPS + 2
+
+
 def test_results_are_whole_and_branches_share_their_way_up_to_the_fork(
     engine: LocalEngine, spec: RunSpec
 ) -> None:

@@ -118,6 +118,17 @@ def test_one_more_branch_costs_what_follows_it(path: Path, step: int) -> None:
     assert cost == 999 - parts
 
 
+@pytest.mark.parametrize(
+    ("text", "cost"), [("12.0-3", 12 + (20 - 12 + 3)), ("5.2/12.0-3/14.0-2", 20 + 3 + 2)]
+)
+def test_going_back_costs_the_way_to_where_it_leaves_though_nobody_asks_for_that(
+    text: str, cost: int
+) -> None:
+    alone = [parse_path(text)]
+    assert minimum(alone, 20) == naive(alone, 20) == cost
+    assert minimum([(), *alone], 20) == cost + (20 - 12 if text == "12.0-3" else 20 - 5 - 1)
+
+
 @given(st.lists(paths_of_every_kind, min_size=1, max_size=4))
 @settings(max_examples=15)  # of up to a thousand steps each
 def test_sharing_costs_no_more_than_one_by_one_and_no_less_than_one(chosen: list[Path]) -> None:
