@@ -287,7 +287,8 @@ def panel(found: Results, factor: Decision) -> Panel:
     rows = [(axis.step(step), phi) for step, phi in factor.agreement.items()]
     for x, phi in rows:
         scene.add("whisker", (x, y(phi.low)), (x, y(phi.high)))
-    scene.add("curve", *((x, y(phi.value)) for x, phi in rows))
+    if rows:
+        scene.add("curve", *((x, y(phi.value)) for x, phi in rows))
     for x, phi in rows:
         scene.add("point", (x, y(phi.value)))
     if factor.half and factor.chance:
