@@ -87,7 +87,7 @@ class Computation(Watched[Snapshot]):
                 seconds = time.monotonic() - began
                 self._timings.add(spec, self.snapshot.sampled, seconds)
         for path in found.blind:  # last: people look at x̂0 first
-            pictures.add_noisy(progress.trajectories[path])
+            pictures.add_noisy(self.result(path)[0])
 
     def result(self, path: Path) -> tuple[Trajectory, Frames]:
         """A finished path's trajectory and frames.

@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -63,14 +64,21 @@ class Progress(Generic[_S]):
         """Publish what goes wrong within, in place of raising it: a worker must outlive it."""
         try:
             yield
-        except Cancelled as error:
-            self.publish(state="cancelled", error=error)
         except DiffgridError as error:
-            self.publish(state="failed", error=error)
+            _let_go(error)
+            state = "cancelled" if isinstance(error, Cancelled) else "failed"
+            self.publish(state=state, error=error)
         except Exception as error:  # the log has the traceback
             log.exception("%s failed", what)
             failed = DiffgridError(f"{what} failed: {reason_of(error)}")
             self.publish(state="failed", error=failed)
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Empty the frames of its traceback: they hold arrays and a model as long as it is shown."""
+    while error:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 class Watched(Generic[_S]):
@@ -101,11 +109,12 @@ class JobProgress(Progress[Snapshot]):
             naive=naive(request.paths, length),
         )
         super().__init__(first, store)
-        self._length = length
+        self._length, self._trust = length, request.trust
         self._began = time.monotonic()
         self._interrupted: Callable[[], bool] = bool
         self.frames: dict[Path, Frames] = {}  # of what is done
-        # What is done: whoever asked has it from here, whatever becomes of the store.
+        # What is done: whoever asked has it from here, whatever becomes of the store. Those that
+        # trust it leave to it what it has: pages keep their jobs, and the arrays fill memory.
         self.trajectories: dict[Path, Trajectory] = {}
         self.noisy: dict[Path, tuple[bytes, ...]] = {}
 
@@ -133,8 +142,8 @@ class JobProgress(Progress[Snapshot]):
             self.views[path] = PathView(frame or self.views[path].frame, step)
 
     def finish(self, path: Path, trajectory: Trajectory | None, frames: Frames) -> None:
-        """A path is done; its trajectory is kept here as far as it was read or made."""
-        if trajectory:
+        """A path is done; its trajectory is kept here where it was read or made."""
+        if trajectory and not (self._trust and self._store.has(trajectory.key)):
             self.trajectories[path] = trajectory
         self.frames[path] = frames
         self.views[path] = PathView(frames.final, self._length, done=True)

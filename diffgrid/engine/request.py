@@ -14,7 +14,7 @@ class Request:
     """Trajectories of one specification, the focus first.
 
     With `noisy` x_t is decoded too. With `trust` the arrays of what is stored are neither read nor
-    checked until they are needed.
+    checked until they are needed, nor kept in memory when they are made.
 
     Raises:
         BadInput: there are no paths, or one forks too late.

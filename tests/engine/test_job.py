@@ -3,6 +3,7 @@
 Run as a script, this file is a job that is killed: it prints how many evaluations it has made.
 """
 
+import gc
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 
 from diffgrid.engine import sample as checkpoints
+from diffgrid.engine.builder import Recordings
 from diffgrid.engine.job import Computation
 from diffgrid.engine.local import LocalEngine
 from diffgrid.engine.protocol import Snapshot
@@ -311,6 +313,36 @@ def test_what_a_job_has_made_is_its_own_though_the_cache_drops_it(
     assert job.result(())[0].done
     assert len(job.noisy(())) == STEPS
     assert engine.store.get(key(spec, ())) is None
+
+
+def test_a_job_that_trusts_the_store_keeps_no_array_that_is_in_there(
+    engine: LocalEngine, spec: RunSpec
+) -> None:
+    job = engine.submit(spec, grid(spec), noisy=True, trust=True)
+    assert finish(job).state == "done"
+    assert not job.computation.progress.trajectories
+    assert job.result(())[0].done
+    assert len(job.noisy(())) == STEPS
+
+
+def test_a_job_that_trusts_a_store_that_keeps_nothing_keeps_all(
+    engine: LocalEngine, spec: RunSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine.store, "has", lambda _: False)
+    job = engine.submit(spec, grid(spec), trust=True)
+    finish(job)
+    assert {*job.computation.progress.trajectories} == {*grid(spec)}
+
+
+def test_the_error_of_a_cancelled_job_holds_no_arrays(
+    engine: LocalEngine, spec: RunSpec, conduct: Callable[[OnWave], None]
+) -> None:
+    conduct(lambda number, running: running.progress.stop() if number == 2 else None)
+    own = replace(spec, seed=41)
+    job = engine.submit(own, grid(own))
+    assert finish(job).state == "cancelled"
+    recordings = (each for each in gc.get_objects() if isinstance(each, Recordings))
+    assert not [each for each in recordings if each._spec == own]
 
 
 def test_what_a_job_found_alone_is_missed_when_the_cache_has_dropped_it(

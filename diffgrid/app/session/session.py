@@ -22,7 +22,6 @@ from diffgrid.engine.protocol import Engine, Job
 from diffgrid.errors import BadInput, DiffgridError
 from diffgrid.models.registry import find_model
 from diffgrid.records.frames import Frames
-from diffgrid.records.trajectories import Trajectory
 from diffgrid.sharing.view import View
 from diffgrid.spec.grid import Grid
 from diffgrid.spec.path import Path
@@ -59,7 +58,7 @@ class Session:
         self.warmed = False  # whether the first page is through
         self._engine = engine
         self._made: dict[Path, Frames] = {}
-        self._seen: Trajectory | None = None
+        self._levels: list[tuple[float, float]] | None = None
 
     @property
     def view(self) -> View:
@@ -172,7 +171,7 @@ class Session:
         if self.grid != grid:
             self.labels.put_off()
         if self.grid is None or self.grid.spec != grid.spec:
-            self._made, self._seen = {}, None
+            self._made, self._levels = {}, None
         self._made = {path: self._made[path] for path in grid.paths if path in self._made}
         self.grid, self.job = grid, job
 
@@ -189,7 +188,7 @@ class Session:
         self.clear()
         self.one_run.put_aside()
         self.labels.put_off()
-        self.grid = self.job = self._seen = None
+        self.grid = self.job = self._levels = None
         self._made, self.sent_images = {}, SentImages()
 
     def rest(self, path: Path) -> None:
@@ -262,13 +261,12 @@ class Session:
     @property
     def levels(self) -> list[tuple[float, float]] | None:
         """Timestep and ᾱ before each step, once the trajectory in view is known."""
-        if self._seen is None and self.grid and self.job and self.grid.path in self.made():
+        if self._levels is None and self.grid and self.job and self.grid.path in self.made():
             with suppress(DiffgridError):
-                self._seen, _ = self.job.result(self.grid.path)
-        if self._seen is None:
-            return None
-        timesteps, alpha_bar = self._seen.timesteps.tolist(), self._seen.alpha_bar.tolist()
-        return list(zip(timesteps, alpha_bar[:-1], strict=True))
+                seen, _ = self.job.result(self.grid.path)
+                timesteps, alpha_bar = seen.timesteps.tolist(), seen.alpha_bar.tolist()
+                self._levels = list(zip(timesteps, alpha_bar[:-1], strict=True))
+        return self._levels
 
     def noisy(self, path: Path) -> tuple[bytes, ...] | None:
         """x_t's pictures, where they were asked for and are there."""
