@@ -28,7 +28,7 @@ class Limits:
     # Whether visitors are strangers: nothing is saved, renamed, removed or fetched for them, and
     # they are shown nothing of one another's.
     public: bool = False
-    max_queue: int = 64  # computations that wait for the worker
+    max_queue: int = 128  # computations that wait for the worker
     max_waiting: int = 64  # of them one visitor's: a newer one takes the place of the oldest
     max_evaluations: int = WITHOUT_END  # that one visitor asks for
     max_evaluations_a_minute: int = WITHOUT_END  # of one visitor
@@ -50,7 +50,6 @@ class Limits:
                 max_prompt=500,
                 max_side=128,
                 public=True,
-                max_queue=32,
                 max_waiting=2,  # a grid, and a trajectory of it on the page of strips
                 max_evaluations=50_000,
                 max_evaluations_a_minute=3_000,

@@ -130,7 +130,9 @@ class FakeEngine:
     def warm(self, spec: RunSpec) -> None:
         self.warmed.append(spec)
 
-    def background(self, work: Work, limits: Limits) -> None:
+    def background(
+        self, work: Work, limits: Limits, session: str = "", evaluations: int = 0
+    ) -> None:
         self.works.append(work)
 
 

@@ -40,7 +40,7 @@ def session() -> Session:
 @st.cache_resource(show_spinner=False, scope="session", on_release=Studies.close)
 def studies() -> Studies:
     """What this tab studies; cancelled when the connection ends, as above."""
-    kept: Studies = st.session_state.setdefault("_studies", Studies(engine))
+    kept: Studies = st.session_state.setdefault("_studies", Studies(engine, session().name))
     return kept
 
 

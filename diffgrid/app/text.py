@@ -12,7 +12,9 @@ from diffgrid.spec.run import RunSpec
 def progress(snapshot: Snapshot, model: str) -> str:
     """How far a job of this model is: "96 of 281 evaluations, 12 reused, 3 s left"."""
     if snapshot.state == "queued":
-        return "Waiting for its turn"
+        first = snapshot.before
+        told = f": {first} go first" if first > 1 else ": one goes first" if first else ""
+        return f"Waiting for its turn{told}"
     if snapshot.state == "loading":
         return f"Loading {model}, {weight(model)} …"
     words = [f"{snapshot.sampled} of {snapshot.to_sample} evaluations"]

@@ -198,21 +198,28 @@ def study_rows(loop: Loop) -> tuple[int, ...]:
 
 
 def begin_study(
-    engine: Engine, plan: Plan | GridStudy, *, limits: Limits | None = None, begin: bool = True
+    engine: Engine,
+    plan: Plan | GridStudy,
+    *,
+    limits: Limits | None = None,
+    begin: bool = True,
+    session: str = "",
 ) -> "Study":
     """Carry a study out while nobody else waits. One whose trees are all there is done at once.
 
-    Any other stays as it is, unless `begin`.
+    Any other stays as it is, unless `begin`; a session that is named has to have the evaluations.
 
     Raises:
         BadInput: it is above limits.
-        Busy: as many studies wait as `limits` allows computations.
+        Busy: as many studies wait as `limits` allows computations, or the session has not so many
+            evaluations left.
     """
     limits = limits or Limits()
     plan.check(limits)
     study = Study(engine.store, plan)
     if begin and not study.ended:
-        engine.background(study, limits)
+        cost = study.snapshot.to_sample if session else 0
+        engine.background(study, limits, session, cost)
     return study
 
 

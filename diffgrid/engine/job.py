@@ -132,17 +132,24 @@ class LocalJob:
     """One request's hold on a computation, which identical requests share."""
 
     def __init__(
-        self, computation: Computation, session: str, withdraw: Callable[["LocalJob"], None]
+        self,
+        computation: Computation,
+        session: str,
+        withdraw: Callable[["LocalJob"], None],
+        before: Callable[[Computation], int],
     ) -> None:
         self.computation, self.session = computation, session
         self.result, self.frames = computation.result, computation.frames
         self.noisy = computation.noisy
-        self._withdraw = withdraw
+        self._withdraw, self._before = withdraw, before
         self._withdrawn: Snapshot | None = None
 
     def snapshot(self) -> Snapshot:
         """The job now; immutable."""
-        return self._withdrawn or self.computation.snapshot
+        snapshot = self._withdrawn or self.computation.snapshot
+        if snapshot.state == "queued":
+            return replace(snapshot, before=self._before(self.computation))
+        return snapshot
 
     def cancel(self) -> None:
         """Ask for it no longer.

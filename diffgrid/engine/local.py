@@ -71,7 +71,7 @@ class LocalEngine:
         spec.check(limits)
         computation = self._computation(Request(spec, tuple(paths), noisy, trust))
         if computation.look():
-            return LocalJob(computation, session, self._withdraw)
+            return LocalJob(computation, session, self._withdraw, self._before)
         with self._own():
             joins = self._queue.find(computation) is not None
             older = [] if joins else self._queue.waiting(session)[-limits.max_waiting :]
@@ -84,7 +84,7 @@ class LocalEngine:
                 older[0].cancel()
         with self._own():
             shared = self._queue.find(computation) or computation
-            job = LocalJob(shared, session, self._withdraw)
+            job = LocalJob(shared, session, self._withdraw, self._before)
             self._queue.ask(shared, job, limits.max_queue)
             self._wake()
         return job
@@ -109,12 +109,17 @@ class LocalEngine:
                 self._queue.load(Loading(self._models, spec))
                 self._wake()
 
-    def background(self, work: Work, limits: Limits) -> None:
+    def background(
+        self, work: Work, limits: Limits, session: str = "", evaluations: int = 0
+    ) -> None:
         """Do this to its end, while nobody waits for a job; such work takes turns, part by part.
 
         Raises:
-            Busy: as much work waits as `limits` allows computations.
+            Busy: as much work waits as `limits` allows computations, or the session has not so
+                many evaluations left.
         """
+        if evaluations:
+            self._allowances.take(session, evaluations, limits)
         with self._own():
             self._queue.add_background(work, limits.max_queue)
             self._wake()
@@ -136,6 +141,10 @@ class LocalEngine:
 
     def _computation(self, request: Request) -> Computation:
         return Computation(request, self.store, self._timings)
+
+    def _before(self, computation: Computation) -> int:
+        with self._change:
+            return self._queue.before(computation)
 
     def _withdraw(self, job: LocalJob) -> None:
         computation = job.computation

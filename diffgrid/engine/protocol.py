@@ -48,6 +48,7 @@ class Snapshot(WorkSnapshot):
     """A job at one moment; the store had `reused` evaluations."""
 
     paths: Mapping[Path, PathView] = field(default_factory=dict)
+    before: int = 0  # requests that are served first, while it is queued
     reused: int = 0
     naive: int = 0
 
@@ -134,5 +135,10 @@ class Engine(Protocol):
     def estimate(self, spec: RunSpec, paths: Iterable[Path]) -> Estimate:
         """What a job for these paths would cost, without starting it."""
 
-    def background(self, work: Work, limits: Limits) -> None:
-        """Do this to its end, while nobody waits for a job; raises Busy where too much waits."""
+    def background(
+        self, work: Work, limits: Limits, session: str = "", evaluations: int = 0
+    ) -> None:
+        """Do this to its end, while nobody waits for a job, at the expense of a session.
+
+        Raises Busy where too much waits, or the session has not so many evaluations left.
+        """

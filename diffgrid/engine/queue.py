@@ -81,6 +81,13 @@ class Queue(Generic[_S]):
                 "try again in a moment."
             )
 
+    def before(self, work: _S) -> int:
+        """How many requests are served before one that waits, as it stands; none where it runs."""
+        if work not in self._waiting:
+            return 0
+        running = self._running is not None and self.asked(self._running)
+        return sorted(self._waiting, key=self._last_turn).index(work) + running
+
     def waiting(self, session: str) -> list[Asker]:
         """A session's requests that wait, in order of arrival."""
         askers = (asker for work in self._waiting for asker in self._askers[work])

@@ -180,7 +180,7 @@ def stored(store: TrajectoryStore, plan: Plan, trees: int) -> None:
 
 @pytest.mark.slow
 def test_results_are_looked_at_only_where_the_trees_have_doubled(store: TrajectoryStore) -> None:
-    plan, mine = plan_of(16), Studies(lambda: FakeEngine(store))
+    plan, mine = plan_of(16), Studies(lambda: FakeEngine(store), "me")
     stored(store, plan, 9)
     mine.plan, mine.study = plan, Study(store, plan)
     assert mine.next_look == 16
@@ -309,7 +309,7 @@ def test_a_public_server_studies_few_trunks(studies: None, monkeypatch: pytest.M
     page = opened()
     (choice,) = [group for group in page.button_group if group.label == "Trunks"]
     assert [option.content for option in choice.proto.options] == ["4", "8", "16"]
-    mine = Studies(FakeEngine)
+    mine = Studies(FakeEngine, "me")
     mine.start(plan_of(32))
     assert "use a whole number from 1 to 16" in str(mine.error)
 

@@ -12,6 +12,8 @@ from diffgrid.engine.protocol import Snapshot
     ("snapshot", "words"),
     [
         (Snapshot(), "Waiting for its turn"),
+        (Snapshot(before=1), "Waiting for its turn: one goes first"),
+        (Snapshot(before=3), "Waiting for its turn: 3 go first"),
         (Snapshot(state="loading"), f"Loading monsters, {weight('monsters')} …"),
         (Snapshot(state="sampling", to_sample=9), "0 of 9 evaluations"),
     ],

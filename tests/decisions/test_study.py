@@ -13,7 +13,7 @@ import pytest
 
 from diffgrid.decisions.study import Plan, Study, begin_study
 from diffgrid.engine.local import LocalEngine
-from diffgrid.errors import BadInput, Cancelled
+from diffgrid.errors import BadInput, Busy, Cancelled
 from diffgrid.limits import Limits
 from diffgrid.models.registry import specify
 from diffgrid.spec.grid import Grid
@@ -126,6 +126,16 @@ def test_a_public_server_studies_little(
     monkeypatch.setenv("DIFFGRID_PUBLIC", "1")
     with pytest.raises(BadInput, match="trunks 17 is not allowed: use a whole number from 1 to 16"):
         begin_study(engine, plan(folder, trunks=17), limits=Limits.from_environment())
+
+
+def test_a_study_is_at_the_visitors_expense(engine: LocalEngine, folder: Folder) -> None:
+    wanted = plan(folder, trunks=2)
+    few = Limits(max_evaluations=wanted.minimum)
+    study = begin_study(engine, wanted, limits=few, session="a")
+    study.cancel()
+    with pytest.raises(Busy, match="0 of yours are left"):
+        begin_study(engine, plan(folder, trunks=3), limits=few, session="a")
+    begin_study(engine, wanted, limits=few, session="another").cancel()
 
 
 def test_the_specifications_own_seed_does_not_count(folder: Folder) -> None:

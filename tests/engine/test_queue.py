@@ -197,3 +197,17 @@ def test_as_many_sessions_are_remembered_as_are_allowed(queue: Queue[Task]) -> N
     for number in range(REMEMBERED + 5):
         queue.wish(Task(str(number)), str(number))
     assert len(done(queue)) == REMEMBERED
+
+
+def test_whoever_waits_is_told_how_many_go_first(queue: Queue[Task]) -> None:
+    first, _ = ask(queue, "1", "a")
+    assert queue.before(first) == 0
+    queue.next()
+    second, _ = ask(queue, "2", "a")
+    newcomer, person = ask(queue, "3", "b")
+    assert [queue.before(each) for each in (first, newcomer, second)] == [0, 1, 2]
+    queue.leave(newcomer, person)
+    queue.drop(newcomer)  # who vanishes gives the place back
+    assert queue.before(second) == 1
+    queue.finish(first)
+    assert queue.before(second) == 0

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 from diffgrid.decisions.study import GridStudy, Study, begin_study
 from diffgrid.engine.protocol import Engine
-from diffgrid.errors import DiffgridError
+from diffgrid.errors import Busy, DiffgridError
 from diffgrid.limits import Limits
 from diffgrid.spec.grid import Grid
 from diffgrid.spec.path import Path
@@ -28,6 +28,8 @@ class Labels:
         if self._found is None:
             try:
                 self._found = self._look(grid)
+            except Busy:  # the page asks again
+                return None
             except DiffgridError as error:
                 log.info("the grid has no labels: %s", error)
                 self._found = {}

@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 class Studies:
     """One study at a time, and what every study of this session found."""
 
-    def __init__(self, engine: Callable[[], Engine]) -> None:
-        self._engine = engine
+    def __init__(self, engine: Callable[[], Engine], session: str) -> None:
+        self._engine, self._session = engine, session
         self.plan: Plan | None = None
         self.study: Study | None = None  # of that plan
         self.error: str | None = None  # why the last one did not begin, or could not be read
@@ -36,8 +36,9 @@ class Studies:
         """Carry this plan out, in place of the one under way."""
         self.close()
         self.plan, self.study, self.error, self._looked = plan, None, None, 0
+        limits = Limits.from_environment()
         try:
-            self.study = begin_study(self._engine(), plan, limits=Limits.from_environment())
+            self.study = begin_study(self._engine(), plan, limits=limits, session=self._session)
         except DiffgridError as error:
             self.error = str(error)
 

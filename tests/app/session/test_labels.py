@@ -10,7 +10,7 @@ from diffgrid.app.render_state import render_state
 from diffgrid.app.session.actions import act
 from diffgrid.app.session.session import Session
 from diffgrid.decisions.study import Finding, Study
-from diffgrid.errors import DiffgridError
+from diffgrid.errors import Busy, DiffgridError
 from diffgrid.models.registry import find_model
 from diffgrid.spec.path import parse_path
 from diffgrid.spec.run import RunSpec, key
@@ -119,6 +119,20 @@ def test_another_view_ends_the_study(done: Session, engine: FakeEngine) -> None:
     assert done.seen() is None
     act(done, {"do": "follow", "path": "5.2"})
     assert looked(engine).snapshot.state == "cancelled"
+
+
+def test_a_busy_server_labels_the_grid_later(
+    done: Session, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(*_: object) -> None:
+        raise Busy("the server is busy with other work: try again later.")
+
+    with monkeypatch.context() as crowded:
+        crowded.setattr(engine, "background", busy)
+        assert header(render_state(done))["labelling"]  # so that the browser asks again
+    assert done.seen() is None
+    finish(engine)
+    assert seen(done)
 
 
 @pytest.mark.parametrize("state", ["failed", "cancelled"])
