@@ -100,6 +100,16 @@ class BytesDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
         return path if path.resolve().is_relative_to(directory) else None
 
 
+class _OfThread:
+    """A thread's connection, closed as the thread ends: Python's collector is in no hurry."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+
+    def __del__(self) -> None:
+        self.connection.close()
+
+
 class DiskShelf(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
     """A shelf in a folder of its own, which only its owner can enter.
 
@@ -126,6 +136,14 @@ class DiskShelf(diskcache.Cache):  # type: ignore[misc]  # diskcache has no type
             "cull_limit": 1 if evict else 0,
         }
         super().__init__(str(directory), disk=BytesDisk, **(DEFAULT_SETTINGS | ours))
+
+    @property
+    def _con(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection = super()._con
+        kept = getattr(self._local, "kept", None)
+        if kept is None or kept.connection is not connection:
+            self._local.kept = _OfThread(connection)
+        return connection
 
     def reset(self, key: str, value: Any = ENOVAL, update: bool = True) -> Any:
         """As diskcache's, but a pragma that a lock forbids is not tried for 60 s either."""

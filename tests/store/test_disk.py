@@ -1,5 +1,6 @@
 """Shelves on disk: what is planted there runs no code, and others may use it at the same time."""
 
+import gc
 import os
 import pickle
 import sqlite3
@@ -52,6 +53,26 @@ def test_a_trajectory_comes_back_in_another_store(opened: TrajectoryStore, side:
     assert same(other.get(written.key), written)
     other.close()
     assert opened.warning is None
+
+
+def test_a_thread_that_has_ended_leaves_no_file_open(opened: TrajectoryStore) -> None:
+    def files() -> int:
+        return len(os.listdir("/dev/fd"))
+
+    def look() -> None:
+        reading = threading.Thread(target=opened.get, args=("a key",))
+        reading.start()
+        reading.join()
+
+    look()
+    gc.disable()
+    try:
+        before = files()
+        for _ in range(10):
+            look()
+        assert files() == before
+    finally:
+        gc.enable()
 
 
 def test_a_removed_run_leaves_nothing(opened: TrajectoryStore) -> None:
