@@ -18,7 +18,15 @@ from diffgrid.models.hub_list import HUB_MODELS, HubModel, fetching, find_hub_mo
 from diffgrid.spec.options import FIRST_MODEL, OPTIONS, SEED
 from diffgrid.spec.options import added as added_options
 from diffgrid.spec.run import RunSpec
-from diffgrid.spec.schedulers import SCHEDULERS, Loop, Scheduler, find_scheduler, loop, name_of
+from diffgrid.spec.schedulers import (
+    SCHEDULERS,
+    Loop,
+    Scheduler,
+    find_scheduler,
+    loop,
+    name_of,
+    scheduler_of,
+)
 
 
 def models() -> list[Model]:
@@ -174,12 +182,16 @@ def loop_of(model: str, scheduler: str | None, steps: int) -> Loop:
 
 
 def choose_scheduler(model: Model, name: str | None) -> tuple[Scheduler, dict[str, Any]]:
-    """No name means the folder's own just as it is; a name means from_config of that one."""
+    """No name means the model's own, as its pipeline leaves it; a name means from_config of that
+    one, which takes over what the folder says and no defaults of its class."""
     config = {k: v for k, v in model.scheduler_config.items() if not k.startswith("_")}
+    own = model.scheduler_config["_class_name"]
+    stands = {**scheduler_of(own).mendable, **config}
+    mended = {k: v for k, v in model.family.mends.items() if stands.get(k, v) != v}
     if name is None:
-        return find_scheduler(model.scheduler_config.get("_class_name", "")), config
+        return find_scheduler(own), {**config, **mended}
     kind = find_scheduler(name)
-    return kind, {**config, **kind.adds}
+    return kind, {**config, **{k: mended[k] for k in mended.keys() & config.keys()}, **kind.adds}
 
 
 def schedulers_of(family: Family) -> list[Scheduler]:

@@ -23,6 +23,12 @@ NOT_SUPPORTED = {
 }
 
 
+# Defaults of the settings that pipelines mend: where a class takes the one, and where it takes both
+# and was made for latents or for pixels.
+OFFSET: Config = {"steps_offset": 0}
+LATENTS: Config = {"steps_offset": 0, "clip_sample": False}
+PIXELS: Config = {"steps_offset": 0, "clip_sample": True}
+
 Setting = tuple[str, int]  # of a configuration: its name in diffusers, and its default there
 
 
@@ -43,6 +49,8 @@ class Scheduler:
     name: str
     class_name: str
     adds: Mapping[str, str | int] = field(default_factory=dict)
+    # The settings that some pipelines' constructors mend, and what they are where none is given.
+    mendable: Config = field(default_factory=lambda: OFFSET)
     adapter: str = "Adapter"  # the class in diffgrid/sampling/adapters.py that drives it
     # Whether its steps add noise, or the setting that decides: eta, or one of its configuration.
     draws_noise: bool | str = False
@@ -90,8 +98,8 @@ def _multistep(name: str, **adds: str | int) -> Scheduler:
 
 
 SCHEDULERS: tuple[Scheduler, ...] = (
-    Scheduler("ddpm", "DDPMScheduler", adapter="ByTimestep", draws_noise=True),
-    Scheduler("ddim", "DDIMScheduler", adapter="ByTimestep", draws_noise="eta"),
+    Scheduler("ddpm", "DDPMScheduler", adapter="ByTimestep", draws_noise=True, mendable=PIXELS),
+    Scheduler("ddim", "DDIMScheduler", adapter="ByTimestep", draws_noise="eta", mendable=PIXELS),
     Scheduler("euler", "EulerDiscreteScheduler"),
     Scheduler("euler_ancestral", "EulerAncestralDiscreteScheduler", draws_noise=True),
     _multistep("dpmsolver", algorithm_type="dpmsolver++"),
@@ -104,6 +112,7 @@ SCHEDULERS: tuple[Scheduler, ...] = (
         adapter="DPMSolver",
         draws_noise="algorithm_type",
         stages=("solver_order", 2),
+        mendable={},
     ),
     Scheduler("unipc", "UniPCMultistepScheduler", adapter="Corrector", version=2),
     Scheduler(
@@ -112,6 +121,7 @@ SCHEDULERS: tuple[Scheduler, ...] = (
         adapter="CumulativeAlphas",
         draws_noise=True,
         most_steps=("original_inference_steps", 50),
+        mendable=LATENTS,
     ),
     Scheduler(
         "tcd",
@@ -119,9 +129,10 @@ SCHEDULERS: tuple[Scheduler, ...] = (
         adapter="CumulativeAlphas",
         draws_noise="eta",
         most_steps=("original_inference_steps", 50),
+        mendable=LATENTS,
     ),
     Scheduler("pndm", "PNDMScheduler", adapter="PNDM", warm_up=_pndm_warm_up),
-    Scheduler("heun", "HeunDiscreteScheduler", stages=2, repeats=True),
+    Scheduler("heun", "HeunDiscreteScheduler", stages=2, repeats=True, mendable=LATENTS),
     Scheduler("kdpm2", "KDPM2DiscreteScheduler", adapter="KDPM2", stages=2, repeats=True),
     Scheduler(
         "kdpm2_ancestral",
@@ -149,13 +160,14 @@ SCHEDULERS: tuple[Scheduler, ...] = (
         repeats=True,
         needs="torchsde",
     ),
-    Scheduler("edm_euler", "EDMEulerScheduler", adapter="EDM"),
+    Scheduler("edm_euler", "EDMEulerScheduler", adapter="EDM", mendable={}),
     Scheduler(
         "flow_match_euler",
         "FlowMatchEulerDiscreteScheduler",
         adapter="FlowMatching",
         draws_noise="stochastic_sampling",
         flow=True,
+        mendable={},
     ),
     Scheduler(
         "flow_match_heun",
@@ -164,13 +176,14 @@ SCHEDULERS: tuple[Scheduler, ...] = (
         stages=2,
         repeats=True,
         flow=True,
+        mendable={},
     ),
 )
 
 
 def scheduler_of(class_name: str) -> Scheduler:
     """What is special about a diffusers class; nothing where it is not known."""
-    plain = Scheduler(class_name, class_name)
+    plain = Scheduler(class_name, class_name, mendable={})
     return next((kind for kind in SCHEDULERS if kind.class_name == class_name), plain)
 
 

@@ -1,9 +1,12 @@
-"""A new family is one file: the one that ARCHITECTURE.md prints, with a pipeline that is not in
-the box."""
+"""What pipelines make of a folder, and a new family as one file: the one that ARCHITECTURE.md
+prints, with a pipeline that is not in the box."""
 
+import json
 import re
 from pathlib import Path
+from typing import Any
 
+import diffusers
 import numpy as np
 import pytest
 import torch
@@ -12,14 +15,17 @@ from diffusers import (
     FlowMatchEulerDiscreteScheduler,
     SanaPipeline,
     SanaTransformer2DModel,
+    StableDiffusionPipeline,
 )
 from transformers import Gemma2Config, Gemma2Model
 
 from diffgrid.models.families import FAMILIES
 from diffgrid.models.families.family import Family
-from diffgrid.models.registry import find_model, specify
+from diffgrid.models.folder import Model
+from diffgrid.models.registry import choose_scheduler, find_model, specify
 from diffgrid.sampling import pipelines, preparation
 from diffgrid.sampling.decoding import Decoder
+from diffgrid.spec.schedulers import SCHEDULERS
 from tests import tiny
 from tests.sampling.recorded import final, record, whole
 
@@ -115,3 +121,86 @@ def test_the_family_that_is_printed_makes_what_diffusers_makes(
     np.testing.assert_allclose(final(made[()]), latents.numpy(), atol=1e-5)
     (picture,) = Decoder(loaded).final(final(made[()])[None])
     np.testing.assert_allclose(picture / 255, expected, atol=1 / 255)
+
+
+OLD = [
+    ("DDIMScheduler", {**tiny.GENTLE, "steps_offset": 1}),
+    ("DDIMScheduler", {**tiny.GENTLE, "clip_sample": False}),
+    ("PNDMScheduler", {**tiny.STABLE_DIFFUSION, "skip_prk_steps": True}),
+]
+
+
+@pytest.mark.filterwarnings("ignore:The configuration file of")  # which is the point
+@pytest.mark.parametrize(("scheduler", "config"), OLD)
+def test_the_trunk_of_an_old_folder_is_what_the_library_makes(
+    scheduler: str, config: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = tiny.save(tmp_path / "old")
+    index = json.loads((folder / "model_index.json").read_text())
+    index["scheduler"] = ["diffusers", scheduler]
+    (folder / "model_index.json").write_text(json.dumps(index))
+    config = {"_class_name": scheduler, "_diffusers_version": "0.6.0", **config}
+    (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(config))
+    unet = json.loads((folder / "unet" / "config.json").read_text())
+    (folder / "unet" / "config.json").write_text(
+        json.dumps({**unet, "_diffusers_version": "0.6.0.dev0"})
+    )
+    pipe = StableDiffusionPipeline.from_pretrained(folder, local_files_only=True)
+    pipe.set_progress_bar_config(disable=True)
+    assert find_model(str(folder)).side == pipe.unet.config.sample_size * pipe.vae_scale_factor
+
+    spec = specify(
+        model=str(folder), prompt=PROMPT, steps=STEPS, seed=SEED, height=SIDE, width=SIDE
+    )
+    loaded = pipelines.load(folder, "float32", torch.device("cpu"))
+    prepared = preparation.prepare(loaded, spec, pipelines.build_scheduler(spec))
+    made, _ = record(spec, prepared, whole(spec, "trunk"))
+    (latents,) = pipe(
+        PROMPT,
+        num_inference_steps=STEPS,
+        generator=torch.Generator("cpu").manual_seed(SEED),
+        output_type="latent",
+        guidance_scale=spec.guidance_scale,
+        height=SIDE,
+        width=SIDE,
+    ).images
+    np.testing.assert_array_equal(final(made[()]), latents.numpy())
+
+
+def settings(config: Any) -> dict[str, Any]:
+    return {name: value for name, value in config.items() if not name.startswith("_")}
+
+
+# What a folder says of the settings that some pipelines mend.
+TOLD = [{}, {"steps_offset": 0, "clip_sample": True}, {"steps_offset": 1, "clip_sample": False}]
+OTHERS = {"PNDMScheduler": "ddim", "DDIMScheduler": "heun", "EulerDiscreteScheduler": "lcm"}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The configuration file of this scheduler")  # which is the point
+@pytest.mark.parametrize("told", TOLD, ids=["silent", "old", "today's"])
+@pytest.mark.parametrize("family", [name for name in tiny.FAMILIES if not name.startswith("turbo")])
+def test_schedulers_are_what_the_pipeline_makes_of_them(
+    family: str, told: dict[str, Any], tmp_path: Path
+) -> None:
+    """Each class as the folder's own; of some, another that is made of it."""
+    pipe = tiny.FAMILIES[family].build()
+    name = type(pipe).__name__
+    (tmp_path / "scheduler").mkdir()
+    index = {"_class_name": name, "scheduler": ["diffusers", "DDIMScheduler"]}
+    (tmp_path / "model_index.json").write_text(json.dumps(index))
+    goes = [kind.class_name for kind in SCHEDULERS if kind.flow == FAMILIES[name].flow]
+    for own in dict.fromkeys(goes if FAMILIES[name].mends else goes[:3]):
+        made = getattr(diffusers, own).from_config(told)
+        theirs = type(pipe)(**{**pipe.components, "scheduler": made}).scheduler
+        config = {"_class_name": own, "_diffusers_version": "0.6.0", **told}
+        (tmp_path / "scheduler" / "scheduler_config.json").write_text(json.dumps(config))
+        model = Model(own, tmp_path)
+        kind, ours = choose_scheduler(model, None)
+        assert kind.class_name == type(theirs).__name__
+        assert settings(type(theirs).from_config(ours).config) == settings(theirs.config)
+        if other := OTHERS.get(own):
+            named, ours = choose_scheduler(model, other)
+            build = getattr(diffusers, named.class_name).from_config
+            expected = build(theirs.config, **named.adds).config
+            assert settings(build(ours).config) == settings(expected)

@@ -371,10 +371,11 @@ def test_what_is_given_goes_before_the_models_own_even_when_empty_or_zero() -> N
 
 
 def test_no_scheduler_means_the_folders_configuration_as_it_is(folder: Path) -> None:
-    own = {"_class_name": "DDIMScheduler", "_diffusers_version": "0", "beta_end": 0.02}
-    _write(folder / "scheduler" / "scheduler_config.json", own)
+    own = {"beta_end": 0.02, "clip_sample": False, "steps_offset": 1}
+    file = folder / "scheduler" / "scheduler_config.json"
+    _write(file, {"_class_name": "DDIMScheduler", "_diffusers_version": "0", **own})
     spec = specify(model=str(folder))
-    assert json.loads(spec.scheduler_config) == {"beta_end": 0.02}
+    assert json.loads(spec.scheduler_config) == own
 
 
 def test_naming_a_scheduler_keeps_the_configuration_and_adds_its_form() -> None:

@@ -22,6 +22,9 @@ class Family:
     steps = 25
     flow = False  # whether it was trained for flow matching
     schedulers: tuple[str, ...] | None = None  # the only ones its loop can run, by short name
+    # What its constructor makes of its scheduler: a class of its own choice, and settings.
+    scheduler_class: str | None = None
+    mends: ClassVar[Mapping[str, Any]] = {}
     call: ClassVar[Mapping[str, Any]] = {}  # what its call is given besides
     shared: tuple[str, ...] = ()  # conditions that are one for all rows of a batch
 

@@ -1,14 +1,24 @@
 """Stable Diffusion 1.x and 2.x, SDXL, and what was distilled from them."""
 
-from typing import Any
+import re
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
-from diffgrid.models.families.family import Family
+from diffgrid.models.families.family import Configs, Family
 
 
 class StableDiffusion(Family):
-    """1.x, 2.x, Turbo (with guidance 0)."""
+    """1.x, 2.x, Turbo (with guidance 0). Its constructor mends what old folders lack."""
 
     pipeline = "StableDiffusionPipeline"
+    mends: ClassVar[Mapping[str, Any]] = {"steps_offset": 1, "clip_sample": False}
+
+    def side(self, configs: Configs) -> int | None:
+        denoiser = dict(configs(self.denoiser))
+        side, made_by = denoiser.get("sample_size"), str(denoiser.get("_diffusers_version", "1.0"))
+        if isinstance(side, int) and [*map(int, re.findall(r"\d+", made_by))][:2] < [0, 9]:
+            denoiser["sample_size"] = max(64, side)
+        return super().side(lambda part: denoiser if part == self.denoiser else configs(part))
 
 
 class StableDiffusionXL(Family):

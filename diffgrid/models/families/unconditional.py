@@ -31,3 +31,4 @@ class DDIM(DDPM):
 
     pipeline = "DDIMPipeline"
     schedulers = ("ddim",)
+    scheduler_class = "DDIMScheduler"
