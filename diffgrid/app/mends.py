@@ -15,18 +15,24 @@ ignores the old one, whose last messages wait in the event loop: elements of the
 It says so itself where it does it, and mends it for fragments that are gone only (its issue 9921).
 A fragment's request goes to the loop's end once, behind those messages.
 
+*When a connection ends* it stops the run under way, and where the connection comes back it passes
+that on as one that ended: of the page parts are missing, or all of it. It is run anew then; and a
+browser that had not heard of the page yet asks for the one that was left, in vain.
+
 *After every run* it looks at the files of all modules, in the event loop, also where it is told to
 watch none: with torch there are thousands. On a busy machine the end of a page was held back for a
 minute by it, and its old form stood beside the new one as long.
 """
 
 from functools import wraps
+from typing import Any
 
 from streamlit.config import get_option, set_option
 from streamlit.proto.ClientState_pb2 import ClientState
 from streamlit.runtime.app_session import AppSession
 from streamlit.runtime.scriptrunner import RerunData, get_script_run_ctx
 from streamlit.runtime.scriptrunner_utils.script_requests import ScriptRequests
+from streamlit.runtime.websocket_session_manager import WebsocketSessionManager
 from streamlit.watcher.local_sources_watcher import LocalSourcesWatcher
 
 
@@ -37,12 +43,16 @@ def mend() -> None:
     set_option("runner.fastReruns", False)
     ask, start = AppSession.request_rerun, AppSession._create_scriptrunner
     wait, look = ScriptRequests.request_rerun, LocalSourcesWatcher.update_watched_modules
+    resume = WebsocketSessionManager._resume_stored_session
 
     @wraps(ask)
     def request_rerun(self: AppSession, client_state: ClientState | None) -> None:
-        if client_state and client_state.fragment_id:
-            here = self._client_state.page_script_hash
-            if self._scriptrunner is None and here and client_state.page_script_hash != here:
+        here = self._client_state.page_script_hash
+        if client_state and here and client_state.page_script_hash != here:
+            if client_state.fragment_id and self._scriptrunner is None:
+                return
+            resumed = vars(self).pop("resumed", None) and self._scriptrunner is not None
+            if resumed and not client_state.is_history_navigation:
                 return
         ask(self, client_state)
 
@@ -72,6 +82,15 @@ def mend() -> None:
             self.going = new_data.page_script_hash  # type: ignore[attr-defined]
         return wait(self, new_data)
 
+    @wraps(resume)
+    def resume_stored_session(self: WebsocketSessionManager, *arguments: Any) -> str | None:
+        resumed = resume(self, *arguments)
+        if resumed is not None:
+            session = self._active_session_info_by_id[resumed].session
+            session.request_rerun(session._client_state)
+            session.resumed = True  # type: ignore[attr-defined]
+        return resumed
+
     @wraps(look)
     def update_watched_modules(self: LocalSourcesWatcher) -> None:
         if get_option("server.fileWatcherType") != "none":
@@ -81,3 +100,4 @@ def mend() -> None:
     AppSession._create_scriptrunner = create_scriptrunner  # type: ignore[method-assign, assignment]
     ScriptRequests.request_rerun = request_rerun_of  # type: ignore[method-assign]
     LocalSourcesWatcher.update_watched_modules = update_watched_modules  # type: ignore[method-assign]
+    WebsocketSessionManager._resume_stored_session = resume_stored_session  # type: ignore[method-assign, assignment]

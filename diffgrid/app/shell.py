@@ -11,8 +11,7 @@ _HERE = Path(__file__).parent
 # where it was installed from a wheel.
 HOME = _HERE if (_HERE / "pages").is_dir() else _HERE.parents[1]
 PAGE_STYLE = _HERE / "page.css"
-_ARRIVAL = _HERE / "components" / "shared" / "arrival.js"
-ARRIVAL = f'<script type="module">{_ARRIVAL.read_text("utf-8")}</script>'
+_ARRIVAL = (_HERE / "components" / "shared" / "arrival.js").read_text("utf-8")
 # No emoji: for one, Streamlit reads all there are, a tenth of a second before the first picture.
 ICON = str(_HERE / "icon.svg")
 LOGO = str(_HERE / "logo.svg")
@@ -21,6 +20,11 @@ LOGO = str(_HERE / "logo.svg")
 def page_file(page: Page) -> str:
     """Its file, whichever script the server was started with."""
     return str(HOME / "pages" / f"{page.file}.py")
+
+
+def arrival(address: str) -> str:
+    """What sees to it that a page that is asked for comes, and says that this one did."""
+    return f'<i data-page="{address}"></i><script type="module">{_ARRIVAL}</script>'
 
 
 def through_the_entry(file: str) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, WebSocketRoute, expect
 
 from tests.app import browsing
 
@@ -318,6 +318,31 @@ def test_nothing_is_wider_than_the_window(
     main = page.get_by_test_id("stMain")
     assert main.evaluate("element => element.scrollWidth - element.clientWidth") == 0
     assert page.locator(".board").evaluate("e => e.getBoundingClientRect().right") <= width
+
+
+def test_a_link_that_is_pressed_as_the_connection_ends_leads_to_its_page(
+    address: str, chromium: Browser
+) -> None:
+    sockets: list[WebSocketRoute] = []
+
+    def connect(socket: WebSocketRoute) -> None:
+        socket.connect_to_server()
+        sockets.append(socket)
+
+    visitor = chromium.new_context()
+    page = visitor.new_page()
+    page.route_web_socket(re.compile("_stcore/stream"), connect)
+    page.goto(f"{address}/decisions?seed=8")
+    heading = page.get_by_role("heading", level=1)
+    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
+    sockets.pop().close(code=1011)
+    page.get_by_role("link", name="Compare runs").click()
+    expect(heading).to_have_text("Compare runs")
+    expect(page).to_have_url(re.compile("seed=8"))
+    sockets.pop().close(code=1011)
+    page.go_back()
+    expect(heading).to_have_text("When is it decided?")
+    visitor.close()
 
 
 def test_a_tap_plays_and_a_second_tap_follows(address: str, chromium: Browser) -> None:

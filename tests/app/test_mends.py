@@ -16,6 +16,7 @@ from streamlit.proto.ClientState_pb2 import ClientState
 from streamlit.runtime.app_session import AppSession, AppSessionState
 from streamlit.runtime.scriptrunner import RerunData, ScriptRunnerEvent
 from streamlit.runtime.scriptrunner_utils.script_requests import ScriptRequests
+from streamlit.runtime.websocket_session_manager import WebsocketSessionManager
 from streamlit.watcher.local_sources_watcher import LocalSourcesWatcher
 
 from diffgrid.app.mends import mend
@@ -29,6 +30,7 @@ def _streamlit_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
         (AppSession, "_create_scriptrunner"),
         (ScriptRequests, "request_rerun"),
         (LocalSourcesWatcher, "update_watched_modules"),
+        (WebsocketSessionManager, "_resume_stored_session"),
     ):
         monkeypatch.setattr(owner, name, unwrap(getattr(owner, name)))
     monkeypatch.setattr(AppSession, "_create_scriptrunner", lambda self, data: self.start(data))
@@ -118,6 +120,38 @@ def test_a_fragment_of_a_page_that_was_left_asks_in_vain() -> None:
     ]
     mend()
     assert asyncio.run(a_page_was_left_and_its_fragment_asks()) == ["and", "a new runner"]
+
+
+async def a_connection_comes_back(*asked: ClientState) -> list[str]:
+    """What happens where it ended on the strip, whose run was stopped."""
+    session = Session()
+    session._client_state.page_script_hash = "strip"
+    session._scriptrunner = None
+    manager = WebsocketSessionManager.__new__(WebsocketSessionManager)
+    manager._active_session_info_by_id = {"tab": SimpleNamespace(session=session)}  # type: ignore[dict-item]
+    assert manager._resume_stored_session("tab", None, {}) == "tab"  # type: ignore[arg-type]
+    for each in asked:
+        session.request_rerun(each)
+    return session.happened
+
+
+@pytest.mark.parametrize(
+    ("asked", "runs"),
+    [
+        ([], 0),
+        ([ClientState(page_script_hash="grid")], 0),  # it had not heard of the strip yet
+        ([ClientState(page_script_hash="grid"), ClientState(page_script_hash="grid")], 1),
+        ([ClientState(page_script_hash="grid", is_history_navigation=True)], 1),
+        ([ClientState(page_script_hash="strip")], 1),
+    ],
+)
+def test_where_a_connection_comes_back_the_page_that_was_asked_for_runs_anew(
+    asked: list[ClientState], runs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(WebsocketSessionManager, "_resume_stored_session", lambda *_: "tab")
+    mend()
+    happened = asyncio.run(a_connection_comes_back(*asked))
+    assert happened == ["a new runner", *["one more run"] * runs]
 
 
 def page(name: str) -> RerunData:

@@ -15,6 +15,9 @@ class History:
         self._past: deque[View] = deque(maxlen=MOST_UNDONE)
         self._future: deque[View] = deque(maxlen=MOST_UNDONE)
 
+    def __contains__(self, view: View) -> bool:
+        return view == self.view or view in self._past or view in self._future
+
     @property
     def before(self) -> View | None:
         """What `undo` leads to."""

@@ -56,6 +56,7 @@ class Session:
         self.inbox = Inbox()  # what was done on the page
         self.generation = 0  # rises when the form must show other values than were typed
         self.warmed = False  # whether the first page is through
+        self.interrupted = False  # whether the browser may not have heard of the newest address
         self._engine = engine
         self._made: dict[Path, Frames] = {}
         self._levels: list[tuple[float, float]] | None = None
@@ -124,8 +125,11 @@ class Session:
         self.generation += 1
         self.change(View.default())
 
-    def load_query(self, page: Page, query: Mapping[str, str]) -> None:
-        """Come to a page, or stay, and follow its address where somebody else wrote it."""
+    def load_query(self, page: Page, query: Mapping[str, str], *, back: bool = False) -> None:
+        """Come to a page, or stay, and follow its address where somebody else wrote it.
+
+        `back` says that it is one of the browser's own, gone back to.
+        """
         if page != self.address.page:
             self.sent_images = SentImages()  # a new page starts without any
             self.next, self.sharing = None, False  # somebody went elsewhere since
@@ -135,8 +139,12 @@ class Session:
             self.error = str(error)
             return
         if asked is None:
+            self.interrupted &= not query  # it says the newest
             return
         view, path = asked
+        if self.interrupted and not back and (not query or view in self.history):
+            return  # an address of before
+        self.interrupted = False
         if page.shows_one_path:
             self.one_run.pick(view, path)
             if view == self.view:
@@ -190,6 +198,7 @@ class Session:
         self.labels.put_off()
         self.grid = self.job = self._levels = None
         self._made, self.sent_images = {}, SentImages()
+        self.interrupted = True
 
     def rest(self, path: Path) -> None:
         """The pointer rests on a cell: when idle, sample what a click on it would need."""

@@ -106,6 +106,29 @@ def test_runs_alone_leave_the_grid_as_it_is(opened: Session) -> None:
     assert opened.view.seed == 8
 
 
+def test_an_address_of_before_the_connection_ended_is_late_unless_it_is_gone_back_to(
+    opened: Session,
+) -> None:
+    before = to_query(DEFAULT.follow(parse_path("5.2")))
+    opened.go(DEFAULT.follow(parse_path("5.2")))
+    opened.go(DEFAULT.with_options(seed=8))
+    opened.close()
+    for query in ({}, before):  # once for Streamlit's own run, and once for the browser's
+        opened.load_query(GRID, query)
+        assert opened.view.seed == 8
+        assert opened.address.write_query(to_query(opened.view), query)  # and it is told
+    opened.load_query(GRID, before, back=True)
+    assert opened.view.path == parse_path("5.2")
+    opened.load_query(GRID, {})  # no longer late
+    assert opened.view == DEFAULT
+
+
+def test_a_link_is_followed_though_the_connection_had_ended(opened: Session) -> None:
+    opened.close()
+    opened.load_query(GRID, {"seed": "9"})
+    assert opened.view.seed == 9
+
+
 @pytest.mark.parametrize("page", [GRID, STRIP])
 @pytest.mark.parametrize("trunk", ["nonsense", "99.0"])
 def test_a_trunk_that_cannot_be_is_told(page: Page, trunk: str, session: Session) -> None:

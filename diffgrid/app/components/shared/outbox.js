@@ -51,6 +51,7 @@ export class Outbox {
   /** @param {object} act `{do: …}` */
   push(act) {
     this.keep([...this.waiting, [(this.last += 1), act]]);
+    if (LEAVES.includes(/** @type {any} */ (act).do)) arrival()?.forget();
     this.send(PATIENCE);
   }
 
@@ -87,6 +88,9 @@ const ours = Symbol.for("diffgrid.outbox"); // each component loads a module of 
 
 /** @type {Outbox} the tab's */
 export const outbox = (/** @type {any} */ (globalThis)[ours] ??= new Outbox(storage()));
+
+/** What waits for a page that a link was to lead to. */
+const arrival = () => /** @type {any} */ (globalThis)[Symbol.for("diffgrid.arrival")];
 
 /** None where the browser forbids it. */
 function storage() {
