@@ -107,7 +107,10 @@ class _OfThread:
         self.connection = connection
 
     def __del__(self) -> None:
-        self.connection.close()
+        # At exit, or where the shelf goes first, it is another thread that lets go: then the
+        # collector closes it.
+        with contextlib.suppress(sqlite3.ProgrammingError):
+            self.connection.close()
 
 
 class DiskShelf(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types

@@ -15,7 +15,7 @@ import pytest
 
 from diffgrid.errors import Damaged
 from diffgrid.records.trajectories import to_bytes
-from diffgrid.store.disk import BytesDisk
+from diffgrid.store.disk import BytesDisk, DiskShelf
 from diffgrid.store.forgiving import TrajectoryStore
 from tests.store.made import flipped, same, trajectory
 
@@ -285,6 +285,28 @@ def test_an_open_folder_is_closed_again(tmp_path: Path) -> None:
 
 
 # Others at the same time
+
+
+def test_a_shelf_goes_before_its_threads_without_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", told.append)
+    shelf, read, gone = DiskShelf(tmp_path, 10**6, evict=True), threading.Event(), threading.Event()
+
+    def look(of: list[DiskShelf]) -> None:
+        of.pop().look("a row")
+        read.set()
+        gone.wait(30)
+
+    thread = threading.Thread(target=look, args=([shelf],))
+    thread.start()
+    read.wait(30)
+    del shelf
+    gc.collect()
+    gone.set()
+    thread.join()
+    assert told == []
 
 
 def test_threads_share_a_store(opened: TrajectoryStore) -> None:
