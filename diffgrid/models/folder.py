@@ -100,7 +100,8 @@ class Model:
     def scheduler_config(self) -> dict[str, Any]:
         """That of its folder, of the class that its pipeline makes of it."""
         config = read_json(self.part("scheduler") / "scheduler_config.json", _class_name=str)
-        return {**config, "_class_name": self.family.scheduler_class or config["_class_name"]}
+        own = self.family.scheduler_class or config.get("_class_name", "")
+        return {**config, "_class_name": own}
 
     def part(self, name: str) -> Path:
         """The folder of one of its parts; its own where a model with a single one lies flat."""

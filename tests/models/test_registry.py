@@ -227,6 +227,13 @@ def test_what_is_wrongly_typed_in_a_folder_is_its_trouble(
     assert str(told).startswith("model")
 
 
+def test_a_scheduler_of_no_class_is_refused_where_none_is_named(folder: Path) -> None:
+    _write(folder / "scheduler/scheduler_config.json", {"num_train_timesteps": 1000})
+    with pytest.raises(BadInput, match="scheduler '' is not known: use one of"):
+        specify(model=str(folder))
+    assert specify(model=str(folder), scheduler="ddim").scheduler == "DDIMScheduler"
+
+
 def test_a_sentence_is_made_of_the_probes_factors(folder: Path) -> None:
     _write(folder / "probe" / "config.json", {"factors": {"colour": ["red"]}})
     sentence = {"adjectives": ["colour"], "noun": "cat", "parts": [], "place": "ground"}

@@ -16,7 +16,7 @@ class StableDiffusion(Family):
     def side(self, configs: Configs) -> int | None:
         denoiser = dict(configs(self.denoiser))
         side, made_by = denoiser.get("sample_size"), str(denoiser.get("_diffusers_version", "1.0"))
-        if isinstance(side, int) and [*map(int, re.findall(r"\d+", made_by))][:2] < [0, 9]:
+        if isinstance(side, int) and [*map(int, re.findall(r"\d{1,9}", made_by))][:2] < [0, 9]:
             denoiser["sample_size"] = max(64, side)
         return super().side(lambda part: denoiser if part == self.denoiser else configs(part))
 
