@@ -106,8 +106,8 @@ class Visitor:
             if task:
                 task.cancel()
         if self.socket:
-            await self.socket.close()
-            self.socket = None
+            socket, self.socket = self.socket, None
+            await socket.close()
 
     # What is asked.
 

@@ -9,25 +9,23 @@ from diffgrid.app.components.grid.grid import board
 from diffgrid.app.examples import experiments
 from diffgrid.app.render_state import render_state
 from diffgrid.app.session import actions
-from diffgrid.app.session.session import HEAD_START, SECONDS_TO_ANSWER, Session
+from diffgrid.app.session.session import HEAD_START, SECONDS_TO_ANSWER, Around, Session
 from diffgrid.app.shell import explain, page_file, through_the_entry
 from diffgrid.app.state import session, write_query
 from diffgrid.app.text import plain, seconds, weight
 from diffgrid.engine.protocol import Snapshot
 from diffgrid.sharing.address import command, to_query
 
-SECONDS_BETWEEN_LOOKS = 0.5
 
-
-def show_grid(mine: Session, around: tuple[object, ...]) -> None:
+def show_grid(mine: Session, around: Around) -> None:
     """The grid, as far as it is: again while a job runs, and after every touch."""
     mine.open()  # the connection may have ended since, and come back
     if mine.next:
         page, query = mine.next
         mine.next = None
         st.switch_page(page_file(page), query_params=query)
-    running, *_ = around
-    if mine.job and not running:
+    look_again, *_ = around
+    if mine.job and not look_again:
         mine.job.wait(SECONDS_TO_ANSWER)  # what is cached is answered at once
     if mine.around != around or mine.sharing:
         st.rerun()  # the whole page: it looks again or no longer, and the form follows
@@ -98,8 +96,8 @@ if mine.error:
 offer(mine)
 if mine.sharing:
     share(mine)
-look_again = SECONDS_BETWEEN_LOOKS if mine.running else None
-st.fragment(show_grid, run_every=look_again)(mine, mine.around)
+around = mine.around
+st.fragment(show_grid, run_every=around[0])(mine, around)
 if not mine.warmed:
     # What is below the fold would be drawn together with the grid, a third of a second later.
     time.sleep(HEAD_START)

@@ -29,7 +29,11 @@ from diffgrid.spec.run import RunSpec, key
 
 SECONDS_TO_PAINT = 3.0
 HEAD_START = 0.3  # seconds that the first grid has before the rest of its page
+SECONDS_BETWEEN_LOOKS = 0.5  # at a job that runs
+SECONDS_BETWEEN_LOOKS_AT_A_QUEUE = 2.0  # many that wait would keep the server from its work
 SECONDS_TO_ANSWER = 0.2  # a click on what is cached is answered within its own run
+
+Around = tuple[float | None, *tuple[object, ...]]
 
 
 class Session:
@@ -233,6 +237,14 @@ class Session:
         return self.job is not None and not self.job.snapshot().ended
 
     @property
+    def look_again(self) -> float | None:
+        """Seconds until the page looks at its job again; None where there is nothing to see."""
+        if not (self.job and self.running):
+            return None
+        waits = self.job.snapshot().before > 1
+        return SECONDS_BETWEEN_LOOKS_AT_A_QUEUE if waits else SECONDS_BETWEEN_LOOKS
+
+    @property
     def done(self) -> bool:
         """Whether all that is on view is made."""
         return self.job is not None and self.job.snapshot().state == "done"
@@ -252,9 +264,9 @@ class Session:
         return None
 
     @property
-    def around(self) -> tuple[object, ...]:
-        """What the page around the grid depends on; whether a job runs comes first."""
-        return self.running, self.error, self.request.offer, self.generation, self.lost
+    def around(self) -> Around:
+        """What the page around the grid depends on; when it looks again comes first."""
+        return self.look_again, self.error, self.request.offer, self.generation, self.lost
 
     # What is there.
 

@@ -45,6 +45,19 @@ def test_who_has_left_holds_nothing(opened: Session, engine: FakeEngine) -> None
     assert (opened.job, opened.grid) == (None, None)
 
 
+def test_a_page_looks_seldom_while_others_go_first(opened: Session, engine: FakeEngine) -> None:
+    (job,) = engine.jobs
+    often, around = opened.look_again, opened.around
+    job.play(before=9)
+    seldom = opened.look_again
+    assert often
+    assert seldom
+    assert seldom > often
+    assert opened.around != around  # so that the page is drawn anew, with its other pace
+    job.finish()
+    assert opened.look_again is None
+
+
 def test_a_page_without_a_grid_has_none_sampled(opened: Session, engine: FakeEngine) -> None:
     opened.load_query(DECISIONS, {})
     opened.change(opened.view.with_options(seed=8))
