@@ -120,6 +120,8 @@ class Decision:
         match self.state:
             case "fixed":
                 return f"{name} {verb} fixed by the prompt"
+            case "blind" if self.chance is None:
+                return f"{name} cannot be told: hardly a label is clear"
             case "blind":
                 return f"{name} cannot be told: labels agree no more than by chance"
             case "few trunks":
@@ -518,7 +520,7 @@ def _decide(
     highest = repeated.value if repeated else 1.0
     state: State = "measured"
     if by_chance is None or rows.empty:
-        state = "few trunks"
+        state = "few trunks" if cells.seed.nunique() < 3 else "blind"
     elif by_chance.value > FIXED:
         state = "fixed"
     elif highest - by_chance.value < BLIND:

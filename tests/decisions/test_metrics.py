@@ -277,6 +277,13 @@ def test_labels_that_do_not_repeat_tell_nothing() -> None:
     assert found.half is None
 
 
+def test_a_factor_that_is_never_clear_is_not_laid_to_few_trunks() -> None:
+    cells = table({(seed, step): "???" for seed in range(16) for step in (0, 1)})
+    (found,) = decisions(cells, levels(0.1, 0.5), resamples=10).factors
+    assert (found.state, found.half) == ("blind", None)
+    assert found.sentence() == "hat cannot be told: hardly a label is clear"
+
+
 def at(place: float) -> Level:
     return Level(place, place, -place, 0.5)
 
