@@ -15,6 +15,7 @@ from diffgrid.engine.progress import JobProgress
 from diffgrid.records.trajectories import Trajectory
 from diffgrid.spec.path import Path
 from diffgrid.spec.run import RunSpec
+from diffgrid.spec.schedulers import limit_of
 from diffgrid.store.forgiving import TrajectoryStore
 
 if TYPE_CHECKING:
@@ -47,9 +48,7 @@ def prepare(
 
 def clipping(pipe: Any, spec: RunSpec) -> str | None:
     """A warning, where the scheduler would wash out latents."""
-    from diffgrid.sampling import pipelines
-
-    if not hasattr(pipe, "vae") or not pipelines.clips(pipelines.build_scheduler(spec)):
+    if not hasattr(pipe, "vae") or not limit_of(spec.scheduler, spec.scheduler_config):
         return None
     return (
         f"{spec.scheduler} clips x̂0 to -1 … 1 in this model's configuration, which washes out "

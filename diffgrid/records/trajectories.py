@@ -18,6 +18,7 @@ from diffgrid.errors import BadInput, Damaged, OtherVersion
 from diffgrid.records.codec import seal, unseal
 from diffgrid.spec.path import Path, check_path, format_path, parse_path
 from diffgrid.spec.run import RunSpec, key
+from diffgrid.spec.schedulers import limit_of
 
 PredictionType = Literal[
     "epsilon",
@@ -103,14 +104,15 @@ class Trajectory:
 
     @cached_property
     def pred_original_sample(self) -> NDArray[np.float32]:
-        """x̂0, the (guided) guess of the final sample before each known step, (n, C, H, W)."""
+        """x̂0, the (guided) guess of the final sample before each known step, (n, C, H, W): the one
+        that the scheduler goes by, clipped or thresholded where its step does so."""
         alphas, sigmas = (
             levels[: self.steps, None, None, None] for levels in (self.alphas, self.sigmas)
         )
         guess: NDArray[Any] = pred_original_sample(
             self.latents[:-1], self.model_outputs, alphas, sigmas, self.prediction_type
         )
-        return guess.astype(np.float32)
+        return limited(guess.astype(np.float32), self.spec)
 
     def pred_original_sample_at(self, step: int) -> NDArray[np.float32]:
         """x̂0 before one known step, (C, H, W)."""
@@ -121,7 +123,8 @@ class Trajectory:
             self.sigmas[step],
             self.prediction_type,
         )
-        return guess.astype(np.float32)
+        own: NDArray[np.float32] = limited(guess.astype(np.float32)[None], self.spec)[0]
+        return own
 
 
 def pred_original_sample(
@@ -148,6 +151,22 @@ def pred_original_sample(
             return skip + sign * sigma * SIGMA_DATA / variance**0.5 * model_output
         case "sample" | "original_sample":
             return model_output
+
+
+def limited(x0: NDArray[np.float32], spec: RunSpec) -> NDArray[np.float32]:
+    """x̂0, (n, C, H, W), as the scheduler's step takes it: clipped, or dynamically thresholded
+    (Saharia et al., arXiv 2205.11487, section 2.3), where its configuration asks for that."""
+    limit = limit_of(spec.scheduler, spec.scheduler_config)
+    if limit is None:
+        return x0
+    quantile, most = limit
+    if quantile is None:
+        clipped: NDArray[np.float32] = x0.clip(-most, most)
+        return clipped
+    sizes = np.quantile(np.abs(x0), quantile, axis=(1, 2, 3), keepdims=True)
+    sizes = np.minimum(np.maximum(sizes, 1), most)
+    thresholded: NDArray[np.float32] = (x0.clip(-sizes, sizes) / sizes).astype(np.float32)
+    return thresholded
 
 
 def to_bytes(trajectory: Trajectory) -> bytes:

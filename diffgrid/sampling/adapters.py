@@ -77,6 +77,20 @@ class Adapter:
             outcomes.append(following)
         return not torch.equal(*outcomes)
 
+    def limited(self, x0: Tensor) -> Tensor:
+        """x̂0 as its own step takes it: clipped or thresholded, where it is asked to."""
+        limits, config = scheduler_of(type(self.scheduler).__name__).limits, self.scheduler.config
+        if "thresholding" in limits and config.thresholding:
+            thresholded: Tensor = self.scheduler._threshold_sample(x0)
+            return thresholded
+        if "clip_sample" in limits and config.clip_sample:
+            return x0.clamp(-config.clip_sample_range, config.clip_sample_range)
+        return x0
+
+    def level_after(self, step: int, following: tuple[float, float]) -> tuple[float, float]:
+        """Where its step leads, (alpha, sigma): to the level of the `following` one, mostly."""
+        return following
+
     def forget_sample(self) -> None:
         """Drop the sample that it would go back to, if any: it has no forced noise.
 
@@ -96,10 +110,21 @@ class CumulativeAlphas(Adapter):
 
 
 class ByTimestep(CumulativeAlphas):
-    """They go by the timestep that they are given, with no step index: DDPM, DDIM."""
+    """They go by the timestep that they are given, with no step index: DDPM."""
 
     def start_at(self, step: int | None) -> None:
         pass
+
+
+class DDIM(ByTimestep):
+    """Its steps are all of one length, whatever the timesteps between which they are taken."""
+
+    def level_after(self, step: int, following: tuple[float, float]) -> tuple[float, float]:
+        scheduler = self.scheduler
+        length = scheduler.config.num_train_timesteps // scheduler.num_inference_steps
+        timestep, bars = int(scheduler.timesteps[step]) - length, scheduler.alphas_cumprod.double()
+        bar = float(bars[timestep] if timestep >= 0 else scheduler.final_alpha_cumprod)
+        return math.sqrt(bar), math.sqrt(1 - bar)
 
 
 class PNDM(CumulativeAlphas):

@@ -8,7 +8,6 @@ import json
 import math
 
 import torch
-from diffusers import SchedulerMixin
 from torch import Tensor
 
 from diffgrid.spec.path import Path, in_effect
@@ -60,14 +59,6 @@ def eta_kernel(
     fresh = min(1.0, eta / sigma * math.sqrt(removed))  # s/σ'
     signal = next_alpha * pred_original_sample
     return signal + math.sqrt(1 - fresh**2) * (following - signal) + fresh * next_sigma * noise
-
-
-def clipped(pred_original_sample: Tensor, scheduler: SchedulerMixin) -> Tensor:
-    """x̂0 as the scheduler's own step takes it: schedulers for pixels clip it."""
-    if not scheduler.config.get("clip_sample"):
-        return pred_original_sample
-    most = scheduler.config.get("clip_sample_range", 1.0)
-    return pred_original_sample.clamp(-most, most)
 
 
 def renoise(

@@ -163,8 +163,3 @@ def build_scheduler(spec: RunSpec) -> SchedulerMixin:
             f"scheduler {spec.scheduler} does not go with this model ({reason_of(error)}): choose "
             "another."
         ) from error
-
-
-def clips(scheduler: SchedulerMixin) -> bool:
-    """Whether it clips x̂0 to -1 … 1, which is right for pixels and wrong for latents."""
-    return bool(scheduler.config.get("clip_sample") or scheduler.config.get("thresholding"))

@@ -219,9 +219,10 @@ class _Tree:
             return following, False
         node.forces_noise = False
         x0 = pred_original_sample(latents, output, *self._level(step), prepared.prediction_type)
-        x0 = noise.clipped(x0, node.adapter.scheduler)
+        x0 = node.adapter.limited(x0)
         xi = noise.noise_like(latents, self._keyed(node))
-        level, next_level = self._level(node.path[-1].step), self._level(step + 1)
+        level = self._level(node.path[-1].step)
+        next_level = node.adapter.level_after(step, self._level(step + 1))
         node.adapter.forget_sample()
         redrawn = noise.eta_kernel(following, x0, xi, level, next_level)
         return redrawn.to(latents.dtype), True

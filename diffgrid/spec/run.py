@@ -14,7 +14,7 @@ from diffgrid.limits import Limits
 from diffgrid.spec.checks import HARD, check_real, check_text, check_whole, set_field, shown
 from diffgrid.spec.options import added
 from diffgrid.spec.path import Path
-from diffgrid.spec.schedulers import Loop, loop, scheduler_of, stages_of
+from diffgrid.spec.schedulers import Loop, forks_are_mended, loop, scheduler_of, stages_of
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -154,6 +154,10 @@ def key(spec: RunSpec, path: Path) -> str:
     del specification["model"]
     forks = [fork.words for fork in path]
     version = scheduler_of(spec.scheduler).version
+    if any(not (fork.changes or fork.back) for fork in path):
+        version += forks_are_mended(
+            spec.scheduler, spec.scheduler_config, spec.eta, spec.num_inference_steps
+        )
     text = _canonical({"specification": specification, "path": forks, "sampler": version})
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 

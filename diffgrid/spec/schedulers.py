@@ -28,6 +28,7 @@ NOT_SUPPORTED = {
 OFFSET: Config = {"steps_offset": 0}
 LATENTS: Config = {"steps_offset": 0, "clip_sample": False}
 PIXELS: Config = {"steps_offset": 0, "clip_sample": True}
+THRESHOLDING, BOTH = ("thresholding",), ("thresholding", "clip_sample")
 
 Setting = tuple[str, int]  # of a configuration: its name in diffusers, and its default there
 
@@ -51,6 +52,7 @@ class Scheduler:
     adds: Mapping[str, str | int] = field(default_factory=dict)
     # The settings that some pipelines' constructors mend, and what they are where none is given.
     mendable: Config = field(default_factory=lambda: OFFSET)
+    limits: tuple[str, ...] = ()  # the settings by which its step keeps x̂0 small
     adapter: str = "Adapter"  # the class in diffgrid/sampling/adapters.py that drives it
     # Whether its steps add noise, or the setting that decides: eta, or one of its configuration.
     draws_noise: bool | str = False
@@ -91,6 +93,7 @@ def _multistep(name: str, **adds: str | int) -> Scheduler:
         name,
         "DPMSolverMultistepScheduler",
         adds,
+        limits=THRESHOLDING,
         adapter="DPMSolver",
         draws_noise="algorithm_type",
         version=2,
@@ -98,8 +101,17 @@ def _multistep(name: str, **adds: str | int) -> Scheduler:
 
 
 SCHEDULERS: tuple[Scheduler, ...] = (
-    Scheduler("ddpm", "DDPMScheduler", adapter="ByTimestep", draws_noise=True, mendable=PIXELS),
-    Scheduler("ddim", "DDIMScheduler", adapter="ByTimestep", draws_noise="eta", mendable=PIXELS),
+    Scheduler(
+        "ddpm",
+        "DDPMScheduler",
+        mendable=PIXELS,
+        limits=BOTH,
+        adapter="ByTimestep",
+        draws_noise=True,
+    ),
+    Scheduler(
+        "ddim", "DDIMScheduler", mendable=PIXELS, limits=BOTH, adapter="DDIM", draws_noise="eta"
+    ),
     Scheduler("euler", "EulerDiscreteScheduler"),
     Scheduler("euler_ancestral", "EulerAncestralDiscreteScheduler", draws_noise=True),
     _multistep("dpmsolver", algorithm_type="dpmsolver++"),
@@ -109,30 +121,41 @@ SCHEDULERS: tuple[Scheduler, ...] = (
         "dpmsolver_singlestep",
         "DPMSolverSinglestepScheduler",
         {"algorithm_type": "dpmsolver++"},
+        mendable={},
+        limits=THRESHOLDING,
         adapter="DPMSolver",
         draws_noise="algorithm_type",
         stages=("solver_order", 2),
-        mendable={},
     ),
-    Scheduler("unipc", "UniPCMultistepScheduler", adapter="Corrector", version=2),
+    Scheduler(
+        "unipc", "UniPCMultistepScheduler", limits=THRESHOLDING, adapter="Corrector", version=2
+    ),
     Scheduler(
         "lcm",
         "LCMScheduler",
+        mendable=LATENTS,
+        limits=BOTH,
         adapter="CumulativeAlphas",
         draws_noise=True,
         most_steps=("original_inference_steps", 50),
-        mendable=LATENTS,
     ),
     Scheduler(
         "tcd",
         "TCDScheduler",
+        mendable=LATENTS,
         adapter="CumulativeAlphas",
         draws_noise="eta",
         most_steps=("original_inference_steps", 50),
-        mendable=LATENTS,
     ),
     Scheduler("pndm", "PNDMScheduler", adapter="PNDM", warm_up=_pndm_warm_up),
-    Scheduler("heun", "HeunDiscreteScheduler", stages=2, repeats=True, mendable=LATENTS),
+    Scheduler(
+        "heun",
+        "HeunDiscreteScheduler",
+        mendable=LATENTS,
+        limits=("clip_sample",),
+        stages=2,
+        repeats=True,
+    ),
     Scheduler("kdpm2", "KDPM2DiscreteScheduler", adapter="KDPM2", stages=2, repeats=True),
     Scheduler(
         "kdpm2_ancestral",
@@ -143,11 +166,12 @@ SCHEDULERS: tuple[Scheduler, ...] = (
         repeats=True,
     ),
     Scheduler("lms", "LMSDiscreteScheduler", adapter="LMS", tail=5, needs="scipy"),
-    Scheduler("deis", "DEISMultistepScheduler", adapter="DPMSolver"),
+    Scheduler("deis", "DEISMultistepScheduler", limits=THRESHOLDING, adapter="DPMSolver"),
     Scheduler(
         "sasolver",
         "SASolverScheduler",
         {"algorithm_type": "data_prediction"},
+        limits=THRESHOLDING,
         adapter="Corrector",
         draws_noise=True,
     ),
@@ -179,6 +203,36 @@ SCHEDULERS: tuple[Scheduler, ...] = (
         mendable={},
     ),
 )
+
+
+@lru_cache(maxsize=1000)
+def limit_of(class_name: str, config: str) -> tuple[float | None, float] | None:
+    """How its step keeps x̂0 small: dynamic thresholding's quantile, or None where x̂0 is clipped,
+    and the most that it may be. `config` is JSON."""
+    kind, told = scheduler_of(class_name), json.loads(config)
+    if "thresholding" in kind.limits and told.get("thresholding"):
+        return told.get("dynamic_thresholding_ratio", 0.995), told.get("sample_max_value", 1.0)
+    if "clip_sample" in kind.limits and told.get("clip_sample", kind.mendable["clip_sample"]):
+        return None, told.get("clip_sample_range", 1.0)
+    return None
+
+
+@lru_cache(maxsize=1000)
+def forks_are_mended(
+    class_name: str, config: str, eta: float | None, num_inference_steps: int
+) -> bool:
+    """Whether forks of a deterministic scheduler are others than the first version made, which took
+    x̂0 as clipped when it was not, or not as thresholded, and DDIM's steps for as long as the way to
+    the next timestep. `config` is JSON."""
+    kind, told = scheduler_of(class_name), json.loads(config)
+    if kind.draws(told, eta):
+        return False
+    clipped = told.get("clip_sample") and "clip_sample" not in kind.limits
+    quantile, _ = limit_of(class_name, config) or (None, 0)
+    spacing, over = told.get("timestep_spacing"), told.get("num_train_timesteps", 1000)
+    divides = isinstance(over, int) and over % num_inference_steps == 0
+    uneven = spacing == "linspace" or (spacing == "trailing" and not divides)
+    return bool(clipped or quantile is not None or (kind.name == "ddim" and uneven))
 
 
 def scheduler_of(class_name: str) -> Scheduler:

@@ -25,7 +25,7 @@ def trajectory(steps: int = 6, path: str = "2.1", channels: int = 4, side: int =
     shape = (channels, side, side)
     alpha_bar = np.linspace(0.01, 1, 7)
     return Trajectory(
-        spec=SPEC,
+        spec=replace(SPEC, scheduler_config='{"clip_sample": false}'),
         path=parse_path(path),
         latents=rng.standard_normal((steps + 1, *shape)).astype(np.float32),
         model_outputs=rng.standard_normal((steps, *shape)).astype(np.float32),
@@ -109,7 +109,8 @@ def test_predicted_x0_of_one_step_is_that_of_all() -> None:
 def test_a_checkpoint_knows_how_far_it_is() -> None:
     assert (trajectory(4).steps, trajectory(4).done) == (4, False)
     assert (trajectory(6).steps, trajectory(6).done) == (6, True)
-    assert trajectory(4).key == trajectory(6).key == key(SPEC, parse_path("2.1"))
+    spec = trajectory().spec
+    assert trajectory(4).key == trajectory(6).key == key(spec, parse_path("2.1"))
 
 
 def test_the_arrays_cannot_be_changed() -> None:
@@ -271,3 +272,21 @@ def test_a_table_of_contents_in_another_order_is_read() -> None:
 def test_forged_arrays_are_refused(payload: bytes) -> None:
     with pytest.raises(Damaged):
         from_bytes(forged(payload))
+
+
+@pytest.mark.parametrize(
+    ("config", "most"),
+    [({"clip_sample": True, "clip_sample_range": 2.0}, 2.0), ({"thresholding": True}, 1.0)],
+)
+def test_predicted_x0_is_kept_small_where_the_scheduler_keeps_it_so(
+    config: dict[str, Any], most: float
+) -> None:
+    known = replace(trajectory(), spec=replace(SPEC, scheduler_config=json.dumps(config)))
+    free = trajectory().pred_original_sample
+    assert np.abs(free).max() > most
+    assert np.abs(known.pred_original_sample).max() == most
+    # Where nothing is too large nothing is changed, or divided by its own size alone.
+    sizes = free / known.pred_original_sample
+    inside = np.abs(known.pred_original_sample) < most
+    for of_a_step, kept in zip(sizes, inside, strict=True):
+        np.testing.assert_allclose(of_a_step[kept], of_a_step[kept][0], rtol=1e-5)

@@ -1,5 +1,6 @@
 """Specifications, and the keys that runs are stored under."""
 
+import hashlib
 import json
 import math
 from dataclasses import replace
@@ -79,6 +80,40 @@ def test_keys_are_what_they_were() -> None:
         key(SPEC, parse_path("8.2/14.0"))
         == "5db7172f80f63a816514735e9baaa41bc9a4d294215c650773b61639aaaa2c30"
     )
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "eta", "steps", "config", "mended"),
+    [
+        ("DDIMScheduler", 0.0, 20, {}, False),
+        ("DDIMScheduler", 0.0, 20, {"clip_sample": True}, False),  # as it always was
+        ("DDIMScheduler", 0.0, 20, {"thresholding": True}, True),
+        ("DDIMScheduler", 1.0, 20, {"thresholding": True}, False),  # it draws its own noise
+        ("DDIMScheduler", 0.0, 20, {"timestep_spacing": "linspace"}, True),
+        ("DDIMScheduler", 0.0, 20, {"timestep_spacing": "trailing"}, False),
+        ("DDIMScheduler", 0.0, 30, {"timestep_spacing": "trailing"}, True),
+        ("EulerDiscreteScheduler", None, 20, {"clip_sample": True}, True),  # which it never heeds
+        ("EulerDiscreteScheduler", None, 20, {"timestep_spacing": "linspace"}, False),
+    ],
+)
+def test_a_fork_that_was_wrong_once_has_another_key_now(
+    scheduler: str, eta: float | None, steps: int, config: dict[str, Any], mended: bool
+) -> None:
+    told = {"beta_end": 0.02, **config}
+    spec = replace(
+        SPEC,
+        scheduler=scheduler,
+        eta=eta,
+        num_inference_steps=steps,
+        scheduler_config=json.dumps(told),
+    )
+    for path, changed in (("", False), ("5:guidance=2.0", False), ("5.1", mended)):
+        specification = spec.to_dict()
+        del specification["model"]
+        forks = [fork.words for fork in parse_path(path)]
+        whole = {"specification": specification, "path": forks, "sampler": 1 + changed}
+        text = json.dumps(whole, sort_keys=True, separators=(",", ":"))
+        assert key(spec, parse_path(path)) == hashlib.sha256(text.encode()).hexdigest()
 
 
 def test_the_key_knows_the_model_by_its_weights_alone() -> None:
