@@ -119,7 +119,7 @@ def test_tighter_limits_hold_where_the_server_is_public(monkeypatch: pytest.Monk
         Grid.with_columns(SPEC, (), range(7), 7).check(Limits.from_environment())
     public, private = Limits.from_environment(), Limits()
     same = {f.name for f in fields(Limits) if getattr(public, f.name) >= getattr(private, f.name)}
-    assert same == {"public", "max_seed", "max_branch", "max_path"}
+    assert same == {"public", "max_queue", "max_seed", "max_branch", "max_path"}
 
 
 @pytest.mark.parametrize(
