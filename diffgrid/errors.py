@@ -7,6 +7,7 @@
         ├── StoreError         what is stored, or its directory, cannot be used
         │   ├── Damaged        stored bytes are broken: nobody wrote them so
         │   └── OtherVersion   stored bytes are whole, but this version cannot tell what they mean
+        ├── NotFinite          a model made NaN or infinity, which no picture can be drawn of
         ├── Busy               more was asked for than fits the queue
         └── Cancelled          somebody asked the work to stop
 
@@ -37,6 +38,10 @@ class Damaged(StoreError):
 
 class OtherVersion(StoreError):
     """Stored bytes that are whole, but mean nothing to this version: another one may need them."""
+
+
+class NotFinite(DiffgridError):
+    """A model made NaN or infinity of what it was given: there is no picture of that."""
 
 
 class Busy(DiffgridError):

@@ -29,7 +29,7 @@ class Recordings:
     """Trajectories under way: arrays for all T steps, filled as the steps come."""
 
     def __init__(self, spec: RunSpec, schedule: NoiseSchedule) -> None:
-        self._spec, self._schedule = spec, schedule
+        self.spec, self._schedule = spec, schedule
         self._latents: dict[Path, NDArray[np.float32]] = {}  # (T+1, C, H, W)
         self._model_outputs: dict[Path, NDArray[np.float32]] = {}  # (T, C, H, W)
         self._steps: dict[Path, int] = {}
@@ -37,7 +37,7 @@ class Recordings:
     @property
     def length(self) -> int:
         """T, of every path."""
-        return self._spec.length
+        return self.spec.length
 
     @property
     def steps(self) -> dict[Path, int]:
@@ -61,7 +61,7 @@ class Recordings:
         self._steps[path] = step + 1
 
     def _begin(self, path: Path, latents: NDArray[np.float32]) -> None:
-        length = self._spec.length
+        length = self.spec.length
         self._latents[path] = np.zeros((length + 1, *latents.shape), np.float32)
         self._model_outputs[path] = np.zeros((length, *latents.shape), np.float32)
         first = path[-1].redrawn if path else 0
@@ -74,7 +74,7 @@ class Recordings:
         """What is known of a path by now."""
         steps, schedule = self._steps[path], self._schedule
         return Trajectory(
-            spec=self._spec,
+            spec=self.spec,
             path=path,
             latents=self._latents[path][: steps + 1],
             model_outputs=self._model_outputs[path][:steps],

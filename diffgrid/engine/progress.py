@@ -141,6 +141,10 @@ class JobProgress(Progress[Snapshot]):
         if path in self.views and not self.views[path].done:
             self.views[path] = PathView(frame or self.views[path].frame, step)
 
+    def lose(self, path: Path) -> None:
+        """A path has ended before its time."""
+        self.views[path] = replace(self.views[path], lost=True)
+
     def finish(self, path: Path, trajectory: Trajectory | None, frames: Frames) -> None:
         """A path is done; its trajectory is kept here where it was read or made."""
         if trajectory and not (self._trust and self._store.has(trajectory.key)):

@@ -22,6 +22,7 @@ class PathView:
     frame: bytes | None = None  # an encoded picture
     step: int = 0  # known steps of T
     done: bool = False
+    lost: bool = False  # it has ended: its numbers, or those it was to begin with, are not finite
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Sampling what is missing: the waves of one specification, and what a job makes of them."""
 
+import json
 import time
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -12,6 +13,7 @@ from diffgrid.engine.builder import NoiseSchedule, Recordings
 from diffgrid.engine.decode import Pictures
 from diffgrid.engine.look_up import Found
 from diffgrid.engine.progress import JobProgress
+from diffgrid.errors import NotFinite
 from diffgrid.records.trajectories import Trajectory
 from diffgrid.spec.path import Path
 from diffgrid.spec.run import RunSpec
@@ -64,15 +66,22 @@ def sample(
     checkpoints: "Checkpoints",
     progress: JobProgress,
 ) -> None:
-    """Go through the waves: record, show and store what they bring."""
-    began, sampled = time.monotonic(), 0
+    """Go through the waves: record, show and store what they bring.
+
+    Raises:
+        NotFinite: the numbers of some paths are not, at some step; the others are made.
+    """
+    began, sampled, first = time.monotonic(), 0, None
     try:
         for wave in waves:
             finished = []
             for step in wave:
+                sampled += step.evaluated
+                if not step.finite:
+                    first = first or step
+                    continue
                 arrays = map(as_array, (step.latents, step.model_output, step.next_latents))
                 recordings.add(step.path, step.step, *arrays)
-                sampled += step.evaluated
                 progress.show(step.path, None, recordings.steps[step.path])
                 trajectory = recordings.trajectory(step.path)
                 pictures.add(trajectory, step.step)
@@ -85,8 +94,32 @@ def sample(
             progress.publish(sampled=sampled, seconds_left=rest / sampled if sampled else None)
             progress.check()
             checkpoints.save_if_due(recordings)
+        if first:
+            raise _lost(first.step, found, recordings, progress)
     finally:
         checkpoints.save(recordings)  # ancestors needed only in part; all, where it was cut off
+
+
+def _lost(step: int, found: Found, recordings: Recordings, progress: JobProgress) -> NotFinite:
+    """What becomes of the paths that came to an end, the first at this step, and those below."""
+    lost = [path for path in found.unfinished if not progress.views[path].done]
+    for path in lost:
+        progress.lose(path)
+    spec, asked = recordings.spec, len(progress.views)
+    of_all = f" in {len(lost)} of {asked} trajectories" if asked > 1 else ""
+    narrow = "" if spec.dtype == "float32" else "dtype float32, "
+    return NotFinite(
+        f"the model's numbers are not finite from step {step} (of {spec.length}) on{of_all}: "
+        f"choose {narrow}a smaller guidance, another scheduler or other settings in the "
+        f"configuration of this one ({spec.scheduler}){_hint(spec)}."
+    )
+
+
+def _hint(spec: RunSpec) -> str:
+    config = json.loads(spec.scheduler_config)
+    if config.get("rescale_betas_zero_snr") and config.get("prediction_type") != "v_prediction":
+        return ", whose rescale_betas_zero_snr goes with v_prediction alone"
+    return ""
 
 
 class Checkpoints:

@@ -109,20 +109,22 @@ class Trajectory:
         alphas, sigmas = (
             levels[: self.steps, None, None, None] for levels in (self.alphas, self.sigmas)
         )
-        guess: NDArray[Any] = pred_original_sample(
-            self.latents[:-1], self.model_outputs, alphas, sigmas, self.prediction_type
-        )
+        with np.errstate(divide="ignore", invalid="ignore"):  # alpha may be 0 at first
+            guess: NDArray[Any] = pred_original_sample(
+                self.latents[:-1], self.model_outputs, alphas, sigmas, self.prediction_type
+            )
         return limited(guess.astype(np.float32), self.spec)
 
     def pred_original_sample_at(self, step: int) -> NDArray[np.float32]:
         """x̂0 before one known step, (C, H, W)."""
-        guess: NDArray[Any] = pred_original_sample(
-            self.latents[step],
-            self.model_outputs[step],
-            self.alphas[step],
-            self.sigmas[step],
-            self.prediction_type,
-        )
+        with np.errstate(divide="ignore", invalid="ignore"):  # alpha may be 0 at first
+            guess: NDArray[Any] = pred_original_sample(
+                self.latents[step],
+                self.model_outputs[step],
+                self.alphas[step],
+                self.sigmas[step],
+                self.prediction_type,
+            )
         own: NDArray[np.float32] = limited(guess.astype(np.float32)[None], self.spec)[0]
         return own
 

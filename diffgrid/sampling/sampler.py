@@ -43,6 +43,7 @@ class Step:
     next_latents: Tensor
     evaluated: bool  # the denoiser ran for it
     forced_noise: bool = False  # the η-kernel took part: the scheduler draws no noise of its own
+    finite: bool = True  # whether x_{step+1} is; the trajectory ends here where it is not
 
 
 @dataclass
@@ -202,8 +203,12 @@ class _Tree:
         if known is not None and step < known.steps:
             next_latents = _tensor(known.latents[step + 1], latents)
         node.latents, node.step = next_latents, step + 1
-        self._admit(node)
-        return Step(node.path, step, latents, output, next_latents, evaluated, forced_noise)
+        finite = bool(next_latents.isfinite().all())
+        if finite:
+            self._admit(node)
+        else:  # what would leave it later has nothing to begin with
+            self.nodes.pop(node.path, None)
+        return Step(node.path, step, latents, output, next_latents, evaluated, forced_noise, finite)
 
     def _transition(self, node: _Node, output: Tensor) -> tuple[Tensor, bool]:
         """x after the step, and whether noise was forced into it."""

@@ -4,6 +4,7 @@ Run as a script, this file is a job that is killed: it prints how many evaluatio
 """
 
 import gc
+import json
 import os
 import signal
 import subprocess
@@ -22,7 +23,7 @@ from diffgrid.engine.builder import Recordings
 from diffgrid.engine.job import Computation
 from diffgrid.engine.local import LocalEngine
 from diffgrid.engine.protocol import Snapshot
-from diffgrid.errors import BadInput, Cancelled, DiffgridError
+from diffgrid.errors import BadInput, Cancelled, DiffgridError, NotFinite
 from diffgrid.models.registry import specify
 from diffgrid.records.frames import FRAMES, NOISY_DIGESTS, decode
 from diffgrid.records.trajectories import Trajectory
@@ -55,6 +56,43 @@ def test_a_cold_job_makes_the_minimum_and_shows_every_path(
     assert done.seconds_left == 0
     assert done.warning is None
     assert all(v.done and v.frame and v.step == STEPS for v in done.paths.values())
+
+
+def test_a_path_whose_numbers_are_not_finite_ends_alone(engine: LocalEngine, spec: RunSpec) -> None:
+    lost = parse_path("3:guidance=1e300"), parse_path("3:guidance=1e300/4.1")
+    job = engine.submit(spec, (*grid(spec), *lost))
+    ended = finish(job)
+    assert isinstance(ended.error, NotFinite)
+    said = "the model's numbers are not finite from step 3 (of 6) on in 2 of 7 trajectories"
+    assert str(ended.error).startswith(f"{said}: choose a smaller guidance, another scheduler")
+    assert {path for path, view in ended.paths.items() if view.lost} == set(lost)
+    for path in grid(spec):
+        assert ended.paths[path].done
+        assert np.isfinite(job.result(path)[0].latents).all()
+    for path in lost:
+        assert not engine.store.has(key(spec, path))
+        with pytest.raises(NotFinite):
+            job.frames(path)
+    again = finish(engine.submit(spec, (*grid(spec), *lost)))
+    assert again.sampled == 1  # the step at which it ends
+    assert {path for path, view in again.paths.items() if view.lost} == set(lost)
+
+
+def test_a_configuration_that_makes_nothing_finite_is_named(
+    engine: LocalEngine, spec: RunSpec
+) -> None:
+    config = {
+        "rescale_betas_zero_snr": True,
+        "timestep_spacing": "trailing",
+        "clip_sample": False,
+    }
+    off = replace(spec, scheduler="DDIMScheduler", eta=1.0, scheduler_config=json.dumps(config))
+    ended = finish(engine.submit(off, grid(off)))
+    assert isinstance(ended.error, NotFinite)
+    assert "from step 0 (of 6) on in 5 of 5 trajectories" in str(ended.error)
+    assert "whose rescale_betas_zero_snr goes with v_prediction alone" in str(ended.error)
+    assert all(view.lost and not view.done for view in ended.paths.values())
+    assert not any(engine.store.has(key(off, path)) for path in grid(off))
 
 
 def test_a_lone_branch_that_goes_back_costs_the_minimum_too(
@@ -342,7 +380,7 @@ def test_the_error_of_a_cancelled_job_holds_no_arrays(
     job = engine.submit(own, grid(own))
     assert finish(job).state == "cancelled"
     recordings = (each for each in gc.get_objects() if isinstance(each, Recordings))
-    assert not [each for each in recordings if each._spec == own]
+    assert not [each for each in recordings if each.spec == own]
 
 
 def test_what_a_job_found_alone_is_missed_when_the_cache_has_dropped_it(

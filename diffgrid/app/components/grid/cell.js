@@ -17,6 +17,7 @@ import { nameOf, timeText } from "./player.js";
  * @property {number | null} branch
  * @property {number} step how far it is, 0 … T
  * @property {boolean} done
+ * @property {boolean} lost it ended where its numbers were not finite
  * @property {boolean} starred
  * @property {string} recipe a command line
  * @property {Shown[]} x0 T of them
@@ -85,14 +86,15 @@ export function makeCell(row, entry, on) {
  * @param {boolean} plays
  */
 export function renderEntry({ element, frame, entry, bar, row }, head, plays) {
-  const { done } = entry;
+  const { done, lost } = entry;
   frame.classList.toggle("ghost", Boolean(entry.ghost || entry.newest === null));
   frame.classList.toggle("pending", !done || Boolean(entry.ghost));
+  frame.classList.toggle("lost", lost);
   frame.classList.toggle("has-star", entry.starred);
-  element.setAttribute("aria-busy", String(!done));
+  element.setAttribute("aria-busy", String(!done && !lost));
   const share = done ? 0 : entry.step / head.length;
   if (!plays) bar.style.setProperty("--share", String(share));
-  const state = done ? "done" : `${Math.round(share * 100)} %`;
+  const state = done ? "done" : lost ? "no picture: not finite" : `${Math.round(share * 100)} %`;
   const name = row ? nameOf(entry) : "the trunk in view";
   const at = row ? ` from ${timeText(head, row.step)}` : `, ${entry.name}, enlarge`;
   const star = entry.starred ? ", starred" : "";

@@ -135,6 +135,7 @@ def message(state: GridState, sent_images: SentImages | None = None) -> bytes:
             "branch": branch,
             "step": length if frames else view.step,
             "done": frames is not None,
+            "lost": view.lost,
             **state.about(path),
             "x0": pool.put_all(guesses, later=later),
             "noisy": pool.put_all(decoded, later=later) if decoded else None,
