@@ -75,7 +75,8 @@ class Visitor:
         self._forget()
 
     def _forget(self) -> None:
-        self.query, self.page, self.running = "", "", False
+        self.query, self.running = "", False
+        self.page = self.shown = ""  # hashes of scripts: what runs, and the page that is there
         self.pages: dict[str, str] = {}  # the end of each address -> the hash of its script
         self.grid: dict[str, Any] = {}  # the last message's header
         self.known: set[str] = set()  # names of pictures
@@ -137,7 +138,7 @@ class Visitor:
         state = message.rerun_script
         state.query_string, state.page_script_hash = self.query, page
         state.fragment_id = fragment
-        if self.states:
+        if self.board and self.states:
             state.widget_states.widgets.add(id=self.board, json_value=json.dumps(self.states))
         match form:
             case (name, int(value)):
@@ -161,10 +162,10 @@ class Visitor:
                 case "script_finished":
                     self.running = message.script_finished == ForwardMsg.FINISHED_EARLY_FOR_RERUN
                 case "navigation":
-                    self.page, pages = (
-                        message.navigation.page_script_hash,
-                        message.navigation.app_pages,
-                    )
+                    pages = message.navigation.app_pages
+                    self.page = message.navigation.page_script_hash
+                    if self.page != self.shown:
+                        self.shown, self.grid, self.board = self.page, {}, ""
                     self.pages = {each.url_pathname: each.page_script_hash for each in pages}
                     self.pages[""] = next(p.page_script_hash for p in pages if p.is_default)
                 case "page_info_changed":
@@ -231,8 +232,10 @@ class Visitor:
     @property
     def entries(self) -> list[dict[str, Any]]:
         """The trunk and all cells."""
+        if not self.grid:
+            return []
         cells = (cell for row in self.grid["rows"] for cell in row["cells"])
-        return [self.grid["focus"], *cells] if self.grid else []
+        return [self.grid["focus"], *cells]
 
     @property
     def whole(self) -> bool:
@@ -304,9 +307,9 @@ async def wander(visitor: Visitor, chance: random.Random, options: argparse.Name
     until, tally = time.monotonic() + options.warm + options.seconds, visitor.tally
     while time.monotonic() < until:
         await asyncio.sleep(chance.uniform(0, 2 * options.every))
-        kinds = ["stored", "new", "page", "form", "follow", "undo", "rest", "star", "strip", "come"]
+        kinds = ["stored", "new", "page", "form", "follow", "undo", "rest", "strip", "come"]
         kind = chance.choice(kinds)
-        cells = [each["path"] for each in visitor.entries]
+        cells = [each["path"] for each in visitor.entries if each["done"]]
         match kind:
             case "stored":
                 await visitor.ask(address_of(chance.randrange(options.seeds)), "")
@@ -316,12 +319,12 @@ async def wander(visitor: Visitor, chance: random.Random, options: argparse.Name
                 await visitor.ask("", chance.choice(["", "strip", "compare", "decisions"]))
             case "form" if visitor.fields:
                 await visitor.fill("Seed", chance.randrange(options.seeds))
-            case "follow" | "star" | "strip" | "rest" if cells and visitor.board:
+            case "follow" | "strip" | "rest" if cells and visitor.board:
                 path = chance.choice(cells)
                 if kind == "rest":
                     await visitor._set(rest={"path": path, "at": time.time()})
                 else:
-                    await visitor.act(do=kind, path=path, on=chance.random() < 0.5)
+                    await visitor.act(do=kind, path=path)
             case "undo" if visitor.board and visitor.grid["can_undo"]:
                 await visitor.act(do="undo")
             case "come":
@@ -402,6 +405,8 @@ def main() -> None:
         children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
         well = asyncio.run(load(address, int(children[0]), options))
         print(f"load average {os.getloadavg()[0]:.1f}")
+        _, *tracebacks = Path(folder, "server.log").read_text().rsplit("Traceback", 1)
+        print(*(f"the server's log: {each[-6000:]}" for each in tracebacks), flush=True)
     sys.exit(not well)
 
 
