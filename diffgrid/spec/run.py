@@ -150,15 +150,20 @@ def key(spec: RunSpec, path: Path) -> str:
 
     The model counts by the digest of its weights: its name may differ from machine to machine.
     """
-    specification = spec.to_dict()
-    del specification["model"]
-    forks = [fork.words for fork in path]
     version = scheduler_of(spec.scheduler).version
     if any(not (fork.changes or fork.back) for fork in path):
         version += forks_are_mended(
             spec.scheduler, spec.scheduler_config, spec.eta, spec.num_inference_steps
         )
-    text = _canonical({"specification": specification, "path": forks, "sampler": version})
+    return _key(spec, path, version)
+
+
+@lru_cache(maxsize=4096)  # a page asks for the same some seventy times
+def _key(spec: RunSpec, path: Path, sampler: int) -> str:
+    specification = spec.to_dict()
+    del specification["model"]
+    forks = [fork.words for fork in path]
+    text = _canonical({"specification": specification, "path": forks, "sampler": sampler})
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
