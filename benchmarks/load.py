@@ -325,7 +325,7 @@ async def wander(visitor: Visitor, chance: random.Random, options: argparse.Name
                     await visitor._set(rest={"path": path, "at": time.time()})
                 else:
                     await visitor.act(do=kind, path=path)
-            case "undo" if visitor.board and visitor.grid["can_undo"]:
+            case "undo" if visitor.board and visitor.grid["before"] is not None:
                 await visitor.act(do="undo")
             case "come":
                 await visitor.leave()

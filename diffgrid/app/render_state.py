@@ -11,7 +11,7 @@ from diffgrid.app.text import cost, progress
 from diffgrid.limits import Limits
 from diffgrid.models.folder import Model
 from diffgrid.models.registry import find_model
-from diffgrid.sharing.address import command
+from diffgrid.sharing.address import command, to_query
 from diffgrid.spec.path import Path
 from diffgrid.spec.run import RunSpec, conditions
 
@@ -37,7 +37,7 @@ def render_state(mine: Session) -> bytes:
         status=progress(snapshot, grid.spec.model) if snapshot else "",
         fraction=snapshot.sampled / max(1, snapshot.to_sample) if snapshot else 0.0,
         cost=cost(snapshot) if snapshot else "",
-        can_undo=mine.history.before is not None,
+        before=to_query(before) if (before := mine.history.before) else None,
         can_redo=mine.history.after is not None,
         max_columns=Limits.from_environment().max_columns,
         change=changeable(mine.view, grid.path),

@@ -11,6 +11,7 @@ from diffgrid.app.session.page import COMPARE, STRIP
 from diffgrid.app.session.run_list import MOST_SHOWN
 from diffgrid.app.session.session import Session
 from diffgrid.errors import DiffgridError
+from diffgrid.sharing.address import from_query
 from diffgrid.sharing.view import View
 from diffgrid.spec.path import parse_path
 from diffgrid.spec.run import key as key_of
@@ -77,6 +78,9 @@ def _act(mine: Session, what: Mapping[str, Any]) -> None:
             stale = mine.stale
             mine.go(_VIEWS[name](mine.view, what))
             mine.generation += stale or name in _RESHAPES
+        case "undo" if mine.history.before is None and "to" in what:
+            # The page was loaded anew since.
+            mine.go(from_query({name: str(value) for name, value in what["to"].items()}))
         case "undo":
             mine.undo()
         case "redo":

@@ -134,6 +134,7 @@ class Session:
 
         `back` says that it is one of the browser's own, gone back to.
         """
+        first = self.address.page is None
         if page != self.address.page:
             self.sent_images = SentImages()  # a new page starts without any
             self.next, self.sharing = None, False  # somebody went elsewhere since
@@ -158,6 +159,8 @@ class Session:
         if self.view != view:  # a link shows what it leads to, though it is offered or refused
             self.history.go(view)
             self._enter(view.grid(), None)
+        if first:
+            self.history = History(view)  # nothing was on view before it
 
     # What is asked of the engine.
 

@@ -181,6 +181,8 @@ def test_another_path_is_picked_for_the_strip_and_the_grid_stays(
         {"do": "star", "path": "5.2", "on": True},
         {"do": "star", "path": "5.2"},
         {"do": ["undo"]},
+        {"do": "undo", "to": 7},
+        {"do": "undo", "to": {"seed": []}},
     ],
 )
 def test_a_touch_that_cannot_be_is_told_and_nothing_is_lost(
@@ -191,6 +193,21 @@ def test_a_touch_that_cannot_be_is_told_and_nothing_is_lost(
     assert opened.view == before
     act(opened, {"do": "unheard of"})
     assert len(engine.jobs) == 1
+
+
+def test_an_undo_is_done_though_the_page_was_loaded_anew_since(session: Session) -> None:
+    session.load_query(GRID, {"path": "5.2"})
+    to = header(render_state(session))["before"]
+    assert to is None
+    act(session, {"do": "follow", "path": "5.3"})
+    to = header(render_state(session))["before"]
+    act(session, {"do": "undo", "to": to})
+    assert session.view.path == parse_path("5.2")
+    act(session, {"do": "follow", "path": "5.3"})
+    anew = Session(session._engine)
+    anew.load_query(GRID, to_query(session.view))
+    act(anew, {"do": "undo", "to": to})
+    assert anew.view.path == parse_path("5.2")
 
 
 def test_acts_that_arrive_together_are_all_done_and_once(opened: Session) -> None:

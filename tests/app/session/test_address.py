@@ -29,6 +29,13 @@ def test_an_address_opens_its_view(session: Session, engine: FakeEngine) -> None
     assert job.paths[0] == parse_path("5.7")
 
 
+def test_nothing_was_before_the_first_address(session: Session) -> None:
+    session.load_query(GRID, {"seed": "9"})
+    assert (session.history.before, session.view.seed) == (None, 9)
+    session.load_query(GRID, {"seed": "10"})
+    assert session.history.before == DEFAULT.with_options(seed=9)
+
+
 @pytest.mark.parametrize("query", [{"rows": "nonsense"}, {"model": "/etc"}, {"steps": "1e9"}])
 def test_a_hostile_address_is_told_and_the_view_stays(
     query: dict[str, str], session: Session, engine: FakeEngine

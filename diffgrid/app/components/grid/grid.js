@@ -80,7 +80,7 @@ export class Board {
     this.tree = make("div", { class: "tree", role: "grid", "aria-label": "Branching grid" });
     this.tree.onkeydown = (event) => this.onKey(event);
     this.toolbar = makeToolbar({
-      act: (name) => this.answers.request({ do: name }),
+      act: (name, more) => this.answers.request({ do: name, ...more }),
       goto: (path) => this.answers.request({ do: "goto", path }),
       toggleMap: () => this.toggleMap(),
     });

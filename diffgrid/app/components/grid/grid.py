@@ -67,6 +67,7 @@ class GridState:
         running: whether a job is under way; `status` and `fraction` (0 … 1) then say how far.
         stopped: whether it was cancelled or failed, so that going on is offered.
         cost: the line shown when nothing runs.
+        before: the query of the view that Undo leads to, where there is one.
         change: what `changeable` says of the focus.
         labels: what a probe saw in each final: factor -> value. A row counts its cells and the
             focus, which left x_k as they did.
@@ -89,7 +90,7 @@ class GridState:
     status: str = ""
     fraction: float = 0.0
     cost: str = ""
-    can_undo: bool = False
+    before: Mapping[str, str] | None = None
     can_redo: bool = False
     max_columns: int = 8
     change: Mapping[str, Any] | None = None
@@ -101,7 +102,7 @@ class GridState:
 
 
 _SENT_AS_THEY_ARE = (
-    "acted", "can_redo", "can_undo", "change", "cost", "fraction", "labelling", "lane",
+    "acted", "before", "can_redo", "change", "cost", "fraction", "labelling", "lane",
     "max_columns", "running", "status", "stopped",
 )  # fmt: skip
 

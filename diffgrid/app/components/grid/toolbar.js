@@ -5,11 +5,14 @@ import { icon, make, tool } from "../shared/dom.js";
 
 const SAID = 6000; // ms that a sentence stands
 
-/** @param {{act: (name: string) => void, goto: (path: string) => void, toggleMap: () => void}} on */
+/** @param {{act: (name: string, more?: object) => void, goto: (path: string) => void, toggleMap: () => void}} on */
 export function makeToolbar(on) {
   const crumbs = make("nav", { class: "crumbs", "aria-label": "Path" });
   const note = make("p", { class: "note quiet", "aria-live": "polite" });
-  const undo = tool("undo", "Undo", () => on.act("undo"));
+  /** @type {import("./message.js").GridHead["before"]} */
+  let before = null;
+  // A server that knows no view before, as after a reload at once, is told.
+  const undo = tool("undo", "Undo", () => on.act("undo", { to: before }));
   const redo = tool("redo", "Redo", () => on.act("redo"));
   const fewer = tool("minus", "One column less", () => on.act("drop_column"));
   const columns = make("span", { class: "quiet" });
@@ -53,7 +56,8 @@ export function makeToolbar(on) {
     /** @param {import("./message.js").GridHead} head */
     render(head) {
       renderCrumbs(head);
-      undo.disabled = !head.can_undo;
+      before = head.before;
+      undo.disabled = !before;
       redo.disabled = !head.can_redo;
       const count = Math.max(1, ...head.rows.map((row) => row.cells.length));
       columns.textContent = String(count);
