@@ -75,7 +75,7 @@ def test_a_public_server_says_its_limits(app: AppTest, monkeypatch: pytest.Monke
     (panel,) = (e for e in run(app).sidebar.expander if e.label == "About this server")
     public, private = asdict(Limits.from_environment()), asdict(Limits())
     tighter = [f"{public[name]:,}" for name in public if public[name] < private[name]]
-    assert len(tighter) == 10
+    assert len(tighter) == 9
     assert all(limit in panel.caption[0].value for limit in tighter)
 
 

@@ -81,8 +81,8 @@ function watch() {
   return { forget: () => (asked = null) };
 }
 
-/** @returns {HTMLElement[]} */
-const links = () => [...document.querySelectorAll(LINKS)];
+/** @type {() => HTMLElement[]} */
+const links = () => Array.from(document.querySelectorAll(LINKS), (link) => /** @type {any} */ (link));
 
 // A page goes by what its address ends with; the first one by nothing.
 const page = (/** @type {Element} */ link) => link.getAttribute("href") ?? "";
