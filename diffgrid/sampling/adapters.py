@@ -6,13 +6,15 @@ Everywhere x = alpha x_0 + sigma ε, in the coordinates in which the scheduler k
 import copy
 import inspect
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from diffusers import SchedulerMixin
 from torch import Generator, Tensor
 
-from diffgrid.errors import BadInput
+from diffgrid.errors import BadInput, DiffgridError, reason_of
 from diffgrid.records.trajectories import SIGMA_DATA, PredictionType, pred_original_sample
 from diffgrid.sampling.noise import noise_like
 from diffgrid.spec.schedulers import scheduler_of
@@ -22,6 +24,24 @@ def adapt(scheduler: SchedulerMixin, **step_kwargs: float) -> "Adapter":
     """What drives a scheduler whose timesteps are set; each step is given `step_kwargs` too."""
     adapter: type[Adapter] = globals()[scheduler_of(type(scheduler).__name__).adapter]
     return adapter(scheduler, step_kwargs)
+
+
+@contextmanager
+def refusing(scheduler: SchedulerMixin, num_inference_steps: int) -> Iterator[None]:
+    """Whatever a scheduler raises within, as one sentence: the library checks little beforehand.
+
+    Raises:
+        BadInput: it does not take so many steps, or its configuration.
+    """
+    try:
+        yield
+    except (DiffgridError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        raise BadInput(
+            f"steps {num_inference_steps} is not allowed with {type(scheduler).__name__} as this "
+            f"model configures it ({reason_of(error)}): choose another number, or scheduler."
+        ) from error
 
 
 class Adapter:
@@ -57,7 +77,10 @@ class Adapter:
         kwargs: dict[str, Any] = {**self.step_kwargs}
         if "generator" in inspect.signature(self.scheduler.step).parameters:
             kwargs["generator"] = generator
-        following: Tensor = self.scheduler.step(output, timestep, x, **kwargs, return_dict=False)[0]
+        with refusing(self.scheduler, self.scheduler.num_inference_steps):
+            following: Tensor = self.scheduler.step(
+                output, timestep, x, **kwargs, return_dict=False
+            )[0]
         return following.to(x.dtype)
 
     def make_ready(self, output: Tensor, x: Tensor, generator: Generator, trunk: bool) -> None:

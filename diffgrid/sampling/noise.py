@@ -55,6 +55,8 @@ def eta_kernel(
     whatever order. `level` and `next_level` are (alpha, sigma) before and after.
     """
     (alpha, sigma), (next_alpha, next_sigma) = level, next_level
+    if not (sigma and next_alpha):  # inverted sigmas: the step removes no noise to be drawn anew
+        return following
     removed = max(0.0, sigma**2 - (alpha / next_alpha * next_sigma) ** 2)
     fresh = min(1.0, eta / sigma * math.sqrt(removed))  # s/σ'
     signal = next_alpha * pred_original_sample

@@ -8,7 +8,7 @@ import copy
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from diffgrid.errors import BadInput, ModelError, reason_of
 from diffgrid.models.families import FAMILIES, Family
 from diffgrid.records.trajectories import PredictionType
 from diffgrid.sampling import cpu_parallel
-from diffgrid.sampling.adapters import Adapter, adapt
+from diffgrid.sampling.adapters import Adapter, adapt, refusing
 from diffgrid.spec.run import RunSpec
 
 Denoise = Callable[[Tensor, Tensor], Tensor]  # scaled latents (n, C, H, W), t -> guided output
@@ -80,7 +80,8 @@ def prepare(pipe: DiffusionPipeline, spec: RunSpec, scheduler: SchedulerMixin) -
         )
     adapter = adapt(copy.deepcopy(scheduler), **({} if spec.eta is None else {"eta": spec.eta}))
     adapter.start_at(None)
-    alphas, sigmas = adapter.noise_levels()
+    with refusing(scheduler, spec.num_inference_steps):
+        alphas, sigmas = adapter.noise_levels()
     return Prepared(
         latents=latents.clone(),
         adapter=adapter,
@@ -159,7 +160,15 @@ def _first_call(pipe: DiffusionPipeline, family: Family, call: dict[str, Any]) -
         scaled: Tensor = scale_model_input(sample, *args, **kwargs)
         return scaled
 
+    set_timesteps: Any = pipe.scheduler.set_timesteps
+
+    @wraps(set_timesteps)  # pipelines look at what it takes
+    def set_or_refuse(*args: Any, **kwargs: Any) -> None:
+        with refusing(pipe.scheduler, call["num_inference_steps"]):
+            set_timesteps(*args, **kwargs)
+
     hook = network.register_forward_pre_hook(stop, with_kwargs=True)
+    pipe.scheduler.set_timesteps = set_or_refuse
     if scale_model_input:
         pipe.scheduler.scale_model_input = record
     try:
@@ -167,7 +176,9 @@ def _first_call(pipe: DiffusionPipeline, family: Family, call: dict[str, Any]) -
             pipe(**call)
     except _FirstCall:
         pass
-    except ValueError as refused:  # the scheduler's own word on timesteps, say
+    except BadInput:
+        raise
+    except ValueError as refused:  # the pipeline's own word
         raise BadInput(
             f"the model does not take these settings: {reason_of(refused)}."
         ) from refused
@@ -175,8 +186,9 @@ def _first_call(pipe: DiffusionPipeline, family: Family, call: dict[str, Any]) -
         raise ModelError(f"{type(pipe).__name__} never called its denoiser: choose another model.")
     finally:
         hook.remove()
+        del pipe.scheduler.set_timesteps  # the class's own shows again, and so below
         if scale_model_input:
-            del pipe.scheduler.scale_model_input  # the recorder; the class's own shows again
+            del pipe.scheduler.scale_model_input
     name = "sample" if "sample" in given else "hidden_states"
     denoised = given.pop(name)
     if len(denoised) > 2:
