@@ -96,6 +96,7 @@ def pixels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.save(tmp_path_factory.mktemp("tiny") / "ddim", family="ddim")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", LIMITS, ids=["free", "clipped", "thresholded"])
 @pytest.mark.parametrize("spacing", SPACINGS)
 @pytest.mark.parametrize("steps", STEPS)

@@ -22,6 +22,7 @@ from diffgrid.spec.schedulers import SCHEDULERS, Scheduler, find_scheduler
 from tests import tiny
 from tests.sampling.recorded import record
 
+pytestmark = pytest.mark.slow
 HERE = [kind for kind in SCHEDULERS if not kind.missing()]
 each_scheduler = pytest.mark.parametrize("kind", HERE, ids=[kind.name for kind in HERE])
 TRIED = 3  # steps: what a scheduler refuses it refuses at once
