@@ -20,7 +20,7 @@ from diffgrid.engine.look_up import newest
 from diffgrid.engine.progress import Progress, Watched
 from diffgrid.engine.protocol import Engine, Models, WorkSnapshot
 from diffgrid.engine.request import family, steps_to_go
-from diffgrid.engine.sample import as_array, prepare
+from diffgrid.engine.sample import as_array, not_finite, prepare
 from diffgrid.errors import BadInput, Cancelled, Damaged, DiffgridError
 from diffgrid.limits import Limits
 from diffgrid.models.registry import find_model
@@ -343,6 +343,8 @@ class Study(Watched[StudySnapshot]):
         for wave in waves:
             for step in wave:
                 sampled += step.evaluated
+                if not step.finite:
+                    raise not_finite(spec, step.step, f"in the tree of seed {spec.seed}")
                 made.forced_noise |= {step.path} if step.forced_noise else set()
                 if step.step == spec.length - 1 and step.path in wanted:
                     made.finals[step.path] = as_array(step.next_latents)

@@ -105,13 +105,19 @@ def _lost(step: int, found: Found, recordings: Recordings, progress: JobProgress
     lost = [path for path in found.unfinished if not progress.views[path].done]
     for path in lost:
         progress.lose(path)
-    spec, asked = recordings.spec, len(progress.views)
-    of_all = f" in {len(lost)} of {asked} trajectories" if asked > 1 else ""
+    asked = len(progress.views)
+    of_all = f"in {len(lost)} of {asked} trajectories" if asked > 1 else ""
+    return not_finite(recordings.spec, step, of_all)
+
+
+def not_finite(spec: RunSpec, step: int, where: str) -> NotFinite:
+    """What is said of a model that makes no numbers from this step on."""
+    begun = f"from step {step} (of {spec.length}) on {where}".rstrip()
     narrow = "" if spec.dtype == "float32" else "dtype float32, "
     return NotFinite(
-        f"the model's numbers are not finite from step {step} (of {spec.length}) on{of_all}: "
-        f"choose {narrow}a smaller guidance, another scheduler or other settings in the "
-        f"configuration of this one ({spec.scheduler}){_hint(spec)}."
+        f"the model's numbers are not finite {begun}: choose {narrow}a smaller guidance, another "
+        f"scheduler or other settings in the configuration of this one ({spec.scheduler})"
+        f"{_hint(spec)}."
     )
 
 

@@ -3,17 +3,19 @@
 Run as a script, this file is a study that is killed once it has made a tree: it prints how many.
 """
 
+import json
 import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path as Folder
 
 import pytest
 
 from diffgrid.decisions.study import Plan, Study, begin_study
 from diffgrid.engine.local import LocalEngine
-from diffgrid.errors import BadInput, Busy, Cancelled
+from diffgrid.errors import BadInput, Busy, Cancelled, NotFinite
 from diffgrid.limits import Limits
 from diffgrid.models.registry import specify
 from diffgrid.spec.grid import Grid
@@ -160,6 +162,23 @@ def test_a_cancelled_study_keeps_its_whole_trees(engine: LocalEngine, folder: Fo
     study.cancel()
     assert isinstance(study.snapshot.error, Cancelled)
     assert carried_out(engine, wanted).snapshot.sampled == TREE
+
+
+def test_numbers_that_are_not_finite_are_labelled_as_nothing(
+    engine: LocalEngine, folder: Folder
+) -> None:
+    config = {
+        "rescale_betas_zero_snr": True,
+        "timestep_spacing": "trailing",
+        "clip_sample": False,
+    }
+    usual = plan(folder, trunks=2)
+    off = replace(usual.spec, scheduler="DDIMScheduler", scheduler_config=json.dumps(config))
+    study = Study(engine.store, replace(usual, spec=replace(off, eta=1.0)))
+    study.run(engine._models, interrupted=lambda: False)
+    assert study.snapshot.trees == 0
+    assert isinstance(study.snapshot.error, NotFinite)
+    assert "from step 0 (of 6) on in the tree of seed 0: choose" in str(study.snapshot.error)
 
 
 def test_a_model_that_cannot_be_loaded_fails_the_study(
