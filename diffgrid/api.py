@@ -31,6 +31,7 @@ from diffgrid.decisions.study import (
 from diffgrid.engine.choose import choose_engine
 from diffgrid.engine.protocol import Engine, Job, Snapshot, WorkSnapshot
 from diffgrid.errors import BadInput
+from diffgrid.models.heeded import unheeded
 from diffgrid.models.registry import scheduler_name, specify
 from diffgrid.pictures import figures, typography
 from diffgrid.pictures.figures import Cell, GridSheet, Moment, Row, StripSheet
@@ -120,6 +121,7 @@ class Grid:
             "key": self.trunk.key,
             "evaluations": self.evaluations,
             "seconds": round(self.snapshot.seconds, 3),
+            "unheeded": unheeded(self.spec),
             "cells": [
                 {name: cell[name] for name in ("path", "step", "timestep", "key")}
                 for cell in self._lines()

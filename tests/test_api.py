@@ -84,7 +84,7 @@ def test_a_frame_has_a_line_a_cell(g: diffgrid.Grid) -> None:
 
 def test_a_report_holds_costs_that_add_up_and_goes_into_json(g: diffgrid.Grid) -> None:
     report = json.loads(json.dumps(g.report()))
-    assert set(report) == {"key", "evaluations", "seconds", "cells"}
+    assert set(report) == {"key", "evaluations", "seconds", "unheeded", "cells"}
     assert report["key"] == key(g.spec, ())
     costs = report["evaluations"]
     assert set(costs) == {"sampled", "reused", "shared", "minimum", "naive"}

@@ -14,6 +14,7 @@ from diffgrid.app.session.session import Session
 from diffgrid.app.text import plain
 from diffgrid.errors import DiffgridError
 from diffgrid.limits import Limits
+from diffgrid.models import heeded
 from diffgrid.models.folder import BUNDLED, Model
 from diffgrid.models.registry import choose_scheduler, find_model, models, schedulers_of
 from diffgrid.sharing.view import View, backs
@@ -90,6 +91,8 @@ def sidebar(mine: Session) -> None:
                 help="How strongly the prompt pulls; 1 leaves guidance out.",
                 **field("guidance", view.guidance),
             )  # fmt: skip
+            if told := heeded.of_guidance(model, view.guidance, view.negative_prompt):
+                st.caption(told)
         left, right = st.columns(2)
         left.number_input(
             "Rows", 1, max(MOST_ROWS, rows_shown), rows_shown,
@@ -223,8 +226,10 @@ def _words(mine: Session, model: Model, prompt: str, key: Any) -> None:
 
 
 def _unknown_words(model: Model, prompt: str) -> None:
-    """Underline what the model's tokenizer does not know."""
-    strangers = set(prompt_words.unknown(model, prompt))
+    """Underline what the model's tokenizer does not know, and say what it takes as it is."""
+    if foreign := heeded.of_prompt(prompt):
+        st.caption(plain(foreign))
+    strangers = set(heeded.unknown_words(model, prompt))
     if not strangers or model.words is None:
         return
     marked = re.sub(

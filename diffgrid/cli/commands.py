@@ -20,12 +20,14 @@ from diffgrid.engine.local import LocalEngine
 from diffgrid.engine.protocol import Engine
 from diffgrid.errors import BadInput, DiffgridError, StoreError
 from diffgrid.models import hub
+from diffgrid.models.heeded import unheeded
 from diffgrid.models.hub_list import find_hub_model
 from diffgrid.models.listing import TO_FETCH, Entry, entries
 from diffgrid.models.memory import BYTES, in_words
 from diffgrid.models.registry import find_model, models, own_models, scheduler_name, to_fetch
 from diffgrid.spec.options import OPTIONS
 from diffgrid.spec.path import format_path
+from diffgrid.spec.run import RunSpec
 from diffgrid.store.forgiving import TrajectoryStore
 from diffgrid.store.runs import RunInfo, Unreadable
 
@@ -45,6 +47,7 @@ def grid(options: argparse.Namespace) -> int:
     report = [("json", options.json, _file(made.report()))] if options.json else []
     api.write(("out", options.out, made.picture()), *report)
     _say(f"{options.out}: {len(made.request.paths)} trajectories, {_cost(made)}")
+    _say_unheeded(made.spec)
     return 0
 
 
@@ -64,6 +67,7 @@ def study(options: argparse.Namespace) -> int:
     for factor in made.results.decisions.factors:
         print(factor.sentence())
     _say(f"{options.csv}: {made.results.trees} trunks, {_cost(made)}")
+    _say_unheeded(made.results.plan.spec)
     return 0
 
 
@@ -75,6 +79,7 @@ def strip(options: argparse.Namespace) -> int:
         )
     made.save(options.out)
     _say(f"{options.out}: {format_path(made.path)}, {made.steps} steps, key {made.key[:8]}")
+    _say_unheeded(made.spec)
     return 0
 
 
@@ -303,6 +308,11 @@ def _json(value: object) -> str:
 
 def _file(value: object) -> bytes:
     return f"{_json(value)}\n".encode()
+
+
+def _say_unheeded(spec: RunSpec) -> None:
+    for sentence in unheeded(spec):
+        _say(sentence)
 
 
 def _say(line: str) -> None:

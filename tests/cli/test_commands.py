@@ -153,9 +153,21 @@ def test_a_grid_writes_a_picture_and_a_report_and_says_one_line(
     assert re.fullmatch(r".*grid\.png: \d+ trajectories, \d+ evaluations sampled, .*\n", done.err)
     assert Image.open(picture).format == "PNG"
     written = json.loads(report.read_text())
-    assert list(written) == ["key", "evaluations", "seconds", "cells"]
+    assert list(written) == ["key", "evaluations", "seconds", "unheeded", "cells"]
+    assert written["unheeded"] == []
     assert {cell["step"] for cell in written["cells"]} == {0, 1, 2, 3}  # round(5 · .04 … .64)
     assert len(written["cells"]) == 4 * 4
+
+
+def test_what_changes_nothing_is_one_line_each_and_in_the_report(
+    sh: Shell, options: list[object], tmp_path: Folder
+) -> None:
+    picture, report = tmp_path / "grid.png", tmp_path / "report.json"
+    words = ["--prompt", "a (red:1.4) cat", "--guidance", 0.5, "--rows", 0, "--columns", 1]
+    done = sh("grid", *options, *words, "--out", picture, "--json", report)
+    said = json.loads(report.read_text())["unheeded"]
+    assert ["(red:1.4)" in said[0], "Guidance 0.5" in said[1]] == [True, True]
+    assert done.err.splitlines()[1:] == said
 
 
 def test_re_noised_cells_go_back_together(grid: Callable[..., dict[str, Any]]) -> None:

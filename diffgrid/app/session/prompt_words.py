@@ -47,11 +47,3 @@ def surprise(model: Model) -> str:
         f: values for f, values in model.factors.items() if random.random() < NAMED_BY_SURPRISE
     }
     return compose(model, {factor: random.choice(values) for factor, values in named.items()})
-
-
-def unknown(model: Model, prompt: str) -> list[str]:
-    """The words of a prompt that the model's tokenizer does not know, as they were written."""
-    if model.words is None:
-        return []
-    words = re.findall(r"[^\W\d_]+", prompt)
-    return [word for word in dict.fromkeys(words) if word.lower() not in model.words]

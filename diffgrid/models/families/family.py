@@ -18,6 +18,7 @@ class Family:
     prompted = True  # whether it takes a prompt
     negative = True  # whether it takes a negative prompt
     guided = True  # whether it takes a guidance scale
+    pairs = True  # whether it is guided by a second, unconditional half, above 1 alone
     guidance = 7.5  # its own default
     steps = 25
     flow = False  # whether it was trained for flow matching

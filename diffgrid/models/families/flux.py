@@ -10,6 +10,7 @@ class Flux(Family):
     denoiser = "transformer"
     parts = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "vae")
     negative = False
+    pairs = False
     guidance = 3.5
     steps = 28
     flow = True

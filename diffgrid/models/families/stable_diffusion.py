@@ -37,6 +37,7 @@ class LatentConsistencyModel(Family):
 
     pipeline = "LatentConsistencyModelPipeline"
     negative = False
+    pairs = False
     guidance = 8.5
     steps = 4
     schedulers = ("lcm",)

@@ -8,7 +8,7 @@ class DDPM(Family):
 
     pipeline = "DDPMPipeline"
     parts = ()
-    prompted = negative = guided = False
+    prompted = negative = guided = pairs = False
     guidance = 1.0
     schedulers: tuple[str, ...] = (
         "ddpm",
