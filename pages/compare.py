@@ -171,7 +171,7 @@ def cache(infos: Sequence[RunInfo], chosen: Sequence[RunInfo], keeps: bool) -> N
     saved = [info for info in infos if info.saved]
     used, limit = run_list.megabytes(store().size()), run_list.megabytes(store().limit)
     with st.container(horizontal=True, vertical_alignment="center"):
-        words = f"{len(infos):,} runs, {len(saved):,} of them saved: {used} of {limit}."
+        words = f"Your own: {len(infos):,} runs, {len(saved):,} of them saved, {used} of {limit}."
         st.caption(f"{words} The cache drops what was used longest ago, but no saved run.")
         if keeps and st.button("Clear the cache", disabled=len(saved) == len(infos)):
             clear(len(infos) - len(saved), [info for info in chosen if info.saved])

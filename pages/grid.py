@@ -73,8 +73,8 @@ def share(mine: Session) -> None:
     """The address rebuilds it anywhere."""
     mine.sharing = False
     st.caption("Whoever opens this address sees the same grid, sampled anew where it must be.")
-    query = urlencode(to_query(mine.view))
-    st.code(f"{str(st.context.url).partition('?')[0]}?{query}", language=None, wrap_lines=True)
+    address, query = str(st.context.url).partition("?")[0], urlencode(to_query(mine.view))
+    st.code("?".join(filter(None, [address, query])), language=None, wrap_lines=True)
     st.caption("The trajectory in view, from a command line:")
     st.code(command(mine.view, mine.view.path), language="bash", wrap_lines=True)
 

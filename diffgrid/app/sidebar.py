@@ -25,7 +25,7 @@ from diffgrid.spec.schedulers import name_of
 # A browser's numbers are whole up to here; larger seeds are for the command line.
 LARGEST_SEED = 2**53 - 1
 MOST_ROWS = 8
-CHANCE = "leave to chance"
+CHANCE = "any"
 FRESH, RENOISE = "Fresh noise", "Re-noise"
 # What a fork is: fresh, by whether the scheduler draws noise at each step, and re-noise.
 FORKS = {

@@ -320,6 +320,17 @@ def test_nothing_is_wider_than_the_window(
     assert page.locator(".board").evaluate("e => e.getBoundingClientRect().right") <= width
 
 
+def test_on_a_phone_the_menu_goes_once_a_page_is_chosen(
+    address: str, visit: Callable[..., Page]
+) -> None:
+    page = visit(address, 390, 844)
+    painted(page, "trunk")
+    page.get_by_test_id("stExpandSidebarButton").click()
+    page.get_by_role("link", name="Compare runs").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Compare runs")
+    expect(page.get_by_test_id("stExpandSidebarButton")).to_be_visible()
+
+
 def test_a_link_that_is_pressed_as_the_connection_ends_leads_to_its_page(
     address: str, chromium: Browser
 ) -> None:

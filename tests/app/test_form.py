@@ -121,7 +121,7 @@ def test_words_the_model_does_not_know_are_marked(page: AppTest) -> None:
 
 def test_a_prompt_is_put_together_of_words(page: AppTest, engine: FakeEngine) -> None:
     choose(page, "body", "green")
-    choose(page, "head", "leave to chance")
+    choose(page, "head", "any")
     assert engine.jobs[-1].spec.prompt == "a green monster on a blue background"
 
 

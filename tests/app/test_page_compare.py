@@ -233,7 +233,9 @@ def test_before_anything_was_sampled_it_opens_on_what_ships() -> None:
     shown = [run["label"] for run in viewer(opened)["runs"]]
     assert shown == ["trunk, seed 7, 25 steps, ddim", "1.0, seed 7, 25 steps, ddim"]
     assert not any(button.label == "Remove" for button in opened.button)
-    assert any(caption.value.startswith("0 runs, 0 of them saved") for caption in opened.caption)
+    assert any(
+        caption.value.startswith("Your own: 0 runs, 0 of them saved") for caption in opened.caption
+    )
 
 
 @pytest.mark.usefixtures("nothing_ships")

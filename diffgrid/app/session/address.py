@@ -20,18 +20,19 @@ class Address:
         self._followed = False  # whether it came from elsewhere and is to be confirmed
 
     def load_query(
-        self, page: Page, query: Mapping[str, str], now: View
+        self, page: Page, query: Mapping[str, str], now: View, *, back: bool = False
     ) -> tuple[View, Path] | None:
         """The view that a link, a bookmark or the back button asks for; None where nobody does.
 
-        And the path of its grid that the address names, for a page that shows one by itself. A page
-        that is come to without a view's query shows what was on view, `now`.
+        And the path of its grid that the address names, for a page that shows one by itself. What
+        has no view's query shows what is on view, `now`: a page that is come to, or whose link is
+        pressed again. Only gone `back` to, within a page, it is the first view of all.
 
         Raises:
             BadInput: it asks for what cannot be.
         """
         arrived, self.page = page != self.page, page
-        if arrived and not query.keys() - set(page.keys):
+        if not query.keys() - set(page.keys) and (arrived or not back):
             self._written = None  # this address is not the view's: it will be written
             return None
         if dict(query) == self._written:

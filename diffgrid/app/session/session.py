@@ -139,7 +139,7 @@ class Session:
             self.sent_images = SentImages()  # a new page starts without any
             self.next, self.sharing = None, False  # somebody went elsewhere since
         try:
-            asked = self.address.load_query(page, query, self.view)
+            asked = self.address.load_query(page, query, self.view, back=back)
         except BadInput as error:
             self.error = str(error)
             return

@@ -50,12 +50,22 @@ def test_the_address_is_followed_back_and_forth(opened: Session) -> None:
     opened.go(opened.view.with_options(seed=8))
     written = opened.address.write_query(to_query(opened.view), {})
     assert written == to_query(opened.view)
-    opened.load_query(GRID, {})
+    opened.load_query(GRID, {}, back=True)
     assert opened.view.seed == 7
     opened.load_query(GRID, written)
     assert opened.view.seed == 8
     opened.undo()
     assert opened.view.seed == 7
+
+
+@pytest.mark.parametrize("page", [GRID, STRIP, COMPARE, DECISIONS])
+def test_a_link_to_the_page_one_is_on_leaves_what_is_on_view(page: Page, opened: Session) -> None:
+    """Pressed twice, or by the page itself where its first press brought nothing for long."""
+    opened.go(opened.view.with_options(seed=8))
+    for written in (to_query(opened.view), {}):
+        opened.load_query(page, {})
+        assert opened.view.seed == 8
+        opened.address.write_query(to_query(opened.view), written)
 
 
 def test_what_is_written_already_is_not_written_again() -> None:
@@ -126,7 +136,7 @@ def test_an_address_of_before_the_connection_ended_is_late_unless_it_is_gone_bac
         assert opened.address.write_query(to_query(opened.view), query)  # and it is told
     opened.load_query(GRID, before, back=True)
     assert opened.view.path == parse_path("5.2")
-    opened.load_query(GRID, {})  # no longer late
+    opened.load_query(GRID, {}, back=True)  # no longer late
     assert opened.view == DEFAULT
 
 

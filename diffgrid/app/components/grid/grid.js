@@ -184,8 +184,9 @@ export class Board {
 
   /** @param {GridHead} head */
   render(head) {
+    const atEnd = this.moment >= (this.head?.length ?? 0); // and so with more steps, or fewer
     this.head = head;
-    this.moment = Math.min(this.moment, head.length);
+    this.moment = atEnd ? head.length : Math.min(this.moment, head.length);
     this.root.classList.toggle("running", head.running);
     this.toolbar.render(head);
     this.renderRows();

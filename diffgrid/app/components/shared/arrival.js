@@ -15,6 +15,9 @@
 
 const LINKS = '[data-testid=stPageLink-NavLink]:not([href*="?"])'; // to pages
 const READY = "[data-test-connection-state=CONNECTED][data-test-script-state=notRunning]";
+const NARROW = "(max-width: 768px)";
+const SIDEBAR = "[data-testid=stSidebar]";
+const CLOSE = "[data-testid=stSidebarCollapseButton] button";
 const PATIENCE = 2000; // ms to wait for a page, twice as long each time
 const MOST_PATIENCE = 8000;
 const SOON = 100; // ms to the next look where nothing can be asked for
@@ -41,7 +44,11 @@ function watch() {
   for (const touch of ["pointerdown", "click", "keydown"]) addEventListener(touch, touched, true);
   const clicked = (/** @type {MouseEvent} */ { target }) => {
     const link = target instanceof Element && target.closest(LINKS);
-    if (link) ask(page(link), false);
+    if (!link) return;
+    ask(page(link), false);
+    // On a phone the menu lies over the page: Streamlit takes away its own, and not that of links.
+    const close = link.closest(SIDEBAR)?.querySelector(CLOSE);
+    if (matchMedia(NARROW).matches && close instanceof HTMLElement) close.click();
   };
   addEventListener("click", clicked, true);
   addEventListener("popstate", () => ask(pageOf(location.pathname), true));

@@ -83,7 +83,7 @@ export function changeFrom(host, { change, step, picture, words, send }) {
     send({ do: "change", step: chosen, prompt: prompt.value, guidance: guidance.valueAsNumber });
   };
   const look = make("div", { class: "look" }, canvas, make("div", {}, range.element, when));
-  const both = make("div", { class: "change" }, look, form);
+  const both = make("div", { class: "changing" }, look, form);
   const title = make("h2", {}, "Change from here");
   const dialog = openDialog(host, "Change from here", () => {}, title, sentence, both);
   draw(nearest(steps, step));

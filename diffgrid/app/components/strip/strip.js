@@ -18,8 +18,8 @@ import { numbers, sentence, time } from "./message.js";
  */
 
 const LANES = {
-  latents: { sign: ["x", "t"], note: "latents", name: "the latents x_t, each channel a map" },
-  noisy: { sign: ["x", "t"], note: "decoded", name: "x_t decoded: the picture under its noise" },
+  latents: { sign: ["x", "t"], note: "latents", name: "the latents xₜ, each channel a map" },
+  noisy: { sign: ["x", "t"], note: "decoded", name: "xₜ decoded: the picture under its noise" },
   x0: { sign: ["x̂", "0"], note: "predicted", name: "x̂₀, the model's guess of the picture" },
   change: { sign: ["Δx̂", "0"], note: "changed", name: "where x̂₀ changed since the step before" },
 };
