@@ -24,6 +24,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
 
 from diffgrid.errors import BadInput, Damaged, OtherVersion, StoreError
@@ -273,7 +274,8 @@ class Runs:
         for row in rows:
             with contextlib.suppress(Damaged):  # its bytes are gone
                 if not row.endswith("/meta") and (value := self._saved.get(row)) is not None:
-                    self._runs.add(row, value)
+                    foreign = self._is_foreign(self._saved, row)
+                    (self._runs.add if foreign else partial(self._write, self._runs))(row, value)
         if trajectory:
             self._runs.delete(f"{key}/meta")
             self._describe(self._runs, trajectory)

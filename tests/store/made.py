@@ -1,13 +1,19 @@
-"""Trajectories of numbers that only a seed decides, and a store in memory, for the tests of it."""
+"""Trajectories of numbers that only a seed decides, a store in memory, and other versions of it."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 
+from diffgrid.errors import BadInput
+from diffgrid.records import codec
 from diffgrid.records.trajectories import Trajectory, to_bytes
 from diffgrid.spec.path import parse_path
 from diffgrid.spec.run import RunSpec
+from diffgrid.spec.schedulers import scheduler_of
 from diffgrid.store.bundled import Bundled
 from diffgrid.store.forgiving import TrajectoryStore
 from diffgrid.store.memory import MemoryShelf
@@ -67,3 +73,33 @@ def store_in_memory(bundled: Bundled | None = None) -> TrajectoryStore:
     """A store that touches no disk, for whoever tests something else."""
     shelves = shelves_in_memory(Path("memory"), 10**9, 10**9)
     return TrajectoryStore(Path("memory"), bundled=bundled, shelves=lambda *_: shelves)
+
+
+# Until the patch is undone, diffgrid is another version of itself.
+
+
+def with_another_sampler(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = scheduler_of(SPEC.scheduler)
+    monkeypatch.setattr("diffgrid.spec.run.scheduler_of", lambda _: replace(ours, version=7))
+
+
+def with_another_field(monkeypatch: pytest.MonkeyPatch) -> None:
+    from_dict = RunSpec.from_dict
+
+    def needs_another(values: Mapping[str, Any]) -> RunSpec:
+        if "clip_skip" not in values:
+            raise BadInput("a run specification lacks clip_skip.")
+        return from_dict(values)
+
+    monkeypatch.setattr(RunSpec, "from_dict", needs_another)
+
+
+def with_another_layout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codec, "LAYOUT", 2)
+
+
+OTHER_VERSIONS: list[Callable[[pytest.MonkeyPatch], None]] = [
+    with_another_sampler,
+    with_another_field,
+    with_another_layout,
+]

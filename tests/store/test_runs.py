@@ -2,23 +2,21 @@
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from diffgrid.errors import BadInput, StoreError
-from diffgrid.records import codec
 from diffgrid.records.codec import seal
 from diffgrid.records.trajectories import to_bytes
 from diffgrid.spec.path import parse_path
-from diffgrid.spec.run import RunSpec, key
-from diffgrid.spec.schedulers import scheduler_of
+from diffgrid.spec.run import key
 from diffgrid.store.memory import MemoryShelf
 from diffgrid.store.runs import Runs
 from diffgrid.store.shelf import Shelf
-from tests.store.made import SPEC, flipped, same, trajectory
+from tests.store.made import OTHER_VERSIONS, SPEC, flipped, same, trajectory, with_another_sampler
 
 
 @pytest.fixture
@@ -311,6 +309,18 @@ def test_verify_says_what_is_wrong_where(opened: Runs) -> None:
     assert same(opened.get(run.key), run)  # the saved copy
 
 
+@pytest.mark.parametrize("harm", [flipped, lambda value: flipped(value, 9)])
+def test_a_run_is_not_lost_when_it_is_saved_no_longer(
+    opened: Runs, harm: Callable[[bytes], bytes]
+) -> None:
+    run = trajectory(side=4)
+    opened.add(run)
+    opened.save(run.key, "mine")
+    opened._runs.set(run.key, harm(opened._runs.get(run.key) or b""))  # damaged, or another layout
+    opened.unsave(run.key)
+    assert same(opened.get(run.key), run)
+
+
 # Rows of another version
 
 
@@ -318,27 +328,7 @@ def all_rows(opened: Runs) -> dict[tuple[Shelf, str], bytes | None]:
     return {(s, row): s.get(row) for s in (opened._runs, opened._saved) for row in s}
 
 
-def with_another_sampler(monkeypatch: pytest.MonkeyPatch) -> None:
-    ours = scheduler_of(SPEC.scheduler)
-    monkeypatch.setattr("diffgrid.spec.run.scheduler_of", lambda _: replace(ours, version=7))
-
-
-def with_another_field(monkeypatch: pytest.MonkeyPatch) -> None:
-    from_dict = RunSpec.from_dict
-
-    def needs_another(values: Mapping[str, Any]) -> RunSpec:
-        if "clip_skip" not in values:
-            raise BadInput("a run specification lacks clip_skip.")
-        return from_dict(values)
-
-    monkeypatch.setattr(RunSpec, "from_dict", needs_another)
-
-
-def with_another_layout(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(codec, "LAYOUT", 2)
-
-
-@pytest.mark.parametrize("change", [with_another_sampler, with_another_field, with_another_layout])
+@pytest.mark.parametrize("change", OTHER_VERSIONS)
 def test_what_another_version_wrote_is_a_miss_and_stays(
     opened: Runs, monkeypatch: pytest.MonkeyPatch, change: Callable[[pytest.MonkeyPatch], None]
 ) -> None:

@@ -1,5 +1,6 @@
 """Every shelf keeps the promises of `Shelf`, and a store on it behaves as a dict does."""
 
+import contextlib
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -9,13 +10,21 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from diffgrid.errors import BadInput
+from diffgrid.errors import BadInput, StoreError
 from diffgrid.records.trajectories import Trajectory
 from diffgrid.store.disk import DiskShelf, shelves_on_disk
 from diffgrid.store.forgiving import TrajectoryStore
 from diffgrid.store.memory import MemoryShelf
+from diffgrid.store.runs import Runs, _opener
 from diffgrid.store.shelf import Shelf, Shelves
-from tests.store.made import flipped, same, shelves_in_memory, trajectory
+from tests.store.made import (
+    OTHER_VERSIONS,
+    flipped,
+    same,
+    shelves_in_memory,
+    trajectory,
+    with_another_layout,
+)
 
 
 @pytest.fixture(params=["memory", "disk"])
@@ -104,6 +113,17 @@ def test_a_shelf_for_what_is_saved_evicts_nothing(make: Callable[..., Shelf]) ->
 RUNS = [trajectory(1, side=2), trajectory(2, "1.0/3.2", side=2), trajectory(3, "2.1", side=2)]
 KEYS = [run.key for run in RUNS]
 NUMBERS = st.integers(0, len(RUNS) - 1)
+
+
+def whole_rows(*shelves: Shelf) -> dict[tuple[str, str], bytes]:
+    """What this version of diffgrid can read, by shelf and row."""
+    found = {}
+    for cache, shelf in zip(("runs", "saved"), shelves, strict=True):
+        for row in shelf:
+            with contextlib.suppress(StoreError):
+                _opener(row)(row, value := shelf.look(row) or b"")
+                found[cache, row] = value
+    return found
 
 
 def begun(number: int, steps: int) -> Trajectory:
@@ -227,6 +247,31 @@ class StoreBesideDicts(RuleBasedStateMachine):
         damaged = {("saved", number) for number, whole in self.saved.items() if not whole}
         assert {damage for damage in found if damage[0] == "saved"} == damaged
         assert {found.cache for found in self.store.verify()} <= {"saved"}
+
+    @rule(change=st.sampled_from(OTHER_VERSIONS), number=NUMBERS)
+    def another_version_comes_and_goes(
+        self, change: Callable[[pytest.MonkeyPatch], None], number: int
+    ) -> None:
+        """It reads all there is, and stores a run of its own where we have one."""
+        shelves = self.store._runs, self.store._saved
+        rows = whole_rows(*shelves)
+        with pytest.MonkeyPatch.context() as changed:
+            change(changed)
+            other = Runs(*shelves, saved_limit=10**9)
+            for key in KEYS:
+                assert other.get(key) is None or change is with_another_layout
+                other.get_partial(key)
+                other.get_frames(key, "abc")
+            assert not rows.keys() & {(found.cache, found.row) for found in other.verify()}
+            listed = other.runs()
+            unreadable = {found.key: found.reason for found in other.unreadable(listed)}
+            for mine in filter(self.whole, range(len(RUNS))):
+                if KEYS[mine] not in {info.key for info in listed}:
+                    assert unreadable[KEYS[mine]] == "made by another version of diffgrid"
+            if change is with_another_layout and self.whole(number):
+                other.add(RUNS[number])
+                assert same(other.get(KEYS[number]), RUNS[number])
+        assert rows.items() <= whole_rows(*shelves).items()
 
     @precondition(lambda self: self.shelves is shelves_on_disk)
     @rule()
