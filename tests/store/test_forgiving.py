@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import functools
 import os
 import shutil
 import sqlite3
@@ -314,6 +315,66 @@ def test_a_store_opens_while_another_process_has_it_locked(
     assert opened.has(trajectory().key)
     assert len(opened.runs()) == 1
     assert not list(tmp_path.glob("*aside*"))
+    opened.close()
+
+
+@contextlib.contextmanager
+def waits_counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """What was asked of SQLite in vain: each such call took as long as it may."""
+    waits: list[str] = []
+
+    class Connection(sqlite3.Connection):
+        def execute(self, sql: str, *args: object) -> sqlite3.Cursor:
+            try:
+                return super().execute(sql, *args)  # type: ignore[arg-type]
+            except sqlite3.OperationalError as error:
+                waits.extend([sql] * (str(error) == "database is locked"))
+                raise
+
+    connect = sqlite3.connect
+    with monkeypatch.context() as counting:
+        counting.setattr(sqlite3, "connect", functools.partial(connect, factory=Connection))
+        counting.setattr(disk, "_SECONDS_TO_OPEN", 0.01)
+        counting.setattr(disk, "_SECONDS_TO_WAIT", 0.01)
+        yield waits
+
+
+ASKED: dict[str, Callable[[TrajectoryStore], object]] = {
+    "runs": TrajectoryStore.runs,
+    "verify": TrajectoryStore.verify,
+    "clear": TrajectoryStore.clear,
+    "save": lambda store: store.save(trajectory().key, "mine"),
+}
+
+
+@pytest.mark.parametrize("ask", ASKED.values(), ids=ASKED)
+@pytest.mark.parametrize("held", [["runs"], ["saved"], ["runs", "saved"]], ids="+".join)
+def test_whoever_meets_a_lock_waits_once_and_is_told(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    held: list[str],
+    ask: Callable[[TrajectoryStore], object],
+) -> None:
+    with contextlib.ExitStack() as locks, waits_counted(monkeypatch) as waits:
+        before = TrajectoryStore(tmp_path)
+        before.add(trajectory())
+        for name in held:
+            database = tmp_path / name / "cache.db"
+            holder = sqlite3.connect(database, isolation_level=None)
+            locks.enter_context(contextlib.closing(holder)).execute("BEGIN IMMEDIATE")
+        with contextlib.suppress(StoreError):  # reading needs no lock where it is open already
+            ask(before)
+        assert len(waits) <= 1
+        waits.clear()
+        opened = TrajectoryStore(tmp_path)
+        with pytest.raises(StoreError, match="locked by another process"):
+            ask(opened)
+        for seed in range(5):  # and sampling goes on
+            opened.put_partial(trajectory(seed, steps=2, side=4))
+            opened.add(trajectory(seed, side=4))
+            assert opened.has(trajectory(seed, side=4).key)
+        assert waits == ["BEGIN IMMEDIATE"]
+    before.close()
     opened.close()
 
 
