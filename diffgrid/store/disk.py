@@ -9,6 +9,7 @@ import errno
 import fcntl
 import os
 import re
+import shutil
 import sqlite3
 import time
 import uuid
@@ -34,6 +35,7 @@ from diffgrid.store.shelf import Shelves
 _SECONDS_TO_WAIT = 4  # for another process's transaction; ours take milliseconds
 _SECONDS_TO_OPEN = 2  # then people are told: there are two shelves, and 5 s are long enough
 _USES_NOTED = 100  # together, where nothing is written
+_LEFT_FREE = 2**24  # bytes of the disk; SQLite's own files grow too
 # What is wrong with the files themselves: nothing that waiting would mend.
 _BROKEN = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _BARRED = {errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP}
@@ -206,6 +208,8 @@ class DiskShelf(diskcache.Cache):  # type: ignore[misc]  # diskcache has no type
         self._write(super().set, row, value)
 
     def _write(self, write: Callable[[str, bytes], object], row: str, value: bytes) -> None:
+        if shutil.disk_usage(self.directory).free < len(value) + _LEFT_FREE:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # or half of it would be written
         try:
             self._note_uses()
             write(row, value)

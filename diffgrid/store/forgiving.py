@@ -146,7 +146,6 @@ class TrajectoryStore:
     runs = _told(Runs.runs)
     unreadable = _told(Runs.unreadable)
     find = _told(Runs.find)
-    save = _told(Runs.save)
     is_saved = _told(Runs.is_saved)
     saved = _told(Runs.saved)
     unsave = _told(Runs.unsave)
@@ -154,6 +153,15 @@ class TrajectoryStore:
     verify = _told(Runs.verify)
     clear = _told(Runs.clear)
     size = _told(Runs.size)
+
+    _save = _told(Runs.save)
+    _take_in = _told(Runs.take_in)
+
+    def save(self, key: str, name: str, note: str | None = None) -> None:
+        """As `Runs.save`; what is in memory alone goes to the disk first, or it is said why not."""
+        if key in self._memory:
+            self._take_in(self._memory)
+        self._save(key, name, note)
 
     def _awake(self, reads: bool) -> bool:
         """Whether the disk is asked; if it failed, and may work again, it gets what it missed."""

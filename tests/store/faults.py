@@ -8,6 +8,7 @@ import contextlib
 import errno
 import os
 import random
+import resource
 import shutil
 import signal
 import sqlite3
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -152,8 +153,11 @@ def prepared(directory: Path) -> None:
     store.close()
 
 
-def use(directory: Path) -> None:
-    """What sampling and a person do, whatever fails: sampling goes on, the person is told."""
+def use(directory: Path) -> bool:
+    """What sampling and a person do, whatever fails: sampling goes on, the person is told.
+
+    Whether the store said, at the end, that it fails.
+    """
     store = TrajectoryStore(directory)
     made = run(MADE)
     for steps in (2, 4):
@@ -176,6 +180,7 @@ def use(directory: Path) -> None:
     with contextlib.suppress(StoreError):
         store.verify()
     store.close()
+    return store.warning is not None
 
 
 def check(directory: Path, saved: bool = True) -> None:
@@ -230,6 +235,43 @@ def one_after_the_other(
             if fails > faults.calls:
                 return tried, kinds
             tried, fails = tried + 1, fails + every
+
+
+# A disk that is full
+
+
+@contextlib.contextmanager
+def files_of(size: int) -> Iterator[None]:
+    """While this holds, the system refuses to let this process write past so many bytes of a file.
+
+    Python ignores the signal that comes with it.
+    """
+    before, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, most))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (before, most))
+
+
+def full_disks(sizes: Iterable[int]) -> list[bool]:
+    """No file may grow past so many bytes; whether people were told that the cache failed."""
+    told = []
+    with contextlib.ExitStack() as held:
+        name = held.enter_context(tempfile.TemporaryDirectory())
+        held.enter_context(patch.object(forgiving, "SECONDS_OF_QUIET", 0))
+        prepared(Path(name) / "before")
+        for size in sizes:
+            directory = Path(name) / "cache"
+            shutil.copytree(Path(name) / "before", directory)
+            with files_of(size):
+                told.append(use(directory))
+            try:
+                check(directory)
+            except AssertionError as error:
+                raise AssertionError(f"files of {size} bytes at most: {error}") from error
+            shutil.rmtree(directory)
+    return told
 
 
 # Kills
@@ -351,6 +393,13 @@ def main(every: int) -> None:
                 f"({', '.join(sorted(kinds))}), {time.monotonic() - began:.0f} s",
                 flush=True,
             )
+    sizes = range(0, 600_000, 1_000)
+    began, told = time.monotonic(), full_disks(sizes)
+    print(
+        f"no file over 0 to {max(sizes):,} bytes: {len(told)} sizes, {sum(told)} told at the end, "
+        f"{time.monotonic() - began:.0f} s",
+        flush=True,
+    )
     print(f"bits flipped and values cut: {damages()}", flush=True)
     began = time.monotonic()
     made, saved = kills(100)

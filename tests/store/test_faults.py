@@ -15,6 +15,13 @@ def test_whatever_fails_nothing_that_was_kept_is_lost(lasting: bool, in_sql: str
     assert {"connect", "execute", "open", "write"} <= kinds
 
 
+@pytest.mark.slow
+def test_a_full_disk_loses_nothing_that_was_kept() -> None:
+    told = faults.full_disks([0, 1_000, 20_000, 40_000, 100_000, 300_000, 10_000_000])
+    assert told[0]
+    assert not told[-1]
+
+
 def test_damage_anywhere_is_a_miss_and_nothing_saved_goes() -> None:
     assert faults.damages(every=53) > 200
 

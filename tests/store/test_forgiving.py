@@ -202,6 +202,29 @@ def test_a_full_disk_makes_the_store_quiet(
     assert opened.verify() == []
 
 
+def test_what_does_not_fit_on_the_disk_is_not_begun(
+    opened: TrajectoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, small, clock = trajectory(), trajectory(8, side=4), [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    opened.add(small)
+    usage = shutil.disk_usage(opened.directory)
+    with monkeypatch.context() as full:
+        free = disk._LEFT_FREE + 100_000  # the run takes 213 kB
+        full.setattr(shutil, "disk_usage", lambda _: usage._replace(free=free))
+        opened.add(run)
+        assert "No space left on device" in str(opened.warning)
+        assert not list(opened.directory.rglob("*.val"))
+        assert same(opened.get(run.key), run)  # in memory
+        with pytest.raises(StoreError, match="No space left on device.*: free disk space"):
+            opened.save(run.key, "mine")
+    opened.save(run.key, "mine")
+    clock[0] += SECONDS_OF_QUIET + 1
+    assert same(opened.get(run.key), run)
+    assert opened.warning is None
+    assert len(opened.runs()) == 2
+
+
 def test_a_disk_that_stays_full_costs_one_try_in_a_while(
     opened: TrajectoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

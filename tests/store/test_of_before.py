@@ -111,7 +111,7 @@ def written_today(row: str, value: bytes) -> bytes | None:
                 return to_bytes(run)
             case RunInfo() as info:
                 return _seal_meta(info)
-            case header, payload:
+            case dict() as header, memoryview() as payload:
                 return seal(row.split("/")[1], header, payload)
     except StoreError:
         pass
