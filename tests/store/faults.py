@@ -17,20 +17,25 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import diskcache.core
+import numpy as np
 
+from diffgrid.engine import sample
+from diffgrid.engine.local import LocalEngine
 from diffgrid.errors import StoreError
 from diffgrid.records.trajectories import Trajectory
+from diffgrid.spec.run import key
 from diffgrid.store import disk, forgiving
 from diffgrid.store.forgiving import TrajectoryStore
 from diffgrid.store.memory import MemoryShelf
 from diffgrid.store.runs import Runs
-from tests.store.made import same, trajectory
+from tests.engine.running import grid, make, specification
+from tests.store.made import same, store_in_memory, trajectory
 
 ROOT = Path(__file__).parents[2]
 SAVED, MADE = 1, 2  # seeds: what was saved before, and what is sampled meanwhile
@@ -292,34 +297,33 @@ def write_for_ever(directory: Path, seed: int) -> None:
         seed += 1
 
 
+def begun(*words: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tests.store.faults", *words]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+
+
+def killed(process: subprocess.Popen[str], seconds: float) -> list[list[str]]:
+    """Kill it so long after it first says something; the words of each line that it ended."""
+    assert process.stdout
+    said = [process.stdout.readline()]
+    time.sleep(seconds)
+    process.send_signal(signal.SIGKILL)
+    said += process.stdout.readlines()
+    process.stdout.close()
+    assert process.wait() == -signal.SIGKILL
+    return [line.split() for line in said if line[-1:] == "\n"]
+
+
 def kills(count: int, seed: int = 7) -> list[int]:
     """Kill two writers on one cache so often, at random moments; how many runs were made, saved."""
     chance, told = random.Random(seed), list[tuple[str, int]]()
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         for kill in range(count // 2):
-            command = [sys.executable, "-m", "tests.store.faults", name]
-            writers = [
-                subprocess.Popen(
-                    [*command, str(10_000 * (2 * kill + each))],
-                    cwd=ROOT,
-                    stdout=subprocess.PIPE,
-                    text=True,
-                )
-                for each in (0, 1)
-            ]
-            said = []
+            writers = [begun(name, str(10_000 * (2 * kill + each))) for each in (0, 1)]
             for writer in writers:
-                assert writer.stdout
-                said.append(writer.stdout.readline())
-            for writer in writers:
-                time.sleep(chance.uniform(0, 0.1))
-                writer.send_signal(signal.SIGKILL)
-                assert writer.stdout
-                said += writer.stdout.readlines()
-                writer.stdout.close()
-                assert writer.wait() == -signal.SIGKILL
-            told += [(line.split()[0], int(line.split()[1])) for line in said if line[-1:] == "\n"]
+                said = killed(writer, chance.uniform(0, 0.1))
+                told += [(word, int(number)) for word, number in said]
             store = TrajectoryStore(directory)
             assert store.verify() == []
             assert orphans(store) == []
@@ -334,6 +338,64 @@ def kills(count: int, seed: int = 7) -> list[int]:
             assert same(store.get(run(number).key), run(number))
         store.close()
     return [sum(word == what for word, _ in told) for what in ("made", "saved")]
+
+
+def sample_for_ever(folder: Path, seed: int) -> None:
+    """Sample grids of a tiny model, and save each third trunk; says what is done."""
+    sample.CHECKPOINT_SECONDS, sample.CHECKPOINT_SHARE = -1.0, 1.0  # after every wave
+    engine = LocalEngine(TrajectoryStore(folder / "cache"), "cpu")
+    model = specification(folder / "model")
+    make(engine, replace(model, seed=10**6 + os.getpid()), ((),))  # now it is loaded
+    while True:
+        spec = replace(model, seed=seed)
+        print("begun", seed, flush=True)
+        done = make(engine, spec, grid(spec))
+        print("sampled", done.sampled, done.minimum, flush=True)
+        for path in grid(spec):
+            print("made", key(spec, path), flush=True)
+        if seed % 3 == 0:
+            engine.store.save(key(spec, ()), "mine")
+            print("saved", key(spec, ()), flush=True)
+        seed += 1
+
+
+def kills_of_sampling(count: int, seed: int = 7) -> tuple[int, int, int]:
+    """Kill who samples so often, at random moments, and let the next go on with it.
+
+    How many runs were made and saved, and how many grids were taken up from a checkpoint.
+    """
+    from tests import tiny  # which imports torch
+
+    chance, told, at = random.Random(seed), list[list[str]](), 0
+    with tempfile.TemporaryDirectory() as name:
+        tiny.save(Path(name) / "model")
+        for _ in range(count):
+            told += killed(begun("sample", name, str(at)), chance.uniform(0, 2))
+            at = max(int(line[1]) for line in told if line[0] == "begun")
+            store = TrajectoryStore(Path(name) / "cache")
+            assert store.verify() == []
+            assert orphans(store) == []
+            names = {info.key: info.saved for info in store.runs()}
+            for what, made in (line for line in told if line[0] in ("made", "saved")):
+                assert made in names, f"run {made} is gone"
+                assert what == "made" or names[made] == "mine", f"run {made} is not saved"
+            assert store.warning is None
+            store.close()
+        store = TrajectoryStore(Path(name) / "cache")
+        model = specification(Path(name) / "model")
+        undisturbed = LocalEngine(store_in_memory(), "cpu")
+        for number in range(at):
+            spec = replace(model, seed=number)
+            make(undisturbed, spec, grid(spec))
+            for path in grid(spec):
+                found, expected = (s.get(key(spec, path)) for s in (store, undisturbed.store))
+                assert found, f"run {key(spec, path)} is gone"
+                assert expected
+                np.testing.assert_allclose(found.latents, expected.latents, atol=1e-4)
+        store.close()
+    count_of = [sum(line[0] == what for line in told) for what in ("made", "saved")]
+    resumed = sum(line[0] == "sampled" and 0 < int(line[1]) < int(line[2]) for line in told)
+    return count_of[0], count_of[1], resumed
 
 
 # Damage
@@ -403,11 +465,21 @@ def main(every: int) -> None:
     print(f"bits flipped and values cut: {damages()}", flush=True)
     began = time.monotonic()
     made, saved = kills(100)
-    print(f"100 kills: {made} runs made, {saved} saved, {time.monotonic() - began:.0f} s")
+    print(
+        f"100 kills: {made} runs made, {saved} saved, {time.monotonic() - began:.0f} s", flush=True
+    )
+    began = time.monotonic()
+    made, saved, resumed = kills_of_sampling(10)
+    print(
+        f"10 kills of who samples: {made} runs made, {saved} saved, {resumed} grids taken up from "
+        f"a checkpoint, {time.monotonic() - began:.0f} s"
+    )
 
 
 if __name__ == "__main__":
     match sys.argv[1:]:
+        case ["sample", folder, seed]:
+            sample_for_ever(Path(folder), int(seed))
         case [directory, seed]:
             write_for_ever(Path(directory), int(seed))
         case given:
