@@ -179,7 +179,10 @@ def _kernel(plan: Plan | GridStudy, forced_noise: bool) -> str:
     if isinstance(plan, GridStudy) and plan.grid.back:
         return f"noise that takes each branch {plan.grid.back} steps back, then {name}'s own way"
     if forced_noise:
-        return f"one transition of the η-kernel with η = 1 at the fork ({name} draws no noise)"
+        where = "each transition from the fork on"
+        if isinstance(plan, GridStudy):
+            where = "the fork's transition alone, the less of the noise the more steps there are"
+        return f"the η-kernel with η = 1 at {where} ({name} draws no noise)"
     eta = "" if plan.spec.eta is None else f" with eta {plan.spec.eta:g}"
     return f"the scheduler's own noise, {name}{eta}"
 

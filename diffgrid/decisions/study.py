@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -77,9 +78,14 @@ class Plan:
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """The trajectories of each tree, the trunk first."""
-        branches = ((Fork(step, branch),) for step in self.rows for branch in range(self.columns))
-        return ((), *branches)
+        """The trajectories of each tree, the trunk first.
+
+        One transition redrawn would be less of the remaining noise the more steps there are. So the
+        branches of a scheduler that draws none are stochastic to their end.
+        """
+        kernel = not self.spec.draws_noise
+        cells = product(self.rows, range(self.columns))
+        return ((), *((Fork(*cell, stochastic=kernel),) for cell in cells))
 
     @property
     def trees(self) -> list[RunSpec]:

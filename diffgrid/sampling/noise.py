@@ -1,4 +1,4 @@
-"""Keyed noise, and the one transition that makes a deterministic sampler branch.
+"""Keyed noise, and the transition that makes a deterministic sampler branch.
 
 Everywhere x = alpha x_0 + sigma ε, in the coordinates in which the scheduler keeps x.
 """
@@ -55,7 +55,7 @@ def eta_kernel(
     whatever order. `level` and `next_level` are (alpha, sigma) before and after.
     """
     (alpha, sigma), (next_alpha, next_sigma) = level, next_level
-    if not (sigma and next_alpha):  # inverted sigmas: the step removes no noise to be drawn anew
+    if not (sigma and next_alpha and next_sigma):  # none is left, or (inverted sigmas) removed
         return following
     removed = max(0.0, sigma**2 - (alpha / next_alpha * next_sigma) ** 2)
     fresh = min(1.0, eta / sigma * math.sqrt(removed))  # s/σ'

@@ -26,7 +26,7 @@ from diffgrid.records.trajectories import Trajectory, pred_original_sample
 from diffgrid.sampling import noise
 from diffgrid.sampling.adapters import Adapter
 from diffgrid.sampling.preparation import Denoise, Prepared
-from diffgrid.spec.path import Path, ancestors
+from diffgrid.spec.path import Path, ancestors, in_effect
 from diffgrid.spec.run import RunSpec, conditions
 
 ROWS = 16  # samples in one forward; on CPUs more are no cheaper a sample, and take memory
@@ -215,7 +215,7 @@ class _Tree:
         prepared, step, latents = self.prepared, node.step, node.latents
         timesteps = prepared.timesteps
         last = (step + 1) % self.spec.stages == 0  # of the stages that make one step
-        if _is_fresh(node.path) and node.path[-1].step == step:
+        if self._is_redrawn(node.path, step):
             stages = timesteps[step : step + self.spec.stages]
             node.forces_noise = not node.adapter.draws_noise(output, stages, latents)
         generator, trunk = node.generator or self._keyed(node), node.generator is not None
@@ -226,11 +226,17 @@ class _Tree:
         x0 = pred_original_sample(latents, output, *self._level(step), prepared.prediction_type)
         x0 = node.adapter.limited(x0)
         xi = noise.noise_like(latents, self._keyed(node))
-        level = self._level(node.path[-1].step)
+        level = self._level(step + 1 - self.spec.stages)
         next_level = node.adapter.level_after(step, self._level(step + 1))
         node.adapter.forget_sample()
         redrawn = noise.eta_kernel(following, x0, xi, level, next_level)
         return redrawn.to(latents.dtype), True
+
+    def _is_redrawn(self, path: Path, step: int) -> bool:
+        """Whether a step that begins here must draw noise: at a fork, after a stochastic one."""
+        if any(fork.stochastic for fork in in_effect(path, step)):
+            return step % self.spec.stages == 0
+        return _is_fresh(path) and path[-1].step == step
 
     def _keyed(self, node: _Node) -> torch.Generator:
         return noise.keyed_generator(self.spec.seed, node.path, node.step)

@@ -5,9 +5,9 @@ redraws the noise of the one transition k → k+1; its trajectory shares x_k, th
 and the model's output at step k with its parent. So the evaluation at step i is named by the path's
 forks before i, and i: trajectories that need one of the same name share it.
 
-There are two more kinds of fork. *Re-noise* goes back from x_k to the noise level of step k-m and
-denoises from there again. *Change* keeps x_k and all noise, and goes on with another prompt or
-guidance.
+There are three more kinds of fork. *Stochastic* draws noise at every transition from k on, also if
+the scheduler draws none. *Re-noise* goes back from x_k to the noise level of step k-m and denoises
+from there again. *Change* keeps x_k and all noise, and goes on with another prompt or guidance.
 
     >>> path = parse_path("8.2/14.0")
     >>> format_path(fork(path, 10, 1))
@@ -31,7 +31,8 @@ class Fork:
     """Where a path leaves its parent: at x_step.
 
     `branch` says which of the fresh noises. With `back` it is a re-noise fork by so many steps;
-    with `prompt` or `guidance_scale` (None: as before) a change fork, whose branch is 0.
+    with `stochastic` each transition that follows draws noise, under later forks too; with `prompt`
+    or `guidance_scale` (None: as before) it is a change fork, whose branch is 0.
     """
 
     step: int
@@ -39,6 +40,7 @@ class Fork:
     back: int = 0
     prompt: str | None = None
     guidance_scale: float | None = None
+    stochastic: bool = False
 
     def __post_init__(self) -> None:
         check_whole("the step of a fork", self.step, 0, HARD.max_steps)
@@ -52,6 +54,8 @@ class Fork:
             )
         if self.changes and (self.branch or self.back):
             raise BadInput("a fork that changes the prompt or the guidance has branch 0.")
+        if self.stochastic and (self.changes or self.back):
+            raise BadInput("a fork that is stochastic neither goes back nor changes anything.")
 
     @property
     def changes(self) -> bool:
@@ -75,6 +79,7 @@ class Fork:
             "back": self.back or None,
             "prompt": self.prompt,
             "guidance_scale": self.guidance_scale,
+            "stochastic": self.stochastic or None,
         }
         special = {name: value for name, value in special.items() if value is not None}
         return [self.step, self.branch, *([special] if special else [])]
@@ -86,7 +91,8 @@ Path = tuple[Fork, ...]
 def parse_path(text: str) -> Path:
     """Read a path as people write it: `8.2/14.0`, or `trunk`.
 
-    `12.0-3` goes back by 3 steps; `8:prompt=a+cat&guidance=3` changes one or both.
+    `8.2~` is stochastic from step 8 on; `12.0-3` goes back by 3 steps;
+    `8:prompt=a+cat&guidance=3` changes one or both.
 
     Raises:
         BadInput: the text is no path, or its steps do not rise.
@@ -106,8 +112,10 @@ def parse_path(text: str) -> Path:
 
 def _parse_fork(text: str) -> Fork | None:
     # [0-9]: \d would take digits of every script; nine of them are plenty, and keep int() cheap.
-    if plain := re.fullmatch(r"([0-9]{1,9})\.([0-9]{1,9})(?:-([1-9][0-9]{0,8}))?", text):
-        return Fork(int(plain[1]), int(plain[2]), int(plain[3] or 0))
+    if plain := re.fullmatch(r"([0-9]{1,9})\.([0-9]{1,9})(?:-([1-9][0-9]{0,8})|(~))?", text):
+        return Fork(
+            int(plain[1]), int(plain[2]), int(plain[3] or 0), stochastic=plain[4] is not None
+        )
     if change := re.fullmatch(r"([0-9]{1,9}):(.{1,30000})", text):
         try:
             words = dict(parse_qsl(change[2], keep_blank_values=True, max_num_fields=2))
@@ -128,7 +136,8 @@ def format_path(path: Path) -> str:
 
 def _format_fork(fork: Fork) -> str:
     if not fork.changes:
-        return f"{fork.step}.{fork.branch}" + (f"-{fork.back}" if fork.back else "")
+        special = f"-{fork.back}" if fork.back else "~" if fork.stochastic else ""
+        return f"{fork.step}.{fork.branch}{special}"
     words = {"prompt": fork.prompt, "guidance": fork.guidance_scale}
     return f"{fork.step}:" + urlencode({k: v for k, v in words.items() if v is not None})
 

@@ -14,7 +14,14 @@ from diffgrid.limits import Limits
 from diffgrid.spec.checks import HARD, check_real, check_text, check_whole, set_field, shown
 from diffgrid.spec.options import added
 from diffgrid.spec.path import Path
-from diffgrid.spec.schedulers import Loop, forks_are_mended, loop, scheduler_of, stages_of
+from diffgrid.spec.schedulers import (
+    Loop,
+    draws_noise,
+    forks_are_mended,
+    loop,
+    scheduler_of,
+    stages_of,
+)
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -99,6 +106,11 @@ class RunSpec:
     def stages(self) -> int:
         """How many steps of the loop belong together."""
         return stages_of(self.scheduler, self.scheduler_config)
+
+    @property
+    def draws_noise(self) -> bool:
+        """Whether its scheduler's own steps add noise."""
+        return draws_noise(self.scheduler, self.scheduler_config, self.eta)
 
     def option(self, name: str) -> Any:
         """The value of an option that was added."""

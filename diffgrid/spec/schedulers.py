@@ -218,6 +218,12 @@ def limit_of(class_name: str, config: str) -> tuple[float | None, float] | None:
 
 
 @lru_cache(maxsize=1000)
+def draws_noise(class_name: str, config: str, eta: float | None) -> bool:
+    """Whether its own steps add noise; `config` is JSON."""
+    return scheduler_of(class_name).draws(json.loads(config), eta)
+
+
+@lru_cache(maxsize=1000)
 def forks_are_mended(
     class_name: str, config: str, eta: float | None, num_inference_steps: int
 ) -> bool:
@@ -225,7 +231,7 @@ def forks_are_mended(
     x̂0 as clipped when it was not, or not as thresholded, and DDIM's steps for as long as the way to
     the next timestep. `config` is JSON."""
     kind, told = scheduler_of(class_name), json.loads(config)
-    if kind.draws(told, eta):
+    if draws_noise(class_name, config, eta):
         return False
     clipped = told.get("clip_sample") and "clip_sample" not in kind.limits
     quantile, _ = limit_of(class_name, config) or (None, 0)

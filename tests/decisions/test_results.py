@@ -49,7 +49,7 @@ def test_the_trunk_counts_where_its_own_noise_drew_the_branches(
     assert own.kernel == "the scheduler's own noise, ddim with eta 1"
     kicked = results(finished(engine, folder, "unipc"), 4)
     assert sorted(set(kicked.cells.branch)) == [0, 1, 2]
-    assert "η-kernel with η = 1" in kicked.kernel
+    assert "η-kernel with η = 1 at each transition from the fork on" in kicked.kernel
 
 
 def test_a_line_a_cell_and_a_level_a_step(engine: LocalEngine, folder: Folder) -> None:

@@ -77,7 +77,7 @@ def test_more_trunks_and_more_columns_take_only_what_is_new(
 
 
 def test_what_the_cache_holds_of_a_tree_is_used(engine: LocalEngine, folder: Folder) -> None:
-    wanted = plan(folder, trunks=1)
+    wanted = plan(folder, trunks=1, eta=1.0)
     job = engine.submit(wanted.trees[0], Grid.with_columns(wanted.trees[0], (), (2,), 2).paths)
     assert job.wait(SECONDS)
     study = carried_out(engine, wanted)
@@ -95,6 +95,14 @@ def test_its_pictures_are_the_grids_own(engine: LocalEngine, folder: Folder) -> 
     for _, path, finding in study.findings(1):
         assert finding.picture == job.frames(path).final
         assert finding.labels.keys() == {"colour", "middle"} == finding.again.keys()
+
+
+def test_branches_of_a_scheduler_that_draws_no_noise_do_so_to_their_end(folder: Folder) -> None:
+    kernels = [
+        {fork.stochastic for path in plan(folder, scheduler=name, eta=eta).paths for fork in path}
+        for name, eta in (("ddim", 0.0), ("ddim", 1.0), ("unipc", None), ("ddpm", None))
+    ]
+    assert kernels == [{True}, {False}, {True}, {False}]
 
 
 def test_looks_are_doublings() -> None:

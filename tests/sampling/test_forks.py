@@ -1,5 +1,6 @@
-"""The two other kinds of fork: going back to more noise, and going on with other words."""
+"""The other kinds of fork: noise to the end, back to more noise, and on with other words."""
 
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path as Folder
 
@@ -11,7 +12,7 @@ from diffusers import DiffusionPipeline
 from diffgrid.errors import BadInput
 from diffgrid.models.registry import specify
 from diffgrid.records.trajectories import Trajectory
-from diffgrid.sampling import pipelines, preparation
+from diffgrid.sampling import noise, pipelines, preparation, sampler
 from diffgrid.spec.grid import Grid
 from diffgrid.spec.path import Path, before, behind, format_path, minimum, parse_path
 from diffgrid.spec.run import RunSpec, conditions, key
@@ -57,7 +58,9 @@ def make(
 # --- words
 
 
-@pytest.mark.parametrize("text", ["12.0-3", "5.2/12.0-3/14.1", f"8:{CHANGED}", "8:prompt=a%2Fb"])
+@pytest.mark.parametrize(
+    "text", ["12.0~", "12.0-3", "5.2/12.0-3/14.1", f"8:{CHANGED}", "8:prompt=a%2Fb"]
+)
 def test_every_kind_of_fork_has_its_way_of_writing(text: str) -> None:
     path = parse_path(text)
     assert parse_path(format_path(path)) == path
@@ -108,6 +111,44 @@ def test_where_a_scheduler_cannot_be_forked_is_told(
 
 
 # --- numbers
+
+
+def test_ddims_stochastic_fork_is_its_branch_with_eta_1(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keyed = noise.keyed_generator
+
+    def of_plain_forks(seed: int, path: Path, step: int) -> torch.Generator:
+        return keyed(seed, tuple(replace(fork, stochastic=False) for fork in path), step)
+
+    monkeypatch.setattr(noise, "keyed_generator", of_plain_forks)
+    finals = []
+    for eta, path in ((0.0, "0.1~"), (1.0, "0.1")):
+        spec = spec_for(folder, "ddim", eta=eta)
+        made, _ = make(folder, spec, whole(spec, "trunk", path))
+        finals.append(final(made[parse_path(path)]))
+    np.testing.assert_allclose(finals[0], finals[1], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "stages"), [("unipc", 1), ("heun", 2), ("dpmsolver_singlestep", 2)]
+)
+def test_after_a_stochastic_fork_every_step_draws_noise_and_is_replayed(
+    folder: Folder, scheduler: str, stages: int
+) -> None:
+    spec = spec_for(folder, scheduler)
+    path, changed = parse_path("0.0~"), parse_path(f"0.0~/2:guidance={spec.guidance_scale}")
+    prepared = preparation.prepare(load(folder), spec, pipelines.build_scheduler(spec))
+    waves = sampler.sample(prepared, spec, whole(spec, "trunk", "0.0~"), {})
+    drew = [step.step for wave in waves for step in wave if step.forced_noise]
+    assert drew == list(range(stages - 1, spec.length, stages))
+
+    made, _ = make(folder, spec, whole(spec, "trunk", format_path(path), format_path(changed)))
+    np.testing.assert_array_equal(made[changed].latents, made[path].latents)  # with all its noise
+    known, _ = make(folder, spec, {(): spec.length, path: 5})
+    again, evaluated = make(folder, spec, whole(spec, "trunk", "0.0~"), known)
+    assert evaluated == spec.length - 5
+    np.testing.assert_allclose(final(again[path]), final(made[path]), atol=1e-5)
 
 
 @pytest.mark.parametrize("scheduler", ["ddim", "euler_ancestral", "unipc", "heun"])

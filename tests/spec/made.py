@@ -26,7 +26,7 @@ paths = st.dictionaries(st.integers(0, 998), st.integers(0, 10**9 - 1), max_size
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 forks = st.one_of(
-    st.builds(Fork, st.integers(0, 998), st.integers(0, 10**9 - 1)),
+    st.builds(Fork, st.integers(0, 998), st.integers(0, 10**9 - 1), stochastic=st.booleans()),
     st.integers(1, 998).flatmap(
         lambda step: st.builds(Fork, st.just(step), st.integers(0, 99), st.integers(1, step))
     ),

@@ -43,6 +43,7 @@ def test_any_text_is_a_path_or_refused_in_one_line(text: str) -> None:
 def test_paths_are_written_as_the_design_says() -> None:
     assert parse_path("8.2/14.0") == (Fork(8, 2), Fork(14, 0))
     assert format_path((Fork(8, 2), Fork(14, 0))) == "8.2/14.0"
+    assert parse_path("8.2~") == (Fork(8, 2, stochastic=True),)
     assert parse_path("trunk") == parse_path("") == ()
     assert format_path(()) == "trunk"
 
@@ -60,6 +61,8 @@ def test_paths_are_written_as_the_design_says() -> None:
         "8.2 ",
         "٣.1",
         "1.0-0",
+        "8.0-3~",
+        "8~",
         "8:",
         "8:seed=3",
         "8:guidance=x",
