@@ -40,7 +40,7 @@ from diffgrid.records.frames import Frames
 from diffgrid.spec.grid import Grid as GridRequest
 from diffgrid.spec.grid import default_rows, parse_fork_kind
 from diffgrid.spec.path import Path, describe, format_path, naive, parse_path
-from diffgrid.spec.run import RunSpec, key
+from diffgrid.spec.run import RunSpec
 from diffgrid.store.forgiving import TrajectoryStore
 
 if TYPE_CHECKING:
@@ -57,10 +57,23 @@ class Trajectory(trajectories.Trajectory):
     """A finished trajectory with its pictures.
 
     `latents` (T+1, C, H, W) float32, `pred_original_sample` (T, C, H, W), `timesteps` (T,), `path`,
-    `spec`; `image` is the finished picture.
+    `spec`; `image` is the finished picture. `x0_images` are made as `x0_way` says.
     """
 
     frames: Frames
+
+    @property
+    def x0_way(self) -> str:
+        """How pictures of x̂0 were decoded: by the full `vae`, or by `tiny` or `linear` previews.
+
+        `hindsight` are an older version's previews.
+        """
+        return self.frames.decoding.way
+
+    @property
+    def x0_note(self) -> str:
+        """What is said of them where they are approximate: by how much, as far as is known."""
+        return self.frames.decoding.note
 
     @property
     def image(self) -> Image.Image:
@@ -69,7 +82,7 @@ class Trajectory(trajectories.Trajectory):
 
     @property
     def x0_images(self) -> list[Image.Image]:
-        """x̂0 before each step, T pictures."""
+        """x̂0 before each step, T pictures; approximate, where there is a `x0_note`."""
         return [frames.decode(picture) for picture in self.frames.x0]
 
     def strip(self) -> bytes:
@@ -82,8 +95,9 @@ class Trajectory(trajectories.Trajectory):
             strip=_moments(self),
             final=self.image,
             footer="the model's latents, and its guess of the finished picture, before every step",
+            note=self.x0_note,
         )
-        return typography.to_png(figures.draw_strip(sheet), _provenance(self.spec, self.path))
+        return typography.to_png(figures.draw_strip(sheet), _provenance(self))
 
     def save(self, file: str | File) -> None:
         """Write the strip as a PNG."""
@@ -169,8 +183,9 @@ class Grid:
             strip=moments,
             footer=f"{costs['minimum']} evaluations for {count} trajectories; "
             f"one by one they would take {costs['naive']}",
+            note=self.trunk.x0_note,
         )
-        made_by = _provenance(self.spec, self.request.path)
+        made_by = _provenance(self.trunk)
         made_by["rows"] = {
             str(step): list(branches)
             for step, branches in zip(self.request.rows, self.request.branches, strict=True)
@@ -413,9 +428,10 @@ def _moments(shown: Trajectory) -> tuple[Moment, ...]:
     )
 
 
-def _provenance(spec: RunSpec, path: Path) -> dict[str, Any]:
+def _provenance(shown: Trajectory) -> dict[str, Any]:
     """What goes into a PNG: enough to make it again, without the scheduler's thousand betas."""
-    values = spec.to_dict()
+    values = shown.spec.to_dict()
     del values["scheduler_config"]
-    values["scheduler"] = scheduler_name(spec)
-    return {**values, "path": format_path(path), "key": key(spec, path)}
+    values["scheduler"] = scheduler_name(shown.spec)
+    values |= {"path": format_path(shown.path), "key": shown.key}
+    return values | ({"note": shown.x0_note} if shown.x0_note else {})

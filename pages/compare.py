@@ -237,6 +237,8 @@ table(infos, chosen)
 runs = load(chosen)
 if runs:
     comparison.show(runs)
+    for note in dict.fromkeys(run.frames.decoding.note for run in runs if run.frames.decoding.note):
+        st.caption(f"{note}.")
 if len(runs) < 2:
     st.caption("Tick two to four runs in the table to see them side by side.")
 actions([run.info for run in runs], keeps)

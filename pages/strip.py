@@ -51,7 +51,10 @@ def show_one(mine: Session, grid: Grid, path: Path, job: Job, around: tuple[obje
             acted=mine.inbox.receipt,
         )
         show_strip(data, lambda: take(mine, st.session_state["film"].acts))
-        pictures, words = [*trajectory.x0_images, trajectory.image], command(mine.view, path)
+        if trajectory.x0_note:
+            st.caption(f"{trajectory.x0_note}.")
+        pictures = [*trajectory.x0_images, trajectory.image]
+        words = "  # ".join(filter(None, [command(mine.view, path), trajectory.x0_note]))
         downloads(
             f"strip-{file_name(path)}",
             {
@@ -74,7 +77,8 @@ def wait(snapshot: Snapshot, path: Path, model: str) -> None:
     """How far it is, and the newest guess."""
     st.progress(snapshot.sampled / max(1, snapshot.to_sample), progress(snapshot, model))
     if frame := snapshot.paths[path].frame:
-        st.image(frame, "the model's guess so far", width=272)
+        preview = " (a preview)" if snapshot.decoding.approximate else ""
+        st.image(frame, f"the model's guess so far{preview}", width=272)
 
 
 def trouble(error: DiffgridError) -> None:

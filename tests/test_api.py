@@ -4,6 +4,7 @@ import io
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path as Folder
 from typing import Any
 
@@ -17,6 +18,7 @@ from diffgrid.engine.local import LocalEngine
 from diffgrid.engine.protocol import Snapshot
 from diffgrid.errors import BadInput
 from diffgrid.models.registry import find_model
+from diffgrid.records.frames import Decoding
 from diffgrid.spec.path import Fork, format_path
 from diffgrid.spec.run import key
 from diffgrid.store.forgiving import TrajectoryStore
@@ -110,6 +112,34 @@ def test_a_strip_can_be_saved(g: diffgrid.Grid, tmp_path: Folder) -> None:
     g.cell(1, 0).save(tmp_path / "strip.png")
     recipe = json.loads(Image.open(tmp_path / "strip.png").info["diffgrid"])
     assert recipe["path"] == "2.0"
+
+
+@pytest.fixture(scope="module")
+def previewed(tmp_path_factory: pytest.TempPathFactory, engine: LocalEngine) -> diffgrid.Grid:
+    """A grid of a model whose VAE is too dear for previews."""
+    folder = tmp_path_factory.mktemp("heavy")
+    tiny.heavy().save_pretrained(folder)
+    return diffgrid.grid(
+        model=str(folder), prompt="a cat", steps=2, rows=[0], columns=1, engine=engine
+    )
+
+
+def test_approximate_pictures_say_so_in_every_sheet(
+    g: diffgrid.Grid, previewed: diffgrid.Grid
+) -> None:
+    shown = previewed.trunk
+    assert shown.x0_way == "linear"
+    assert "of 255 off" in shown.x0_note
+    plain = replace(shown, frames=replace(shown.frames, decoding=Decoding()))
+    for noted, other in (
+        (shown.strip(), plain.strip()),
+        (previewed.picture(), replace(previewed, trunk=plain).picture()),
+    ):
+        ours, theirs = (Image.open(io.BytesIO(png)) for png in (noted, other))
+        assert ours.height > theirs.height  # a line at its foot
+        assert json.loads(ours.info["diffgrid"])["note"] == shown.x0_note
+        assert "note" not in json.loads(theirs.info["diffgrid"])
+    assert (g.trunk.x0_way, g.trunk.x0_note) == ("vae", "")
 
 
 def test_the_picture_does_not_depend_on_what_it_cost(g: diffgrid.Grid, engine: LocalEngine) -> None:

@@ -37,6 +37,7 @@ def render_state(mine: Session) -> bytes:
         status=progress(snapshot, grid.spec.model) if snapshot else "",
         fraction=snapshot.sampled / max(1, snapshot.to_sample) if snapshot else 0.0,
         cost=cost(snapshot) if snapshot else "",
+        note=mine.note,
         before=to_query(before) if (before := mine.history.before) else None,
         can_redo=mine.history.after is not None,
         max_columns=Limits.from_environment().max_columns,

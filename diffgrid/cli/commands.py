@@ -47,6 +47,7 @@ def grid(options: argparse.Namespace) -> int:
     report = [("json", options.json, _file(made.report()))] if options.json else []
     api.write(("out", options.out, made.picture()), *report)
     _say(f"{options.out}: {len(made.request.paths)} trajectories, {_cost(made)}")
+    _say_approximate(made.trunk)
     _say_unheeded(made.spec)
     return 0
 
@@ -79,6 +80,7 @@ def strip(options: argparse.Namespace) -> int:
         )
     made.save(options.out)
     _say(f"{options.out}: {format_path(made.path)}, {made.steps} steps, key {made.key[:8]}")
+    _say_approximate(made)
     _say_unheeded(made.spec)
     return 0
 
@@ -308,6 +310,11 @@ def _json(value: object) -> str:
 
 def _file(value: object) -> bytes:
     return f"{_json(value)}\n".encode()
+
+
+def _say_approximate(shown: api.Trajectory) -> None:
+    if shown.x0_note:
+        _say(shown.x0_note)
 
 
 def _say_unheeded(spec: RunSpec) -> None:

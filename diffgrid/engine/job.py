@@ -69,6 +69,8 @@ class Computation(Watched[Snapshot]):
         progress.publish(state="loading")
         pipe, focus = models.pipeline(spec), self.request.paths[0]
         pictures = Pictures(pipe, focus, found, self._store, progress)
+        if found.missing:
+            progress.publish(decoding=pictures.decoding)
         for path in found.missing:
             progress.check()
             if path not in unfinished:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from diffgrid.engine.builder import FrameBook
 from diffgrid.engine.progress import JobProgress
 from diffgrid.engine.request import Request, family
+from diffgrid.records.frames import Frames
 from diffgrid.records.trajectories import Trajectory
 from diffgrid.spec.path import Path
 from diffgrid.store.forgiving import TrajectoryStore
@@ -17,9 +18,10 @@ class Found:
     """What is stored, of the paths asked for and of their ancestors."""
 
     history: dict[Path, Trajectory] = field(default_factory=dict)  # checkpoints included
-    x0: FrameBook = field(default_factory=FrameBook)
+    frames: dict[Path, Frames] = field(default_factory=dict)  # of what is finished
     noisy: FrameBook = field(default_factory=FrameBook)
-    missing: list[Path] = field(default_factory=list)  # not finished, or without pictures of x̂0
+    # Not finished, or without pictures of x̂0, or with such as are to be drawn anew.
+    missing: list[Path] = field(default_factory=list)
     blind: list[Path] = field(default_factory=list)  # without the pictures of x_t asked for too
 
     @property
@@ -50,16 +52,15 @@ def look_up(request: Request, store: TrajectoryStore, progress: JobProgress) -> 
         if frames and not trusted and (known := store.get(keys[path])):
             found.history[path] = known
         if frames and (store.has(keys[path]) if trusted else path in found.history):
-            found.x0.put_all(path, frames.x0)
+            found.frames[path] = frames
             progress.finish(path, found.history.get(path), frames)
-        else:
+        if frames is None or path not in found.frames or frames.decoding.outdated:
             found.missing.append(path)
     missing = {path: keys[path] for path in family(found.missing)}
     for path, known in newest(store, missing, found.history):
         found.history[path] = known
-        frames = progress.frames.get(path)
-        if known.done and frames is None and (frames := stored_frames(store, keys[path])):
-            found.x0.put_all(path, frames.x0)
+        if known.done and path not in found.frames and (frames := stored_frames(store, keys[path])):
+            found.frames[path] = frames
     return found
 
 

@@ -6,7 +6,7 @@ from typing import Any, Literal, Protocol
 
 from diffgrid.errors import DiffgridError
 from diffgrid.limits import Limits
-from diffgrid.records.frames import Frames
+from diffgrid.records.frames import Decoding, Frames
 from diffgrid.records.trajectories import Trajectory
 from diffgrid.spec.path import Path
 from diffgrid.spec.run import RunSpec
@@ -52,6 +52,7 @@ class Snapshot(WorkSnapshot):
     before: int = 0  # requests that are served first, while it is queued
     reused: int = 0
     naive: int = 0
+    decoding: Decoding = field(default_factory=Decoding)  # of the pictures made meanwhile
 
 
 @dataclass(frozen=True, slots=True)

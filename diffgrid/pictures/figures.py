@@ -73,11 +73,12 @@ class GridSheet:
     final: Image.Image | None
     strip: tuple[Moment, ...]
     footer: str
+    note: str = ""  # a line above the footer: what the pictures of x̂0 are, where approximate
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class StripSheet:
-    """One trajectory of T steps, step by step.
+    """One trajectory of T steps, step by step; `note` as of a grid.
 
     `latents` (T+1,C,H,W) are x_t in any scheduler's scale, `strip` the T x̂0 pictures in order,
     `noisy` the T+1 decoded x_t, or () to leave that lane out. The forks of `path` are marked.
@@ -91,6 +92,7 @@ class StripSheet:
     final: Image.Image | None
     footer: str
     noisy: tuple[Image.Image, ...] = ()
+    note: str = ""
 
 
 # --- the visual language --------------------------------------------------------------------------
@@ -239,7 +241,7 @@ def draw_grid(sheet: GridSheet) -> Image.Image:
     trunk_top = y if sheet.rows else MARGIN
     strip_top = trunk_top + max(trunk_height, caption.height) + 32
     bottom = strip_top + (THUMB + 62 if sheet.strip else 0)
-    canvas = _Canvas(right + MARGIN, bottom + MARGIN - 8)
+    canvas = _Canvas(right + MARGIN, bottom + MARGIN - 8 + _note_height(sheet.note))
 
     x = MARGIN + trunk_width // 2
     if sheet.rows:
@@ -259,7 +261,7 @@ def draw_grid(sheet: GridSheet) -> Image.Image:
     caption.draw(canvas, caption_left, caption_top)
     if sheet.strip:
         _draw_moments(canvas, sheet, strip_top, right)
-    _footer(canvas, sheet.footer)
+    _footer(canvas, sheet.footer, sheet.note)
     return canvas.image
 
 
@@ -364,9 +366,14 @@ class _Caption:
             y += 22
 
 
-def _footer(canvas: _Canvas, footer: str) -> None:
+def _note_height(note: str) -> int:
+    return 20 if note else 0
+
+
+def _footer(canvas: _Canvas, footer: str, note: str) -> None:
     width, height = canvas.image.size
     y = height - 26
+    canvas.text(MARGIN, y - _note_height(note), note)
     canvas.text(MARGIN, y, footer)
     tail = canvas.text(width - MARGIN, y, "paths not taken", anchor="r")
     canvas.text(width - MARGIN - tail - 6, y, "diffgrid", 13, INK, "strong", "r")
@@ -398,7 +405,8 @@ def draw_strip(sheet: StripSheet) -> Image.Image:
     caption = _Caption.of(sheet.prompt, sheet.recipe, right - MARGIN)
     pitch = 58 + maps_height + (2 if sheet.noisy else 1) * (height + LANE_GAP) + 28
     top = MARGIN + caption.height + 20
-    canvas = _Canvas(right + MARGIN, top + len(bands) * pitch + 36)
+    height_of_all = top + len(bands) * pitch + 36 + _note_height(sheet.note)
+    canvas = _Canvas(right + MARGIN, height_of_all)
     caption.draw(canvas, MARGIN, MARGIN - 6)
 
     for number, band in enumerate(bands):
@@ -427,7 +435,7 @@ def draw_strip(sheet: StripSheet) -> Image.Image:
         for index, x in columns:
             ring = ACCENT if index == steps else None
             canvas.picture(guesses[index], (x, y, x + side, y + height), 6, ring)
-    _footer(canvas, sheet.footer)
+    _footer(canvas, sheet.footer, sheet.note)
     return canvas.image
 
 

@@ -8,6 +8,7 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import accumulate
+from types import NoneType
 from typing import Any, Self
 
 import numpy as np
@@ -17,30 +18,74 @@ from PIL import Image
 from diffgrid.errors import Damaged
 
 # By how x̂0 is decoded, best first, the names of frames; raise one when its pictures change.
-DIGESTS = {"vae": "vae-1", "tiny": "tiny-1", "linear": "linear-1"}
+DIGESTS = {"vae": "vae-1", "tiny": "tiny-1", "linear": "linear-2"}
 FRAMES = DIGESTS["vae"]
 NOISY_DIGESTS = {way: f"{digest}-noisy" for way, digest in DIGESTS.items()}  # pictures of x_t
+# What older versions drew, and this one draws anew: x̂0 in the colours of the run's own end.
+OLDER_DIGESTS = {"hindsight": "linear-1"}
 LARGEST_SIDE = 4096  # px; a picture that claims more is refused before its pixels are read
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """How pictures of x̂0 were decoded: `way` is of `DIGESTS` or `OLDER_DIGESTS`, or `exact`.
+
+    `error` is how far such pictures are from the full VAE's, RMS of 255 on samples; `seconds` what
+    the full VAE took for one picture. Neither is known of what older versions stored.
+    """
+
+    way: str = "vae"
+    error: float | None = None
+    seconds: float | None = None
+
+    @property
+    def approximate(self) -> bool:
+        """Whether the full VAE would draw other pictures."""
+        return self.way not in ("vae", "exact")
+
+    @property
+    def outdated(self) -> bool:
+        """Whether they are to be drawn anew, where the model is at hand."""
+        return self.way in OLDER_DIGESTS
+
+    @property
+    def note(self) -> str:
+        """What is said wherever such pictures are shown; nothing of the full VAE's."""
+        if not self.approximate:
+            return ""
+        if self.outdated:
+            return "x̂0 pictures are an older version's previews, coloured by how the run ended"
+        off = "" if self.error is None else f", about {self.error:.0f} of 255 off (RMS on samples)"
+        return f"x̂0 pictures are previews{off}"
 
 
 @dataclass(frozen=True, slots=True)
 class Frames:
     """The encoded pictures of one trajectory of T steps.
 
-    `x0` holds T WebP pictures, the model's guess of the final sample before each step; `final` is
-    the finished picture as PNG, bit for bit.
+    `x0` holds T WebP pictures, the model's guess of the final sample before each step, made as
+    `decoding` says; `final` is the finished picture as PNG, bit for bit.
     """
 
     x0: tuple[bytes, ...]
     final: bytes
+    decoding: Decoding = Decoding()
 
     def to_payload(self) -> tuple[dict[str, Any], bytes]:
-        """The frames as a JSON-ready header of lengths (bytes) and all the pictures end to end."""
-        header = {"x0": [len(frame) for frame in self.x0], "final": len(self.final)}
+        """The frames as a JSON-ready header and all the pictures end to end.
+
+        The header holds their lengths (bytes) and what is known of their decoding, but for its way,
+        which names the row.
+        """
+        header: dict[str, Any] = {"x0": [*map(len, self.x0)], "final": len(self.final)}
+        known = {"error": self.decoding.error, "seconds": self.decoding.seconds}
+        header |= {name: value for name, value in known.items() if value is not None}
         return header, b"".join((*self.x0, self.final))
 
     @classmethod
-    def from_payload(cls, header: Mapping[str, Any], payload: bytes | memoryview) -> Self:
+    def from_payload(
+        cls, header: Mapping[str, Any], payload: bytes | memoryview, way: str = "vae"
+    ) -> Self:
         """Take back what `to_payload` gave. The pictures are checked when they are decoded.
 
         Raises:
@@ -54,7 +99,10 @@ class Frames:
                 "the frames are damaged: their header must name the length of each picture, all of "
                 f"them together {len(payload)} bytes; sample the trajectory again."
             )
-        return cls(pictures[:-1], pictures[-1])
+        error, seconds = (header.get(name) for name in ("error", "seconds"))
+        if any(type(value) not in (float, NoneType) for value in (error, seconds)):
+            raise Damaged("the frames are damaged: their error and seconds must be numbers.")
+        return cls(pictures[:-1], pictures[-1], Decoding(way, error, seconds))
 
 
 def pack_pictures(pictures: tuple[bytes, ...]) -> tuple[dict[str, Any], bytes]:

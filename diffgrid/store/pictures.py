@@ -7,16 +7,22 @@ have rows of their own, for they are decoded only when somebody asks.
 from contextlib import suppress
 
 from diffgrid.errors import Damaged
-from diffgrid.records.frames import DIGESTS, NOISY_DIGESTS, Frames, unpack_pictures
+from diffgrid.records.frames import (
+    DIGESTS,
+    NOISY_DIGESTS,
+    OLDER_DIGESTS,
+    Frames,
+    unpack_pictures,
+)
 from diffgrid.store.forgiving import TrajectoryStore
 
 
 def stored_frames(store: TrajectoryStore, key: str) -> Frames | None:
     """The best frames that are stored of the trajectory with this key."""
-    for digest in DIGESTS.values():
+    for way, digest in (*DIGESTS.items(), *OLDER_DIGESTS.items()):
         if stored := store.get_frames(key, digest):
             with suppress(Damaged):  # as good as missing: they are decoded again
-                return Frames.from_payload(*stored)
+                return Frames.from_payload(*stored, way)
     return None
 
 

@@ -15,9 +15,9 @@ from streamlit.testing.v1 import AppTest
 from diffgrid.app.session import run_list
 from diffgrid.app.session.run_list import shown_to_strangers
 from diffgrid.models.registry import specify
-from diffgrid.records.frames import FRAMES
+from diffgrid.records.frames import DIGESTS, FRAMES, Decoding
 from diffgrid.spec.path import parse_path
-from diffgrid.spec.run import RunSpec
+from diffgrid.spec.run import RunSpec, key
 from diffgrid.spec.schedulers import scheduler_of
 from diffgrid.store.forgiving import TrajectoryStore
 from tests.app import browsing
@@ -71,6 +71,18 @@ def viewer(page: AppTest) -> dict[str, Any]:
 
 def shown(page: AppTest) -> list[str]:
     return [run["path"] for run in viewer(page)["runs"]]
+
+
+def test_approximate_pictures_are_told_of(store: TrajectoryStore) -> None:
+    run = put(store, replace(EULER, seed=9), "trunk")
+    store._runs.delete(f"{run}/frames/{FRAMES}")
+    frames = replace(pictures(EULER.length), decoding=Decoding("linear", 12.0))
+    store.add_frames(run, DIGESTS["linear"], *frames.to_payload())
+    other = key(EULER, ())
+    opened = page(f"{run[:8]},{other[:8]}")
+    assert [side["preview"] for side in viewer(opened)["runs"]] == [True, False]
+    assert any("about 12 of 255 off" in each.value for each in opened.caption)
+    assert not any("of 255" in each.value for each in page(other[:8]).caption)
 
 
 def warnings(page: AppTest) -> str:

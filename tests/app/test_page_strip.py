@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path as File
 from typing import Any
 
@@ -17,7 +18,7 @@ from diffgrid.app.components.strip import strip
 from diffgrid.app.session.actions import act
 from diffgrid.app.state import session
 from diffgrid.models.registry import specify
-from diffgrid.records.frames import FRAMES, NOISY_DIGESTS, pack_pictures
+from diffgrid.records.frames import FRAMES, NOISY_DIGESTS, Decoding, pack_pictures
 from diffgrid.records.trajectories import Trajectory as Arrays
 from diffgrid.sharing.address import from_query
 from diffgrid.spec.grid import Grid
@@ -84,6 +85,16 @@ def test_the_noisy_lane_waits_until_it_is_there(finished: Trajectory) -> None:
     assert told["lanes"]["noisy"][:-1] == [None] * STEPS
     assert told["waiting"]
     assert not header(strip.message(finished, pictures(STEPS).x0, waiting=True))["waiting"]
+
+
+@pytest.mark.parametrize(
+    ("way", "lanes"), [("vae", []), ("linear", ["x0", "noisy"]), ("exact", ["noisy"])]
+)
+def test_lanes_of_approximate_pictures_are_told(
+    finished: Trajectory, way: str, lanes: list[str]
+) -> None:
+    frames = replace(finished.frames, decoding=Decoding(way))
+    assert header(strip.message(replace(finished, frames=frames), None))["previews"] == lanes
 
 
 def test_the_parents_part_is_told_from_its_own() -> None:

@@ -38,6 +38,7 @@ from diffgrid.pictures.typography import (
 )
 from diffgrid.records.frames import (
     LARGEST_SIDE,
+    Decoding,
     Frames,
     decode,
     encode_final,
@@ -144,11 +145,28 @@ def test_final_frame_is_lossless_and_x0_frames_are_close() -> None:
         assert np.abs(difference).mean() < 6
 
 
-@given(st.lists(st.binary(min_size=1), min_size=0), st.binary(min_size=1))
-def test_frames_survive_their_payload_and_json(x0: list[bytes], final: bytes) -> None:
-    frames = Frames(tuple(x0), final)
+KNOWN = st.none() | st.floats(0, 1e6)
+
+
+@given(st.lists(st.binary(min_size=1), min_size=0), st.binary(min_size=1), KNOWN, KNOWN)
+def test_frames_survive_their_payload_and_json(
+    x0: list[bytes], final: bytes, error: float | None, seconds: float | None
+) -> None:
+    frames = Frames(tuple(x0), final, Decoding("linear", error, seconds))
     header, payload = frames.to_payload()
-    assert Frames.from_payload(json.loads(json.dumps(header)), memoryview(payload)) == frames
+    header = json.loads(json.dumps(header))
+    assert Frames.from_payload(header, memoryview(payload), "linear") == frames
+
+
+def test_only_what_the_full_vae_did_not_draw_is_told() -> None:
+    assert not Decoding().note
+    assert not Decoding("exact").note
+    assert Decoding("tiny").note == "x̂0 pictures are previews"
+    assert (
+        Decoding("linear", 38.7).note
+        == "x̂0 pictures are previews, about 39 of 255 off (RMS on samples)"
+    )
+    assert "older version" in Decoding("hindsight").note
 
 
 @pytest.mark.parametrize(
@@ -164,6 +182,7 @@ def test_frames_survive_their_payload_and_json(x0: list[bytes], final: bytes) ->
         {"x0": "four", "final": 6},
         {"x0": None, "final": 6},
         {"x0": [2, 2], "final": 10**30},
+        {"x0": [2, 2], "final": 2, "error": "large"},
     ],
 )
 def test_a_header_that_does_not_describe_its_payload_is_refused(header: dict[str, object]) -> None:

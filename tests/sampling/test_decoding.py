@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny, DiffusionPipeline
+from diffusers import AutoencoderTiny, DiffusionPipeline
 from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 
@@ -31,18 +31,6 @@ SECONDS = 120
 PIXELS = ("ddpm", "ddim")
 
 
-def heavy_vae() -> AutoencoderKL:
-    """A VAE too dear for previews, for (4, 8, 8) latents and 32 x 32 pictures."""
-    torch.manual_seed(1)
-    levels = 3
-    return AutoencoderKL(
-        latent_channels=4,
-        block_out_channels=(64,) * levels,
-        down_block_types=("DownEncoderBlock2D",) * levels,
-        up_block_types=("UpDecoderBlock2D",) * levels,
-    ).eval()
-
-
 def tiny_vae(latent_channels: int = 4) -> AutoencoderTiny:
     return AutoencoderTiny(
         encoder_block_out_channels=(8, 8, 8),
@@ -53,16 +41,10 @@ def tiny_vae(latent_channels: int = 4) -> AutoencoderTiny:
     )
 
 
-def with_heavy_vae() -> DiffusionPipeline:
-    pipe = tiny.stable_diffusion()
-    pipe.vae = heavy_vae()
-    return pipe
-
-
 @pytest.fixture
 def heavy(tmp_path: Folder) -> Folder:
     """A model's folder whose VAE is too dear for previews."""
-    with_heavy_vae().save_pretrained(tmp_path / "heavy")
+    tiny.heavy().save_pretrained(tmp_path / "heavy")
     return tmp_path / "heavy"
 
 
@@ -139,7 +121,7 @@ def test_the_bundled_model_is_previewed_as_it_is_finished() -> None:
         (tiny.ddpm, "vae"),
         (tiny.stable_diffusion, "vae"),  # an AutoencoderTiny
         (tiny.stable_diffusion_xl, "vae"),  # a light one
-        (with_heavy_vae, "linear"),
+        (tiny.heavy, "linear"),
     ],
 )
 def test_the_model_decides_how_it_is_previewed(
@@ -168,29 +150,41 @@ def test_a_tiny_autoencoder_that_does_not_fit_is_an_error(heavy: Folder) -> None
         Decoder(load(heavy))
 
 
-def test_linear_previews_of_a_trained_model_have_its_colours_once_a_picture_is_finished() -> None:
-    decoder, run = Decoder(load(ASSETS / "monsters")), Bundled().get(key(specify(), ()))
-    assert run is not None
-    (finished,) = decoder.final(run.latents[-1:])
-    late = run.pred_original_sample[run.steps // 4 :: 4]
-    true = coarse(decoder.final(late))
+def linear_monsters() -> Decoder:
+    decoder = Decoder(load(ASSETS / "monsters"))
     decoder.way = "linear"  # which this model is too small for
-
-    def error(previews: NDArray[np.uint8]) -> float:
-        return float(np.abs(coarse(previews) - true).mean())
-
-    learned = decoder.preview(late, (run.latents[-1], finished))
-    assert error(learned) < 16
-    assert error(learned) < error(decoder.preview(late)) / 2
-    again = Decoder(load(ASSETS / "monsters"))
-    again.way = "linear"
-    assert_allclose(again.preview(late).astype(int), decoder.preview(late).astype(int), atol=1)
+    return decoder
 
 
-def coarse(pictures: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """At a latent's resolution: (n, 16, 16, 3)."""
-    cut = pictures.reshape(-1, 16, 8, 16, 8, 3)
-    return np.asarray(cut.mean(axis=(2, 4)))
+def off(decoder: Decoder, latents: NDArray[np.float32]) -> float:
+    """How far previews are from the pipeline's own pictures, RMS of 255."""
+    difference = decoder.preview(latents).astype(float) - decoder.final(latents)
+    return float(np.sqrt(np.mean(difference**2)))
+
+
+def test_linear_previews_of_a_trained_model_are_as_far_off_as_they_say() -> None:
+    decoder, run = linear_monsters(), Bundled().get(key(specify(), ()))
+    assert run is not None
+    assert decoder.error is not None
+    x0 = run.pred_original_sample
+    assert decoder.error < 41
+    for some in (x0[:5], x0[5::5], run.latents[-1:]):
+        assert off(decoder, some) == pytest.approx(decoder.error, rel=0.2)
+    again = linear_monsters()
+    assert again.error == pytest.approx(decoder.error, rel=1e-3)
+    assert_allclose(again.preview(x0[::4]).astype(int), decoder.preview(x0[::4]), atol=1)
+
+
+@pytest.mark.parametrize("build", [linear_monsters, lambda: Decoder(tiny.heavy())])
+def test_equal_latents_have_equal_previews_whatever_is_decoded_with_them(
+    build: Callable[[], Decoder],
+) -> None:
+    decoder = build()
+    channels = decoder._pipe.vae.config.latent_channels
+    latents = np.random.default_rng(0).standard_normal((9, channels, 16, 16)).astype(np.float32)
+    together = decoder.preview(latents)
+    for one, picture in zip(latents, together, strict=True):
+        assert_array_equal(decoder.preview(one[None])[0], picture)
 
 
 @pytest.mark.parametrize(("side", "rows"), [(8, 8), (16, 8), (32, 2), (64, 1), (72, 1)])
@@ -232,6 +226,77 @@ def test_linear_frames_are_found_by_their_own_name_and_need_no_model(
     assert again.snapshot().state == "done"
     assert again.noisy(paths[1]) == job.noisy(paths[1])
     assert not fresh._models.loaded
+
+
+def test_equal_latents_have_equal_pictures_at_every_step_of_trunks_and_branches(
+    heavy: Folder, cache_directory: Folder
+) -> None:
+    engine = LocalEngine(TrajectoryStore(cache_directory), "cpu")
+    branches = [parse_path(text) for text in ("1.0", "1.1", "2.0")]
+    drawn: dict[bytes, set[bytes]] = {}
+    for seed in range(3):
+        spec = specify(model=str(heavy), prompt="a red cat", steps=4, seed=seed)
+        for paths in ([()], [*branches, ()]):  # what is stored, and what is sampled beside it
+            job = finish(engine.submit(spec, paths))
+        for path in paths:
+            run, frames = job.result(path)
+            assert frames.decoding.way == "linear"
+            for x0, picture in zip(run.pred_original_sample, frames.x0, strict=True):
+                drawn.setdefault(x0.tobytes(), set()).add(picture)
+    assert len(drawn) == 3 * (4 + 2 * 2 + 1)  # a branch shares x̂0 up to its fork
+    assert all(len(pictures) == 1 for pictures in drawn.values())
+
+
+def test_the_error_that_is_shown_is_the_measured_one(
+    heavy: Folder, cache_directory: Folder
+) -> None:
+    store = TrajectoryStore(cache_directory)
+    spec = specify(model=str(heavy), prompt="a red cat", steps=3, seed=3)
+    job, decoder = finish(LocalEngine(store, "cpu").submit(spec, [()])), Decoder(load(heavy))
+    rng = np.random.default_rng(0)
+    noise = rng.standard_normal((8, 4, 8, 8)) * np.linspace(0.7, 2, 8)[:, None, None, None]
+    assert decoder.error is not None
+    assert off(decoder, noise.astype(np.float32)) == pytest.approx(decoder.error, rel=0.3)
+    found = stored_frames(store, key(spec, ()))
+    assert found is not None
+    for decoding in (found.decoding, job.frames(()).decoding):
+        assert decoding.error == pytest.approx(decoder.error, rel=1e-3)
+        assert f"about {decoder.error:.0f} of 255 off" in decoding.note
+        assert decoding.seconds is not None
+    assert job.snapshot().decoding.note == found.decoding.note
+
+
+def test_an_older_versions_previews_are_shown_as_such_until_a_model_draws_them_anew(
+    heavy: Folder, cache_directory: Folder
+) -> None:
+    spec = specify(model=str(heavy), prompt="a red cat", steps=3, seed=3)
+    store, paths = TrajectoryStore(cache_directory), [(), parse_path("1.0")]
+    made = finish(LocalEngine(store, "cpu").submit(spec, paths))
+    for path in paths:
+        name, (header, payload) = key(spec, path), made.frames(path).to_payload()
+        store._runs.delete(f"{name}/frames/{DIGESTS['linear']}")
+        lengths = {"x0": header["x0"][::-1], "final": header["final"]}
+        older = b"".join([*made.frames(path).x0[::-1], made.frames(path).final])
+        store.add_frames(name, "linear-1", lengths, older)
+        assert len(older) == len(payload)
+        found = stored_frames(store, name)
+        assert found is not None
+        assert found.decoding.outdated
+        assert "older version" in found.decoding.note
+    assert all(info.has_frames for info in store.runs())
+    heavy.rename(heavy.with_name("gone"))
+    engine = LocalEngine(store, "cpu")
+    job = engine.submit(spec, paths, trust=True)
+    assert job.wait(SECONDS)
+    assert job.snapshot().state == "failed"
+    assert all(view.done for view in job.snapshot().paths.values())
+    assert job.result(paths[1])[1].decoding.outdated
+    heavy.with_name("gone").rename(heavy)
+    job = finish(engine.submit(spec, paths, trust=True))
+    assert job.snapshot().to_sample == 0
+    for path in paths:
+        assert job.frames(path).x0 == made.frames(path).x0
+        assert stored_frames(store, key(spec, path)) == job.frames(path)
 
 
 def test_a_finished_runs_linear_frames_do_not_depend_on_what_was_sampled_with_it(

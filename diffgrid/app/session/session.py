@@ -277,10 +277,19 @@ class Session:
         """The pictures of every finished trajectory on view."""
         if self.job:
             for path, view in self.job.snapshot().paths.items():
-                if view.done and path not in self._made:
+                known = self._made.get(path)
+                if view.done and (known is None or known.decoding.outdated):
                     with suppress(DiffgridError):  # dropped from the cache since
                         self._made[path] = self.job.frames(path)
         return self._made
+
+    @property
+    def note(self) -> str:
+        """What is said of the pictures of x̂0 on view, where they are approximate."""
+        decodings = [frames.decoding for frames in self.made().values()]
+        if self.job:
+            decodings.append(self.job.snapshot().decoding)
+        return next((each.note for each in decodings if each.approximate), "")
 
     @property
     def levels(self) -> list[tuple[float, float]] | None:

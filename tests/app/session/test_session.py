@@ -8,6 +8,7 @@ from diffgrid.app.render_state import render_state
 from diffgrid.app.session.page import DECISIONS, GRID
 from diffgrid.app.session.session import Session
 from diffgrid.errors import StoreError
+from diffgrid.records.frames import Decoding
 from diffgrid.spec.path import fork, format_path, parse_path
 from tests.app.driver import cells, header
 from tests.fakes import FakeEngine, FakeJob, pictures
@@ -43,6 +44,17 @@ def test_who_has_left_holds_nothing(opened: Session, engine: FakeEngine) -> None
     opened.close()
     assert not opened.made()
     assert (opened.job, opened.grid) == (None, None)
+
+
+def test_approximate_pictures_are_told_while_they_come_and_afterwards(
+    opened: Session, engine: FakeEngine
+) -> None:
+    (job,) = engine.jobs
+    assert header(render_state(opened))["note"] == ""
+    job.play(decoding=Decoding("linear", 12.0))
+    assert "about 12 of 255 off" in header(render_state(opened))["note"]
+    job.finish()
+    assert header(render_state(opened))["note"] == opened.note != ""
 
 
 def test_a_page_looks_seldom_while_others_go_first(opened: Session, engine: FakeEngine) -> None:

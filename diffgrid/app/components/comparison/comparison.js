@@ -23,6 +23,7 @@ import { axis, frameNear } from "./axis.js";
  * @property {number[]} timesteps
  * @property {number[]} frames
  * @property {number} final
+ * @property {boolean} preview whether its pictures of x̂₀ are approximate
  *
  * @typedef {{levels: number[], rms: number[], final: number} | null} Curve how far from A
  * @typedef {{id: string, runs: Run[], curves: Curve[], table: [string, string[]][], pictures: Picture[]}} Message
@@ -368,5 +369,6 @@ function frame(...children) {
  */
 function moment(run, frame) {
   if (frame === run.levels.length) return `finished, ${run.length} steps`;
-  return `step ${run.steps[frame]} of ${run.length}, t = ${brief(run.timesteps[frame])}`;
+  const step = `step ${run.steps[frame]} of ${run.length}, t = ${brief(run.timesteps[frame])}`;
+  return run.preview ? `${step}, a preview` : step;
 }

@@ -63,7 +63,9 @@ def message(runs: Sequence[Run]) -> bytes:
     curves = [_curve(runs[0].trajectory, run.trajectory) for run in runs[1:]]
     return pool.pack(
         {
-            "id": " ".join(f"{run.info.key} {label(run.info)}" for run in runs),
+            "id": " ".join(
+                f"{run.info.key} {label(run.info)} {run.frames.decoding.way}" for run in runs
+            ),
             "runs": [_side(run, pool) for run in runs],
             "curves": curves,
             "table": [*table.items()],
@@ -83,6 +85,7 @@ def _side(run: Run, pool: ImagePool) -> dict[str, Any]:
         "timesteps": trajectory.timesteps[steps].tolist(),
         "frames": pool.put_all(run.frames.x0[step] for step in steps),
         "final": pool.put(run.frames.final),
+        "preview": run.frames.decoding.approximate,
     }
 
 

@@ -67,6 +67,7 @@ class GridState:
         running: whether a job is under way; `status` and `fraction` (0 … 1) then say how far.
         stopped: whether it was cancelled or failed, so that going on is offered.
         cost: the line shown when nothing runs.
+        note: what is said of the pictures of x̂0 and x_t, where they are approximate.
         before: the query of the view that Undo leads to, where there is one.
         change: what `changeable` says of the focus.
         labels: what a probe saw in each final: factor -> value. A row counts its cells and the
@@ -90,6 +91,7 @@ class GridState:
     status: str = ""
     fraction: float = 0.0
     cost: str = ""
+    note: str = ""
     before: Mapping[str, str] | None = None
     can_redo: bool = False
     max_columns: int = 8
@@ -103,7 +105,7 @@ class GridState:
 
 _SENT_AS_THEY_ARE = (
     "acted", "before", "can_redo", "change", "cost", "fraction", "labelling", "lane",
-    "max_columns", "running", "status", "stopped",
+    "max_columns", "note", "running", "status", "stopped",
 )  # fmt: skip
 
 

@@ -36,10 +36,11 @@ export function makeTimeline(on) {
   ];
   const group = { class: "segments", role: "group", "aria-label": "What is shown" };
   const cost = make("span", { class: "cost" });
+  const note = make("span", { class: "approximate" });
   const name = { role: "progressbar", "aria-label": "Sampling" };
   const progress = make("span", { class: "progress", ...name });
   const cancel = make("button", { type: "button", class: "plain", onclick: on.stop });
-  const left = make("span", { class: "left" }, when, make("span", group, ...lanes.map(({ button }) => button)));
+  const left = make("span", { class: "left" }, when, make("span", group, ...lanes.map(({ button }) => button)), note);
   const right = make("span", { class: "right" }, cost, progress, cancel);
   /** @type {ReturnType<typeof makeMoment>[]} */
   let moments = [];
@@ -86,7 +87,8 @@ export function makeTimeline(on) {
     },
 
     /** @param {GridHead} head */
-    renderFoot({ running, stopped, status, fraction, cost: idle }) {
+    renderFoot({ running, stopped, status, fraction, cost: idle, note: said }) {
+      note.textContent = said;
       cost.textContent = running
         ? status
         : stopped

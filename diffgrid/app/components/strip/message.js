@@ -11,6 +11,7 @@
  * @property {string} name
  * @property {{steps: number[], prompt: string, guidance: number} | null} change
  * @property {boolean} waiting
+ * @property {string[]} previews the lanes whose pictures are approximate, but for the finished one
  * @property {string} prompt
  * @property {number} aspect
  * @property {string[]} settings

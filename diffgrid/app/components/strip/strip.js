@@ -317,7 +317,8 @@ class Strip {
     this.band.style.left = `${(step / count) * 100}%`;
     this.picture.className = large;
     this.picture.ariaLabel = `${LANES[large].name}, ${sentence(data, step)}`;
-    this.caption.textContent = LANES[large].name;
+    const preview = data.previews.includes(large) && step < count - 1 ? " (a preview)" : "";
+    this.caption.textContent = LANES[large].name + preview;
     draw(this.picture, this.pictureOf(large, step));
     for (const { lane, button, canvas } of this.views) {
       button.ariaPressed = String(lane === large);

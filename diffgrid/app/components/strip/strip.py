@@ -29,6 +29,8 @@ LARGEST_MAP = 128  # px a side, all channels of a state together: what a lane ca
 VIOLET, ORANGE = (124, 92, 255), (232, 131, 34)  # to be seen on white and on black alike
 FULL = 0.995  # the quantile that full colour stands for: one odd element must not dim the rest
 
+_PREVIEWS = {"vae": (), "exact": ("noisy",)}  # lanes of approximate pictures, by the way of x̂0
+
 _strip = component("strip", '<section class="film" aria-label="Trajectory strip"></section>')
 
 
@@ -80,6 +82,7 @@ def message(
         "parts": parts(trajectory.path, length),
         "forks": [fork.step for fork in trajectory.path],
         "rows": sorted(row for row in rows if row < length),
+        "previews": _PREVIEWS.get(trajectory.frames.decoding.way, ("x0", "noisy")),
         "lanes": {
             "latents": pool.put_all(latent_maps(trajectory)),
             "noisy": pool.put_all([*(noisy or blanks), final]),
