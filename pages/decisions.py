@@ -22,7 +22,8 @@ from diffgrid.app.shell import explain, through_the_entry
 from diffgrid.app.state import session, studies, write_query
 from diffgrid.app.text import described, plain, quoted
 from diffgrid.decisions.chart_png import to_png
-from diffgrid.decisions.charts import Chart, chart, ordered, summary
+from diffgrid.decisions.charts import Chart, chart, summary
+from diffgrid.decisions.metrics import ordered
 from diffgrid.decisions.results import Results
 from diffgrid.decisions.study import Plan, study_rows
 from diffgrid.errors import DiffgridError

@@ -9,6 +9,7 @@ import pytest
 
 import diffgrid
 from diffgrid.spec.schedulers import SCHEDULERS
+from docs import make_decisions
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [
@@ -63,6 +64,11 @@ def test_the_picture_of_the_floors_is_what_lint_holds() -> None:
     _, picture, _ = read("ARCHITECTURE.md").split("```", 2)
     floors = re.findall(r"^ (\w+(?: \| \w+)*)(?:  |$)", picture, re.M)
     assert floors == ["floor", *layers]
+
+
+def test_the_readme_tells_what_the_shipped_studies_found() -> None:
+    (words,) = make_decisions.WORDS.findall(read("README.md"))
+    assert words == make_decisions.shipped()
 
 
 def test_the_readme_counts_the_schedulers() -> None:

@@ -65,8 +65,9 @@ def study(options: argparse.Namespace) -> int:
         )
     table = made.results.to_csv().encode()
     api.write(("csv", options.csv, table), ("json", options.json, _file(made.report())))
-    for factor in made.results.decisions.factors:
-        print(factor.sentence())
+    found = made.results.decisions
+    for line in filter(None, [*(factor.sentence() for factor in found.factors), found.order()]):
+        print(line)
     _say(f"{options.csv}: {made.results.trees} trunks, {_cost(made)}")
     _say_unheeded(made.results.plan.spec)
     return 0

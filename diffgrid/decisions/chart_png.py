@@ -35,8 +35,9 @@ def draw(drawn: Chart) -> Image.Image:
         + max(19 * len(texts[i][0]) + 15 * len(texts[i][1]) for i in row)
         for row in rows
     ]
+    order = wrap(drawn.order, "plain", 14, width - 2 * MARGIN, 3) if drawn.order else []
     top = MARGIN + 96
-    height = top + drawn.wide.height + 70 + sum(heights) + GAP * len(rows) + 30
+    height = top + drawn.wide.height + 70 + 20 * len(order) + sum(heights) + GAP * len(rows) + 30
     canvas = _Canvas(width, height)
     quote = f"“{' '.join(drawn.prompt.split())}”" if drawn.prompt else "(empty prompt)"
     [quote] = wrap(quote, "prompt", 25, width - 2 * MARGIN, 1, "…”")
@@ -44,7 +45,11 @@ def draw(drawn: Chart) -> Image.Image:
     canvas.text(MARGIN, MARGIN + 52, quote, 25, INK, "prompt")
     canvas.text(MARGIN, MARGIN + 78, "  ·  ".join(drawn.recipe), 14, MUTED)
     canvas.scene(MARGIN, top, drawn.wide)
-    y = top + drawn.wide.height + 46
+    y = top + drawn.wide.height + 26
+    for text in order:
+        canvas.text(MARGIN, y, text, 14, INK)
+        y += 20
+    y += 20
     canvas.text(MARGIN, y, drawn.world, 20, INK, "prompt")
     y += 14
     for row, room in zip(rows, heights, strict=True):

@@ -4,13 +4,22 @@ The page shows the marks as SVG in its theme's colours, `chart_png.py` draws the
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from diffgrid.decisions.metrics import BANDS, END, HALF, START, Crossing, Decision, Estimate
+from diffgrid.decisions.metrics import (
+    BANDS,
+    END,
+    HALF,
+    START,
+    Crossing,
+    Decision,
+    Estimate,
+    ordered,
+)
 from diffgrid.decisions.results import Results
 from diffgrid.models.registry import scheduler_name
 from diffgrid.pictures.primitives import STYLES, Kind, Point, Scene
@@ -50,6 +59,7 @@ class Chart:
 
     prompt: str
     recipe: tuple[str, ...]
+    order: str  # what is established of it
     world: str  # "In this world, with guidance 3, …", before every sentence
     wide: Scene
     narrow: Scene
@@ -59,6 +69,7 @@ class Chart:
     def to_dict(self) -> dict[str, Any]:
         """For the page."""
         return {
+            "order": self.order,
             "world": self.world,
             "wide": self.wide.to_dict(),
             "narrow": self.narrow.to_dict(),
@@ -152,6 +163,7 @@ def chart(found: Results) -> Chart:
             pooled,
             f"{len(plan.rows)} rows × {plan.columns} branches",
         ),
+        found.decisions.order(),
         f"In this world, with {guidance}, …",
         overview(found, factors, WIDE),
         overview(found, factors, NARROW),
@@ -160,25 +172,13 @@ def chart(found: Results) -> Chart:
     )
 
 
-def ordered(factors: Iterable[Decision]) -> list[Decision]:
-    """In order of decision; what was not measured comes last, what the prompt fixed at the end."""
-    states = ["measured", "few trunks", "blind", "fixed"]
-
-    def place(factor: Decision) -> tuple[int, float, float]:
-        if factor.half is None:
-            return states.index(factor.state), 0.0, 0.0
-        return 0, factor.half.at.log_snr, factor.half.low.log_snr
-
-    return sorted(factors, key=place)
-
-
 # --- all factors at one glance --------------------------------------------------------------------
 
 
 def overview(found: Results, factors: Sequence[Decision], width: int) -> Scene:
     """A bar a factor: its critical window, the decision in it, and how sure either is."""
     roomy = width >= WIDE
-    joined = untold(factors)
+    joined = found.decisions.untold
     left, right = 96 if roomy else 78, width - (150 if roomy else 66) - 9 * len(joined)
     top, pitch = 26, 30
     bottom = top + pitch * len(factors) + 4
@@ -209,27 +209,9 @@ def overview(found: Results, factors: Sequence[Decision], width: int) -> Scene:
             scene.add("bracket", (x - 4, y), (x, y))
     if roomy and joined:
         x, y = right + 74 + 9 * len(joined), sum(rows.values()) / len(rows)
-        for shift, text in ((-6, "joined:"), (8, "order not"), (22, "told")):
+        for shift, text in ((-6, "joined:"), (8, "order not"), (22, "established")):
             scene.add("note", (x, y + shift), text=text)
     return scene
-
-
-def untold(factors: Sequence[Decision]) -> list[tuple[str, ...]]:
-    """The largest groups in which no factor is decided before another, as far as anybody knows.
-
-    All their decision steps' intervals share a point; a factor may be in more than one group.
-    """
-    places = [(each.factor, each.half) for each in factors if each.half]
-    shared = [
-        tuple(
-            name
-            for name, other in places
-            if other.low.log_snr <= half.low.log_snr <= other.high.log_snr
-        )
-        for _, half in sorted(places, key=lambda place: place[1].low.log_snr)
-    ]
-    largest = [names for names in shared if not any(set(names) < set(more) for more in shared)]
-    return [names for names in dict.fromkeys(largest) if len(names) > 1]
 
 
 def _bar(scene: Scene, axis: Axis, factor: Decision, y: float) -> None:
@@ -347,7 +329,7 @@ def key() -> Panel:
         ("ceiling", None, "the probe with itself: ceiling"),
         ("window", None, f"critical window, {START:.0%} to {END:.0%} of the way"),
         ("decision", None, "decision step, half of the way"),
-        ("bracket", None, "joined: intervals overlap, order not told"),
+        ("bracket", None, "joined: their order is not established"),
     )
     for i, (role, marker, text) in enumerate(lines):
         _glyph(scene, role, (6, 18 + 23 * i), STYLES[marker].kind if marker else None, text)

@@ -14,9 +14,10 @@ call two wrecks an agreement.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
+from itertools import permutations, product
 from statistics import NormalDist
 from typing import Any, Literal
 
@@ -146,10 +147,72 @@ class Decision:
 
 @dataclass(frozen=True)
 class Decisions:
-    """Every factor of a study."""
+    """Every factor of a study, and what is established of their order.
+
+    One factor is established to be decided before another where the 95 % interval of how far their
+    decision steps are apart lies on one side of zero, over resamples of trees. A resample draws
+    whole trees, so it compares factors within the same trees: their own intervals may overlap.
+    """
 
     factors: tuple[Decision, ...]
     levels: pd.DataFrame  # by step: timestep, alpha_bar
+    trees: int
+    # Of measured factors: in which share of resamples the first is decided before the second, and
+    # the pairs whose order that establishes.
+    earlier: Mapping[str, Mapping[str, float]]
+    before: frozenset[tuple[str, str]]
+
+    @property
+    def measured(self) -> list[str]:
+        """The factors that have a decision step, by it."""
+        return [factor.factor for factor in ordered(self.factors) if factor.half]
+
+    @property
+    def tiers(self) -> list[tuple[str, ...]]:
+        """The measured factors in groups, each established to be decided before all later ones.
+
+        Within a group `before` may still know pairs.
+        """
+        names, found, first = self.measured, [], 0
+        for i in range(1, len(names) + 1):
+            if self.before.issuperset(product(names[:i], names[i:])):
+                found.append(tuple(names[first:i]))
+                first = i
+        return found
+
+    @property
+    def untold(self) -> list[tuple[str, ...]]:
+        """The largest groups without a pair whose order is established; a factor may be in several.
+
+        The maximal cliques of what is not told apart, grown by one factor after another.
+        """
+        names = self.measured
+        groups: list[frozenset[str]] = [frozenset()]
+        for name in names:
+            near = {a for a in names if not self.before & {(a, name), (name, a)}}
+            grown = [*groups, *((group & near) | {name} for group in groups)]
+            groups = [g for g in dict.fromkeys(grown) if not any(g < more for more in grown)]
+        return [tuple(filter(group.__contains__, names)) for group in groups if len(group) > 1]
+
+    def order(self) -> str:
+        """All that is established of the order, in plain words; nothing where there is none.
+
+        "Order, as far as 64 trunks establish it: background; then shape and eyes. …"
+        """
+        tiers = self.tiers
+        if len(self.measured) < 2:
+            return ""
+        known = []
+        for name in self.measured:
+            (tier,) = (tier for tier in tiers if name in tier)
+            if later := [other for other in tier if (name, other) in self.before]:
+                known.append(f"{listed([name])} before {listed(later)}")
+        but = f", but for {'; '.join(known)}" if known else ""
+        if len(tiers) == 1:
+            return f"{self.trees} trunks establish no order of {listed(tiers[0])}{but}."
+        groups = "; then ".join(map(listed, tiers))
+        within = f" Within a group none is established{but}." if self.untold else ""
+        return f"Order, as far as {self.trees} trunks establish it: {groups}.{within}"
 
     def table(self) -> pd.DataFrame:
         """A line a factor and fork step, with `COLUMNS`; n counts pairs.
@@ -176,11 +239,13 @@ class Decisions:
         return pd.DataFrame(lines, columns=list(COLUMNS)).astype(floats)
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON: every factor, and the order in which they are decided."""
+        """For JSON: every factor, and what is established of the order of their decisions."""
         return {
             "factors": [factor.to_dict() for factor in self.factors],
-            "order": [list(tier) for tier in tiers(self.factors)],
-            "before": [list(pair) for pair in ranked(self.factors)],
+            "order": [list(tier) for tier in self.tiers],
+            "before": sorted(list(pair) for pair in self.before),
+            "earlier": self.earlier,
+            "order_sentence": self.order(),
         }
 
 
@@ -198,16 +263,24 @@ def decisions(
         levels: a line a step: `step`, `timestep`, `alpha_bar`; at least the steps of `cells`, best
             all of the run's, for places between the rows are read from it.
         again: cells labelled once more after a harmless change of the picture (`ceiling`).
-        resamples: how often the trees are drawn again for the crossings' intervals.
+        resamples: how often the trees are drawn again, for intervals and order.
 
     Raises:
         BadInput: a column is missing, a step has no level, or there is no row of two cells.
     """
     factors = _factors(cells)
-    levels = _levels(levels, cells)
-    return Decisions(
-        tuple(_decide(cells, levels, again, factor, resamples) for factor in factors), levels
+    levels, trees = _levels(levels, cells), cells.seed.nunique()
+    rng = np.random.default_rng(0)
+    # The first is the estimate itself; the rest are the same for all factors.
+    drawn = rng.multinomial(trees, np.full(trees, 1 / trees), resamples)
+    draws = np.concatenate([np.ones((1, trees)), drawn])
+    found = [_decide(cells, levels, again, factor, draws, rng) for factor in factors]
+    halves = {factor.factor: places for factor, places in found if places is not None}
+    earlier = {a: {b: float(np.mean(halves[a] < halves[b])) for b in halves} for a in halves}
+    before = frozenset(
+        (a, b) for a, b in permutations(halves, 2) if earlier[a][b] >= 1 - _tail(trees)
     )
+    return Decisions(tuple(factor for factor, _ in found), levels, trees, earlier, before)
 
 
 def agreement(cells: pd.DataFrame, factor: str) -> dict[int, Estimate]:
@@ -295,42 +368,29 @@ def crossings(curves: Floats, targets: Floats, places: Floats) -> Floats:
     return np.where(reached.any(1), found, np.inf)
 
 
-def ranked(factors: Sequence[Decision]) -> list[tuple[str, str]]:
-    """Pairs of factors of which the first is decided before the second.
+def ordered(factors: Iterable[Decision]) -> list[Decision]:
+    """By decision step; what was not measured comes last, what the prompt fixed at the end.
 
-    Only where the intervals of their decision steps do not touch: any other pair is not ranked.
+    That is no order established: `Decisions` has what is.
     """
-    places = _measured(factors)
-    return [
-        (one, other)
-        for one, first in places
-        for other, second in places
-        if first.high.log_snr < second.low.log_snr
-    ]
+    states = ["measured", "few trunks", "blind", "fixed"]
+
+    def place(factor: Decision) -> tuple[int, float, float]:
+        if factor.half is None:
+            return states.index(factor.state), 0.0, 0.0
+        return 0, factor.half.at.log_snr, factor.half.low.log_snr
+
+    return sorted(factors, key=place)
 
 
-def tiers(factors: Sequence[Decision]) -> list[tuple[str, ...]]:
-    """The measured factors in order of decision; those of one tier are not all ranked.
-
-    A tier ends where every interval so far lies before every later one. Within a tier `ranked` may
-    still know pairs.
-    """
-    found: list[list[str]] = []
-    reach = -math.inf
-    for name, half in sorted(_measured(factors), key=lambda place: place[1].low.log_snr):
-        if not found or half.low.log_snr > reach:
-            found.append([])
-        found[-1].append(name)
-        reach = max(reach, half.high.log_snr)
-    return [tuple(tier) for tier in found]
+def listed(names: Iterable[str]) -> str:
+    """Factors as people read them: "mouth, head and body colour"."""
+    *most, last = (name.replace("_", " ") for name in names)
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def _by_step(estimates: Mapping[int, Estimate]) -> list[dict[str, Any]]:
     return [{"step": step, **asdict(estimate)} for step, estimate in estimates.items()]
-
-
-def _measured(factors: Sequence[Decision]) -> list[tuple[str, Crossing]]:
-    return [(factor.factor, factor.half) for factor in factors if factor.half]
 
 
 # Divergence of pictures
@@ -512,8 +572,10 @@ def _decide(
     levels: pd.DataFrame,
     again: pd.DataFrame | None,
     factor: str,
-    resamples: int,
-) -> Decision:
+    draws: Floats,
+    rng: np.random.Generator,
+) -> tuple[Decision, Floats | None]:
+    """A factor, and its decision step in every resample of trees, where it is measured."""
     rows = _row_agreement(cells, factor)
     by_chance = chance(cells, factor)
     repeated = None if again is None else ceiling(cells, again, factor)
@@ -525,10 +587,10 @@ def _decide(
         state = "fixed"
     elif highest - by_chance.value < BLIND:
         state = "blind"
-    start = half = end = None
+    start = half = end = halves = None
     if state == "measured":
-        start, half, end = _places(cells, levels, again, factor, rows, resamples)
-    return Decision(
+        (start, half, end), halves = _places(cells, levels, again, factor, rows, draws, rng)
+    decision = Decision(
         factor=factor,
         scope="this trunk" if cells.seed.nunique() == 1 else "pooled",
         state=state,
@@ -539,6 +601,7 @@ def _decide(
         half=half,
         window=(start, end) if start and end else None,
     )
+    return decision, halves
 
 
 def _places(
@@ -547,20 +610,18 @@ def _places(
     again: pd.DataFrame | None,
     factor: str,
     rows: pd.DataFrame,
-    resamples: int,
-) -> list[Crossing]:
+    draws: Floats,
+    rng: np.random.Generator,
+) -> tuple[list[Crossing], Floats]:
     """Where isotonic φ is at `START`, `HALF` and `END` of its range from chance to ceiling.
 
     In log-SNR, linearly between the rows. Each interval is that of the percentiles over resampled
     trees, all of a tree together: φ, chance and ceiling are drawn anew. The percentiles are widened
     for few trees as by Hesterberg (The American Statistician 69, 2015, on expanded percentiles).
+    With them come the decision steps of all resamples.
     """
     seeds = pd.Index(sorted(cells.seed.unique()))
     trees = len(seeds)
-    rng = np.random.default_rng(0)
-    drawn = rng.multinomial(trees, np.full(trees, 1 / trees), resamples)
-    draws = np.concatenate([np.ones((1, trees)), drawn])  # the first is the estimate itself
-
     by_step = rows.pivot(index="seed", columns="step", values="value").reindex(seeds)
     phi, counts = _means(draws, by_step.to_numpy())
     lowest = _chances(draws, _frequencies(cells, factor).reindex(seeds).fillna(0.0).to_numpy())
@@ -570,17 +631,22 @@ def _places(
 
     # Where nearly all trees agree, resampling them shows hardly any doubt: so each row of a
     # resample moves up or down by half a tree.
-    phi[1:] += rng.choice([-0.5, 0.5], (resamples, phi.shape[1])) / trees
+    phi[1:] += rng.choice([-0.5, 0.5], phi[1:].shape) / trees
     curves = isotonic(phi, counts)
     log_snr = levels.log_snr[by_step.columns].to_numpy()
-    tail = NormalDist().cdf(-math.sqrt(trees / (trees - 1)) * _student(trees - 1))
-    found = []
+    tail, found, reached = _tail(trees), [], {}
     for share in (START, HALF, END):
         places = crossings(curves, lowest + share * (highest - lowest), log_snr)
         low = np.quantile(places[1:], tail, method="lower")
         high = np.quantile(places[1:], 1 - tail, method="higher")
         found.append(Crossing(*(_level(place, levels) for place in (places[0], low, high))))
-    return found
+        reached[share] = places[1:]
+    return found, reached[HALF]
+
+
+def _tail(trees: int) -> float:
+    """The share of resamples beyond either end of an interval, so that few trees carry it."""
+    return NormalDist().cdf(-math.sqrt(trees / (trees - 1)) * _student(trees - 1))
 
 
 def _means(draws: Floats, values: Floats) -> tuple[Floats, Floats]:

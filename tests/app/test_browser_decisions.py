@@ -62,7 +62,7 @@ def test_a_study_from_its_price_to_its_table(address: str, visit: Callable[..., 
     expect(read.first).to_contain_text("pairs")
 
     # The same in words, as a table, and to take away.
-    expect(page.get_by_role("img", name="All factors in order of decision")).to_be_visible()
+    expect(page.get_by_role("img", name="All factors by decision step")).to_be_visible()
     page.get_by_text("The same as tables").click()
     expect(page.get_by_role("table").get_by_role("columnheader", name="factor")).to_be_visible()
     with page.expect_download() as saved:

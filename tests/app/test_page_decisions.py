@@ -18,8 +18,8 @@ import diffgrid.decisions.results as shelf
 from diffgrid.app.session.bundled_studies import nearest
 from diffgrid.app.session.studies import USUAL_COLUMNS, Studies
 from diffgrid.decisions.chart_png import to_png
-from diffgrid.decisions.charts import MARKERS, chart, ordered, summary, untold
-from diffgrid.decisions.metrics import Crossing, Decision, Level
+from diffgrid.decisions.charts import MARKERS, chart, summary
+from diffgrid.decisions.metrics import ordered
 from diffgrid.decisions.results import Results, read
 from diffgrid.decisions.study import Finding, Plan, Study, study_rows
 from diffgrid.models.registry import find_model, specify
@@ -110,22 +110,6 @@ def test_bands_differ_by_more_than_colour() -> None:
     assert len(kinds) == len({STYLES[name].dash for name in MARKERS}) == len(MARKERS)
     markers = [Mark("layout", ((0, 0),), kind=kind) for kind in kinds]
     assert len({len(marker.corners) for marker in markers}) == len(MARKERS)
-
-
-def place(log_snr: float) -> Level:
-    return Level(log_snr, 0, 0, 0)
-
-
-def decided(name: str, low: float, at: float, high: float) -> Decision:
-    half = Crossing(place(at), place(low), place(high))
-    return Decision(name, "pooled", "measured", {}, {}, None, None, half, (half, half))
-
-
-def test_only_those_whose_intervals_share_a_place_are_joined() -> None:
-    chain = [decided("a", 0, 1, 2), decided("b", 1, 3, 5), decided("c", 4, 6, 7)]
-    assert untold(chain) == [("a", "b"), ("b", "c")]  # a is before c: they are told apart
-    assert untold([*chain, decided("d", 1.5, 2, 6)]) == [("a", "b", "d"), ("b", "c", "d")]
-    assert untold([decided("a", 0, 1, 2), decided("b", 3, 4, 5)]) == []
 
 
 def test_the_picture_carries_its_recipe(found: Results) -> None:

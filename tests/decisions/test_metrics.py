@@ -18,6 +18,7 @@ from diffgrid.decisions import metrics
 from diffgrid.decisions.metrics import (
     Crossing,
     Decision,
+    Decisions,
     Level,
     agreement,
     band_energies,
@@ -27,8 +28,6 @@ from diffgrid.decisions.metrics import (
     decisions,
     divergence,
     isotonic,
-    ranked,
-    tiers,
     unclear_share,
 )
 from diffgrid.errors import BadInput
@@ -293,12 +292,59 @@ def decided(name: str, low: float, high: float) -> Decision:
     return Decision(name, "pooled", "measured", {}, {}, None, None, half, (half, half))
 
 
-def test_factors_whose_intervals_overlap_are_not_ranked() -> None:
-    factors = [decided("c", 2, 5), decided("b", 1, 3), decided("a", 0, 1.5), decided("d", 6, 7)]
-    assert tiers(factors) == [("a", "b", "c"), ("d",)]
-    assert set(ranked(factors)) == {("a", "c"), ("a", "d"), ("b", "d"), ("c", "d")}
-    fixed = replace(factors[0], state="fixed", half=None, window=None)
-    assert tiers([fixed]) == []
+def in_order(names: str, *before: str) -> Decisions:
+    """Factors in order of their decision steps, and the pairs of which that is established."""
+    factors = tuple(decided(name, i, i + 1) for i, name in enumerate(names))
+    return Decisions(factors, levels(0.5), 64, {}, frozenset((p[0], p[1]) for p in before))
+
+
+def test_a_group_ends_where_all_so_far_come_before_all_later() -> None:
+    chain = in_order("abcd", "ac", "ad", "bd", "cd")
+    assert chain.tiers == [("a", "b", "c"), ("d",)]
+    assert chain.untold == [("a", "b"), ("b", "c")]  # a is before c: they are told apart
+    ring = in_order("abcd", "ac", "bd").untold
+    assert set(ring) == {("a", "b"), ("b", "c"), ("c", "d"), ("a", "d")}
+    assert in_order("ab", "ab").untold == in_order("").tiers == []
+
+
+def test_an_order_is_told_as_far_as_it_is_established() -> None:
+    told = "Order, as far as 64 trunks establish it: a; then "
+    assert in_order("ab", "ab").order() == f"{told}b."
+    assert in_order("abc", "ab", "ac").order() == (
+        f"{told}b and c. Within a group none is established."
+    )
+    assert in_order("abcd", "ab", "ac", "ad", "bd", "cd").order() == f"{told}b and c; then d." + (
+        " Within a group none is established."
+    )
+    assert in_order("abcd", "ab", "ac", "ad", "bd").order() == (
+        f"{told}b, c and d. Within a group none is established, but for b before d."
+    )
+    assert in_order("ab").order() == "64 trunks establish no order of a and b."
+    assert in_order("a").order() == ""
+
+
+def test_an_order_is_established_within_the_same_trees() -> None:
+    """Places scatter over trees by more than two factors are apart in each of them."""
+    rng = np.random.default_rng(0)
+    rows = 12
+    first = rng.integers(0, 9, 24)  # the row from which a tree's branches agree
+    cells = pd.DataFrame(
+        {"seed": seed, "step": step, "branch": branch}
+        | {
+            name: "ab"[seed % 2] if step >= first[seed] + lag else "cdefgh"[rng.integers(6)]
+            for name, lag in (("one", 0), ("other", 2))
+        }
+        | {"alien": "ab"[seed % 2] if step >= first[-seed] else "cdefgh"[rng.integers(6)]}
+        for seed, step, branch in itertools.product(range(24), range(rows), range(4))
+    )
+    found = decisions(cells, levels(*np.linspace(0.01, 0.99, rows)), resamples=400)
+    one, other = (factor.half for factor in found.factors[:2])
+    assert one
+    assert other
+    assert one.high.log_snr > other.low.log_snr
+    assert found.before >= {("one", "other")}
+    assert not found.before & {("one", "alien"), ("alien", "one")}
+    assert found.earlier["one"]["other"] + found.earlier["other"]["one"] <= 1
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import { nearest } from "../shared/nearest.js";
  * @typedef {{width: number, height: number, svg: string}} Scene
  * @typedef {{x: number, text: string}} Stop what is read there
  * @typedef {{title: string, scene: Scene | null, sentence: string, note: string, stops: Stop[]}} Panel
- * @typedef {{world: string, wide: Scene, narrow: Scene, panels: Panel[]}} Message
+ * @typedef {{order: string, world: string, wide: Scene, narrow: Scene, panels: Panel[]}} Message
  */
 
 /** @param {any} component what Streamlit hands over */
@@ -32,11 +32,12 @@ class Chart {
     /** @type {number | null} where all panels are read */
     this.x = null;
     this.panels = data.panels.map((panel) => this.panel(panel));
-    const label = "All factors in order of decision; the table below says the same.";
+    const label = `All factors by decision step. ${data.order} The table below says the same.`;
     const drawings = [picture(data.wide, "wide"), picture(data.narrow, "narrow")];
     const overview = make("div", { class: "overview", role: "img", "aria-label": label }, ...drawings);
     const panels = make("div", { class: "panels" }, ...this.panels.map((panel) => panel.element));
-    root.replaceChildren(overview, make("h3", {}, data.world), panels);
+    const order = make("p", { class: "order" }, data.order);
+    root.replaceChildren(overview, order, make("h3", {}, data.world), panels);
   }
 
   /** @param {Panel} panel */
