@@ -10,6 +10,9 @@ VENV := .venv
 # Always `python -m`: the scripts in .venv/bin break when a checkout is moved.
 PY := $(VENV)/bin/python
 
+# What does not wait for another goes side by side: the linters, the packages' installation.
+MAKEFLAGS += --jobs=$(CORES)
+
 # Nothing of the caller's own Python leaks into the environment.
 export PYTHONNOUSERSITE := 1
 export PIP_USER := 0
@@ -22,7 +25,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export OMP_WAIT_POLICY := PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help run check test coverage matrix faults fuzz touches load bench bench-app lint format javascript chromium
+.PHONY: help run check test coverage matrix faults fuzz touches load bench bench-app lint style types floors javascript-types format javascript chromium
 
 help:
 	@echo 'make run      start the app                        (ARGS="--server.port 8600")'
@@ -82,11 +85,19 @@ bench: $(VENV)/installed
 bench-app: $(VENV)/installed-dev chromium
 	$(PY) -m benchmarks.app $(ARGS)
 
-lint: $(VENV)/installed-dev
+lint: style types floors javascript-types
+
+style: $(VENV)/installed-dev
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+
+types: $(VENV)/installed-dev
 	$(PY) -m mypy
+
+floors: $(VENV)/installed-dev
 	$(PY) -c 'from importlinter.cli import lint_imports_command as lint; lint()' --no-logo
+
+javascript-types:
 	@if command -v npm >/dev/null; then \
 	  test -x node_modules/.bin/tsc || npm install --silent --no-audit --no-fund; \
 	  node_modules/.bin/tsc --project jsconfig.json && echo 'JavaScript: no issues found'; \

@@ -169,60 +169,59 @@ def test_the_keyboard_alone_can_go_the_way(address: str, visit: Callable[..., Pa
     expect(page.get_by_role("dialog")).to_have_count(0)
 
 
-@pytest.mark.parametrize("rested", [0.1, 0.3, 0.5])
-def test_a_hint_never_takes_the_place_of_an_act(
-    address: str, visit: Callable[..., Page], rested: float
-) -> None:
+def test_a_hint_never_takes_the_place_of_an_act(address: str, visit: Callable[..., Page]) -> None:
     page = visit(address)
-    painted(page, "trunk")
-    cell(page, "5.2").hover()
-    page.locator(".board[data-playing='5.2']").wait_for()
-    time.sleep(rested)  # a pointer that rests 0.4 s is told to the server
-    page.keyboard.press("t")
-    expect(page).to_have_url(re.compile(r"/strip\?.*path=5\.2"))
+    for rested in (0.1, 0.3, 0.5):
+        painted(page, "trunk")
+        cell(page, "5.2").hover()
+        page.locator(".board[data-playing='5.2']").wait_for()
+        time.sleep(rested)  # a pointer that rests 0.4 s is told to the server
+        page.keyboard.press("t")
+        expect(page).to_have_url(re.compile(r"/strip\?.*path=5\.2"))
+        page.get_by_role("link", name="Branching grid").click()
 
 
-@pytest.mark.parametrize("name", ["Trajectory strip", "Compare runs", "When is it decided?"])
-def test_one_press_of_back_goes_back_one(
-    address: str, visit: Callable[..., Page], name: str
-) -> None:
+def test_one_press_of_back_goes_back_one(address: str, visit: Callable[..., Page]) -> None:
     page = visit(f"{address}/?path=5.2")
-    painted(page, "5.2")
-    here = page.url
-    page.get_by_role("link", name=name).click()
-    expect(page.get_by_role("heading", level=1)).to_have_text(name)
-    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
-    page.go_back()
-    painted(page, "5.2")
-    assert page.url == here
-    page.go_forward()
-    expect(page.get_by_role("heading", level=1)).to_have_text(name)
-    page.reload()
-    expect(page.get_by_role("heading", level=1)).to_have_text(name)
-    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
-    here = page.url
-    page.get_by_role("link", name="Branching grid").click()
-    painted(page, "5.2")  # which the address of each page names
-    page.go_back()
-    expect(page.get_by_role("heading", level=1)).to_have_text(name)
-    assert page.url == here
+    heading = page.get_by_role("heading", level=1)
+    for name in ("Trajectory strip", "Compare runs", "When is it decided?"):
+        painted(page, "5.2")
+        here = page.url
+        page.get_by_role("link", name=name).click()
+        expect(heading).to_have_text(name)
+        page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
+        page.go_back()
+        painted(page, "5.2")
+        assert page.url == here
+        page.go_forward()
+        expect(heading).to_have_text(name)
+        page.reload()
+        expect(heading).to_have_text(name)
+        page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
+        here = page.url
+        page.get_by_role("link", name="Branching grid").click()
+        painted(page, "5.2")  # which the address of each page names
+        page.go_back()
+        expect(heading).to_have_text(name)
+        assert page.url == here
+        page.get_by_role("link", name="Branching grid").click()
 
 
-@pytest.mark.parametrize(("key", "path"), [("s", "5.2"), ("t", "5.3")])
 def test_an_act_is_done_though_its_page_is_left_at_once(
-    address: str, visit: Callable[..., Page], key: str, path: str
+    address: str, visit: Callable[..., Page]
 ) -> None:
     """But for one that leads to a page: the page that was asked for last comes."""
     page = visit(address)
-    painted(page, "trunk")
-    cell(page, path).focus()
-    link = page.get_by_role("link", name="Compare runs").element_handle()
-    page.keyboard.press(key)
-    link.evaluate("link => link.click()")
-    expect(page.get_by_role("heading", level=1)).to_have_text("Compare runs")
-    page.get_by_role("link", name="Branching grid").click()
-    painted(page, "trunk")
-    expect(cell(page, path).locator(".starred")).to_be_visible(visible=key == "s")
+    for key, path in (("s", "5.2"), ("t", "5.3")):
+        painted(page, "trunk")
+        cell(page, path).focus()
+        link = page.get_by_role("link", name="Compare runs").element_handle()
+        page.keyboard.press(key)
+        link.evaluate("link => link.click()")
+        expect(page.get_by_role("heading", level=1)).to_have_text("Compare runs")
+        page.get_by_role("link", name="Branching grid").click()
+        painted(page, "trunk")
+        expect(cell(page, path).locator(".starred")).to_be_visible(visible=key == "s")
 
 
 def test_acts_that_come_at_once_are_all_done(address: str, visit: Callable[..., Page]) -> None:
@@ -309,22 +308,20 @@ def test_two_visitors_see_their_own(address: str, visit: Callable[..., Page]) ->
     expect(other.locator(".crumbs b")).to_have_text("1.2")
 
 
-@pytest.mark.parametrize("width", [390, 1280])
-def test_nothing_is_wider_than_the_window(
-    address: str, visit: Callable[..., Page], width: int
-) -> None:
-    page = visit(address, width, 844)
-    painted(page, "trunk")
-    main = page.get_by_test_id("stMain")
-    assert main.evaluate("element => element.scrollWidth - element.clientWidth") == 0
-    assert page.locator(".board").evaluate("e => e.getBoundingClientRect().right") <= width
-
-
-def test_on_a_phone_the_menu_goes_once_a_page_is_chosen(
+def test_on_a_phone_nothing_is_too_wide_and_the_menu_goes_once_a_page_is_chosen(
     address: str, visit: Callable[..., Page]
 ) -> None:
-    page = visit(address, 390, 844)
+    page = visit(address, 1280, 844)
     painted(page, "trunk")
+    main = page.get_by_test_id("stMain")
+    for width in (1280, 390):
+        page.set_viewport_size({"width": width, "height": 844})
+        page.wait_for_function(
+            "width => document.querySelector('[data-testid=stMain]').clientWidth <= width",
+            arg=width,
+        )
+        assert main.evaluate("element => element.scrollWidth - element.clientWidth") == 0
+        assert page.locator(".board").evaluate("e => e.getBoundingClientRect().right") <= width
     page.get_by_test_id("stExpandSidebarButton").click()
     page.get_by_role("link", name="Compare runs").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Compare runs")

@@ -112,6 +112,7 @@ def test_bands_differ_by_more_than_colour() -> None:
     assert len({len(marker.corners) for marker in markers}) == len(MARKERS)
 
 
+@pytest.mark.slow
 def test_the_picture_carries_its_recipe(found: Results) -> None:
     picture = Image.open(io.BytesIO(to_png(chart(found), {"prompt": "a monster"})))
     assert json.loads(picture.text["diffgrid"]) == {"prompt": "a monster"}  # type: ignore[attr-defined]

@@ -412,6 +412,7 @@ def test_verify_finds_damage_once_and_it_is_made_again(
     assert grid()["evaluations"]["sampled"] == STEPS - 1
 
 
+@pytest.mark.slow
 def test_verify_leaves_what_is_saved_and_says_so_each_time(
     grid: Callable[..., dict[str, Any]], sh: Shell, cache_directory: Folder
 ) -> None:
@@ -641,6 +642,7 @@ def test_a_cache_that_cannot_be_written_is_refused(
     assert [file.name for file in tmp_path.iterdir()] == ["taken"]
 
 
+@pytest.mark.slow
 def test_without_a_cache_a_grid_is_sampled_with_one_warning(
     grid: Callable[..., dict[str, Any]],
     sh: Shell,

@@ -315,6 +315,7 @@ PROMPTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prompt", PROMPTS.values(), ids=PROMPTS)
 def test_a_prompt_never_leaves_its_place(prompt: str) -> None:
     plain_recipe = draw_grid(grid((1,), 1))

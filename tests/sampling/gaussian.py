@@ -6,6 +6,7 @@ its x̂0 step by step, and how widely its finals spread. The levels (α, σ) are
 second time, from the papers.
 """
 
+import copy
 import json
 import math
 from collections.abc import Mapping
@@ -53,8 +54,7 @@ def build(name: str, prediction_type: str) -> Any:
 
 def _runs(scheduler: Any) -> bool:
     """Whether the library itself takes a step with it."""
-    trial, x = scheduler.from_config(scheduler.config), torch.zeros(SHAPE)
-    trial.set_timesteps(STEPS)
+    trial, x = copy.deepcopy(scheduler), torch.zeros(SHAPE)
     try:
         if hasattr(trial, "scale_model_input"):
             trial.scale_model_input(x, trial.timesteps[0])

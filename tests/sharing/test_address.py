@@ -144,6 +144,7 @@ def test_the_command_line_names_the_same_trajectory() -> None:
     assert str(options.out) == "5.2-9.0.png"
 
 
+@pytest.mark.slow
 @given(views())
 def test_a_command_that_is_typed_makes_the_views_trajectory(view: View) -> None:
     assume("--" not in (view.prompt, view.negative_prompt))  # argparse takes it for its own mark

@@ -69,6 +69,7 @@ def _grid(view: View, change: Change) -> tuple[View, Grid | None]:
         return view, None
 
 
+@pytest.mark.slow
 @given(st.lists(changes, max_size=8))
 def test_after_any_changes_a_view_is_a_grid_or_says_what_is_wrong(sequence: list[Change]) -> None:
     kept = form = DEFAULT  # what cannot be is typed in a form all the same, and never in view

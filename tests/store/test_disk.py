@@ -109,6 +109,7 @@ def test_a_full_cache_keeps_the_newest_and_the_saved(tmp_path: Path) -> None:
     opened.close()
 
 
+@pytest.mark.slow
 def test_large_runs_after_many_small_ones_stay_within_the_quota(tmp_path: Path) -> None:
     opened = TrajectoryStore(tmp_path, limit=4_000_000)
     for seed in range(300):

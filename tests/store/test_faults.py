@@ -22,6 +22,7 @@ def test_a_full_disk_loses_nothing_that_was_kept() -> None:
     assert not told[-1]
 
 
+@pytest.mark.slow
 def test_damage_anywhere_is_a_miss_and_nothing_saved_goes() -> None:
     assert faults.damages(every=53) > 200
 
