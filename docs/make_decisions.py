@@ -36,8 +36,8 @@ def in_words(found: Results, longer: Results) -> str:
         f"{plan.spec.num_inference_steps} steps of DDIM with eta {plan.spec.eta:g} "
         f"({found.trees} trunks, {branches:,} branches), factors are half decided at these "
         f"timesteps (95 % intervals): {', '.join(places)}. "
-        f"At t ≈ {told.levels.timestep[step]:.0f}, {100 * (1 - phi.value):.0f} % of all pairs of branches "
-        f"still disagree about the last, {words(last.factor)}. {told.order()} "
+        f"At t ≈ {told.levels.timestep[step]:.0f}, {100 * (1 - phi.value):.0f} % of all pairs of "
+        f"branches still disagree about the last, {words(last.factor)}. {told.order()} "
         f"{longer.plan.spec.num_inference_steps} steps from the same seeds give "
         f"{'the same' if groups == others else 'other'} groups.",
         160,
