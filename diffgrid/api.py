@@ -66,6 +66,7 @@ class Trajectory(trajectories.Trajectory):
     def x0_way(self) -> str:
         """How pictures of x̂0 were decoded: by the full `vae`, or by `tiny` or `linear` previews.
 
+        Where they are `exact`, the full VAE drew them in place of previews (see `trajectory`);
         `hindsight` are an older version's previews.
         """
         return self.frames.decoding.way
@@ -249,15 +250,23 @@ def grid(
 
 
 def trajectory(
-    *, path: str = "trunk", engine: Engine | None = None, watch: Watch | None = None, **options: Any
+    *,
+    path: str = "trunk",
+    exact: bool = False,
+    engine: Engine | None = None,
+    watch: Watch | None = None,
+    **options: Any,
 ) -> Trajectory:
     """One trajectory; options as for `grid`.
+
+    With `exact` x̂0 is decoded by the model's full VAE, where it would be in previews: a picture may
+    take as long as several evaluations. It is kept.
 
     Raises:
         BadInput: an option is not allowed; ModelError, StoreError: see `diffgrid.errors`.
     """
     spec, wanted = specify(**options), _path(path)
-    job = (engine or default_engine()).submit(spec, [wanted])
+    job = (engine or default_engine()).submit(spec, [wanted], exact=exact)
     _finish(job, job.snapshot, watch)
     return finished_trajectory(job, wanted)
 

@@ -100,7 +100,7 @@ def load(chosen: Sequence[RunInfo]) -> list[comparison.Run]:
             runs.append(comparison.load(store(), info))
         except DiffgridError as error:
             st.warning(plain(str(error)))
-    return runs
+    return comparison.alike(store(), runs)
 
 
 def actions(chosen: Sequence[RunInfo], keeps: bool) -> None:

@@ -1,5 +1,7 @@
 """One trajectory, timestep by timestep."""
 
+from dataclasses import replace
+
 import streamlit as st
 
 from diffgrid.api import finished_trajectory
@@ -12,15 +14,20 @@ from diffgrid.app.session.page import GRID
 from diffgrid.app.session.session import Session
 from diffgrid.app.shell import page_file, through_the_entry
 from diffgrid.app.state import session, store, write_query
-from diffgrid.app.text import plain, progress
+from diffgrid.app.text import plain, progress, seconds
 from diffgrid.engine.protocol import Job, Snapshot
 from diffgrid.errors import DiffgridError
 from diffgrid.pictures.animations import to_gif, to_webp
+from diffgrid.records.frames import Frames
 from diffgrid.sharing.address import command
 from diffgrid.spec.grid import Grid
 from diffgrid.spec.path import Path, file_name
+from diffgrid.spec.run import key
+from diffgrid.store.pictures import stored_exact, with_exact
 
 SECONDS_BETWEEN_LOOKS = 0.5
+SECONDS_UNASKED = 10.0  # up to which a strip is decoded exactly although nobody asks
+DECODING = "x̂0 of every step by the model's full VAE. The pictures are kept."
 
 
 def show_one(mine: Session, grid: Grid, path: Path, job: Job, around: tuple[object, ...]) -> None:
@@ -39,6 +46,8 @@ def show_one(mine: Session, grid: Grid, path: Path, job: Job, around: tuple[obje
         return
     try:
         trajectory = finished_trajectory(ahead, path)
+        frames = with_exact(store(), trajectory.key, trajectory.frames)
+        trajectory = replace(trajectory, frames=frames)
         noisy = job.noisy(path) if snapshot.state == "done" else None
         groups, change = thumbnails(store(), grid), changeable(mine.view, path)
         data = message(
@@ -51,8 +60,6 @@ def show_one(mine: Session, grid: Grid, path: Path, job: Job, around: tuple[obje
             acted=mine.inbox.receipt,
         )
         show_strip(data, lambda: take(mine, st.session_state["film"].acts))
-        if trajectory.x0_note:
-            st.caption(f"{trajectory.x0_note}.")
         pictures = [*trajectory.x0_images, trajectory.image]
         words = "  # ".join(filter(None, [command(mine.view, path), trajectory.x0_note]))
         downloads(
@@ -66,6 +73,46 @@ def show_one(mine: Session, grid: Grid, path: Path, job: Job, around: tuple[obje
     except DiffgridError as error:
         if not snapshot.error:
             trouble(error)
+
+
+def exactness(mine: Session, grid: Grid, path: Path, frames: Frames, running: bool) -> None:
+    """Whether x̂0 is in previews, and the one control that has the full VAE decode it."""
+    length = grid.spec.length
+    left = length - len(stored_exact(store(), key(grid.spec, path), length))
+    took = frames.decoding.seconds
+    cost = None if took is None else took * left
+    if (
+        left
+        and cost is not None
+        and cost < SECONDS_UNASKED
+        and not (mine.one_run.exact or mine.error)
+    ):
+        decode(mine, grid, path)
+    exact = mine.one_run.exact
+    if running != (exact is not None and not exact.snapshot().ended):
+        st.rerun()  # the whole page: it shows what was made, or looks at what is under way
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if exact and running:
+            snapshot = exact.snapshot()
+            share = snapshot.decoded / max(1, snapshot.to_decode)
+            st.progress(share, progress(snapshot, grid.spec.model))
+            st.button("Stop", on_click=exact.cancel)
+        elif left:
+            st.caption(f"{frames.decoding.note}.")
+            words = "Decode exactly" if cost is None else f"Decode exactly, about {seconds(cost)}"
+            st.button(words, help=DECODING, on_click=decode, args=(mine, grid, path))
+        else:
+            st.caption("x̂0 pictures are exact: the model's full VAE decoded them.")
+    if exact and exact.snapshot().state == "failed":
+        st.error(plain(str(exact.snapshot().error)))
+
+
+def decode(mine: Session, grid: Grid, path: Path) -> None:
+    """Have the full VAE decode x̂0 of each step."""
+    try:
+        mine.one_run.decode(grid.spec, path)
+    except DiffgridError as error:
+        mine.error = str(error)
 
 
 def around_it(mine: Session, grid: Grid, job: Job) -> tuple[object, ...]:
@@ -111,4 +158,11 @@ else:
     write_query(mine, query_of_one(mine.view, path))
     around = around_it(mine, grid, job)
     look_again = None if job.snapshot().ended else SECONDS_BETWEEN_LOOKS
+    if job.snapshot().ended and job.snapshot().paths[path].done:
+        frames, exact = job.frames(path), mine.one_run.exact
+        if frames.decoding.approximate:
+            decoding = exact is not None and not exact.snapshot().ended
+            st.fragment(exactness, run_every=SECONDS_BETWEEN_LOOKS if decoding else None)(
+                mine, grid, path, frames, decoding
+            )
     st.fragment(show_one, run_every=look_again)(mine, grid, path, job, around)

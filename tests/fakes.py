@@ -53,6 +53,7 @@ class FakeJob:
     spec: RunSpec
     paths: tuple[Path, ...]
     noisy_asked: bool = False
+    exact_asked: bool = False
     cancelled: bool = False
     shown: Snapshot = field(init=False)
 
@@ -114,11 +115,12 @@ class FakeEngine:
         session: str = "",
         noisy: bool = False,
         trust: bool = False,
+        exact: bool = False,
         limits: Limits | None = None,
     ) -> FakeJob:
         if self.refuses:
             raise self.refuses
-        self.jobs.append(FakeJob(spec, tuple(paths), noisy))
+        self.jobs.append(FakeJob(spec, tuple(paths), noisy, exact))
         return self.jobs[-1]
 
     def estimate(self, spec: RunSpec, paths: Iterable[Path]) -> Estimate:

@@ -142,6 +142,18 @@ def test_approximate_pictures_say_so_in_every_sheet(
     assert (g.trunk.x0_way, g.trunk.x0_note) == ("vae", "")
 
 
+def test_a_trajectory_is_decoded_exactly_where_that_is_asked_for(
+    previewed: diffgrid.Grid, engine: LocalEngine
+) -> None:
+    spec = previewed.spec
+    exact = diffgrid.trajectory(
+        model=spec.model, prompt=spec.prompt, steps=2, exact=True, engine=engine
+    )
+    assert exact.key == previewed.trunk.key
+    assert (exact.x0_way, exact.x0_note) == ("exact", "")
+    assert "note" not in json.loads(Image.open(io.BytesIO(exact.strip())).info["diffgrid"])
+
+
 def test_the_picture_does_not_depend_on_what_it_cost(g: diffgrid.Grid, engine: LocalEngine) -> None:
     again = diffgrid.grid(
         model=g.spec.model,

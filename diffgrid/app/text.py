@@ -17,8 +17,11 @@ def progress(snapshot: Snapshot, model: str) -> str:
         return f"Waiting for its turn{told}"
     if snapshot.state == "loading":
         return f"Loading {model}, {weight(model)} …"
-    words = [f"{snapshot.sampled} of {snapshot.to_sample} evaluations"]
-    if snapshot.reused:
+    if snapshot.state == "decoding":
+        words = [f"{snapshot.decoded} of {snapshot.to_decode} pictures decoded by the full VAE"]
+    else:
+        words = [f"{snapshot.sampled} of {snapshot.to_sample} evaluations"]
+    if snapshot.reused and snapshot.state != "decoding":
         words.append(f"{snapshot.reused} reused")
     if snapshot.seconds_left is not None:
         words.append(f"{seconds(snapshot.seconds_left)} left")

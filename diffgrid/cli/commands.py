@@ -77,11 +77,14 @@ def strip(options: argparse.Namespace) -> int:
     _check_writable(out=options.out)
     with Progress() as progress:
         made = api.trajectory(
-            path=options.path, engine=_engine(options), watch=progress.show, **_given(options)
+            path=options.path,
+            exact=True,  # it is taken away
+            engine=_engine(options),
+            watch=progress.show,
+            **_given(options),
         )
     made.save(options.out)
     _say(f"{options.out}: {format_path(made.path)}, {made.steps} steps, key {made.key[:8]}")
-    _say_approximate(made)
     _say_unheeded(made.spec)
     return 0
 

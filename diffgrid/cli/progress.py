@@ -22,9 +22,12 @@ class Progress:
         self._bar.close()
 
     def show(self, snapshot: Snapshot | StudySnapshot) -> None:
-        self._bar.total = snapshot.to_sample
+        done, total, unit = snapshot.sampled, snapshot.to_sample, "evaluation"
+        if isinstance(snapshot, Snapshot) and snapshot.state == "decoding":
+            done, total, unit = snapshot.decoded, snapshot.to_decode, "picture"
+        self._bar.total, self._bar.unit = total, unit
         self._bar.set_description(snapshot.state, refresh=False)
-        self._bar.update(snapshot.sampled - self._bar.n)
+        self._bar.update(done - self._bar.n)
         if snapshot.warning and snapshot.warning != self._warned:
             self._warned = snapshot.warning
             tqdm.write(f"diffgrid: {snapshot.warning}", file=sys.stderr)

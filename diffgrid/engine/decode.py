@@ -19,6 +19,7 @@ from diffgrid.records.frames import (
     NOISY_DIGESTS,
     Decoding,
     Frames,
+    encode_exact,
     encode_final,
     encode_preview,
     pack_pictures,
@@ -26,6 +27,7 @@ from diffgrid.records.frames import (
 from diffgrid.records.trajectories import Trajectory
 from diffgrid.spec.path import Path, behind
 from diffgrid.store.forgiving import TrajectoryStore
+from diffgrid.store.pictures import add_exact, exact_frames
 
 if TYPE_CHECKING:
     from diffgrid.sampling.decoding import Decoder
@@ -124,6 +126,33 @@ class Pictures:
         digest = NOISY_DIGESTS[self._decoder.way]
         self._store.add_frames(trajectory.key, digest, *pack_pictures(pictures))
         self._progress.noisy[path] = pictures
+
+    def add_exact(self, trajectory: Trajectory, frames: Frames) -> None:
+        """Decode x̂0 before each step of a finished trajectory by the full VAE, one at a time."""
+        if not frames.decoding.approximate:
+            return
+        path, book, length = trajectory.path, self._found.exact, trajectory.spec.length
+        missing = [step for step in range(length) if (path, step) not in book]
+        began, left = time.monotonic(), frames.decoding.seconds
+        self._progress.publish(
+            state="decoding",
+            decoded=0,
+            to_decode=len(missing),
+            seconds_left=left and left * len(missing),
+        )
+        for done, step in enumerate(missing, 1):
+            self._progress.check()
+            [picture] = self._decoder.final(trajectory.pred_original_sample_at(step)[None])
+            encoded = encode_exact(picture)
+            book.put(path, step, encoded)
+            add_exact(self._store, trajectory.key, step, encoded)
+            each = (time.monotonic() - began) / done
+            self._progress.publish(decoded=done, seconds_left=each * (len(missing) - done))
+        exact = dict(enumerate(book.of(path, length)))
+        for step in exact.keys() - {*missing}:  # what relatives share with it, under its own name
+            add_exact(self._store, trajectory.key, step, exact[step])
+        if whole := exact_frames(frames, exact):
+            self._progress.finish(path, trajectory, whole)
 
 
 def decode_finals(

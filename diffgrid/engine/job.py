@@ -90,6 +90,8 @@ class Computation(Watched[Snapshot]):
                 self._timings.add(spec, self.snapshot.sampled, seconds)
         for path in found.blind:  # last: people look at x̂0 first
             pictures.add_noisy(self.result(path)[0])
+        for path in found.rough:
+            pictures.add_exact(*self.result(path))
 
     def result(self, path: Path) -> tuple[Trajectory, Frames]:
         """A finished path's trajectory and frames.

@@ -53,14 +53,16 @@ class LocalEngine:
         session: str = "",
         noisy: bool = False,
         trust: bool = False,
+        exact: bool = False,
         limits: Limits | None = None,
     ) -> LocalJob:
         """Start a job for these paths, the focus first.
 
         Whoever asks for what is being computed already joins in. Sessions take turns. With `noisy`
-        x_t is decoded too, after everything else: see `LocalJob.noisy`. A request that is stored
-        already is done on return; with `trust` its arrays are not read first, which takes a sixth
-        of the time and leaves it to `result` to find one damaged.
+        x_t is decoded too, after everything else: see `LocalJob.noisy`; with `exact` x̂0 by the full
+        VAE, where it is in previews, and each picture is charged as an evaluation. A request that
+        is stored already is done on return; with `trust` its arrays are not read first, which takes
+        a sixth of the time and leaves it to `result` to find one damaged.
 
         Raises:
             BadInput: there are no paths, one forks too late, or the specification is above limits.
@@ -69,7 +71,7 @@ class LocalEngine:
         """
         limits = limits or Limits()
         spec.check(limits)
-        computation = self._computation(Request(spec, tuple(paths), noisy, trust))
+        computation = self._computation(Request(spec, tuple(paths), noisy, trust, exact))
         if computation.look():
             return LocalJob(computation, session, self._withdraw, self._before)
         with self._own():
@@ -79,6 +81,7 @@ class LocalEngine:
                 self._queue.check_room(limits.max_queue)  # who is refused is charged nothing
         if not joins:
             count = self.estimate(spec, computation.request.paths).evaluations
+            count += spec.length * len(computation.request.paths) * exact
             self._allowances.take(session, count, limits)
             if len(older) == limits.max_waiting:
                 older[0].cancel()

@@ -10,7 +10,7 @@ from diffgrid.records.frames import Frames
 from diffgrid.records.trajectories import Trajectory
 from diffgrid.spec.path import Path
 from diffgrid.store.forgiving import TrajectoryStore
-from diffgrid.store.pictures import stored_frames, stored_noisy
+from diffgrid.store.pictures import exact_frames, stored_exact, stored_frames, stored_noisy
 
 
 @dataclass(frozen=True)
@@ -20,14 +20,16 @@ class Found:
     history: dict[Path, Trajectory] = field(default_factory=dict)  # checkpoints included
     frames: dict[Path, Frames] = field(default_factory=dict)  # of what is finished
     noisy: FrameBook = field(default_factory=FrameBook)
+    exact: FrameBook = field(default_factory=FrameBook)
     # Not finished, or without pictures of x̂0, or with such as are to be drawn anew.
     missing: list[Path] = field(default_factory=list)
     blind: list[Path] = field(default_factory=list)  # without the pictures of x_t asked for too
+    rough: list[Path] = field(default_factory=list)  # without the exact pictures asked for too
 
     @property
     def whole(self) -> bool:
         """Whether nothing is to be made."""
-        return not (self.missing or self.blind)
+        return not (self.missing or self.blind or self.rough)
 
     @property
     def unfinished(self) -> list[Path]:
@@ -61,7 +63,27 @@ def look_up(request: Request, store: TrajectoryStore, progress: JobProgress) -> 
         found.history[path] = known
         if known.done and path not in found.frames and (frames := stored_frames(store, keys[path])):
             found.frames[path] = frames
+    if request.exact:
+        _look_up_exact(request, store, progress, found)
     return found
+
+
+def _look_up_exact(
+    request: Request, store: TrajectoryStore, progress: JobProgress, found: Found
+) -> None:
+    for path in family(request.paths):
+        exact = stored_exact(store, request.keys[path], request.spec.length)
+        for step, picture in exact.items():
+            found.exact.put(path, step, picture)
+        if path not in request.paths:
+            continue
+        frames = found.frames.get(path)
+        if path in found.missing or frames is None:
+            found.rough.append(path)
+        elif whole := exact_frames(frames, exact):
+            progress.finish(path, found.history.get(path), whole)
+        elif frames.decoding.approximate:
+            found.rough.append(path)
 
 
 def newest(

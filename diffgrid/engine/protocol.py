@@ -12,7 +12,7 @@ from diffgrid.spec.path import Path
 from diffgrid.spec.run import RunSpec
 from diffgrid.store.forgiving import TrajectoryStore
 
-State = Literal["queued", "loading", "sampling", "done", "failed", "cancelled"]
+State = Literal["queued", "loading", "sampling", "decoding", "done", "failed", "cancelled"]
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,17 @@ class WorkSnapshot:
 
 @dataclass(frozen=True)
 class Snapshot(WorkSnapshot):
-    """A job at one moment; the store had `reused` evaluations."""
+    """A job at one moment; the store had `reused` evaluations.
+
+    While it is decoding it has made `decoded` exact pictures of `to_decode`.
+    """
 
     paths: Mapping[Path, PathView] = field(default_factory=dict)
     before: int = 0  # requests that are served first, while it is queued
     reused: int = 0
     naive: int = 0
+    decoded: int = 0
+    to_decode: int = 0
     decoding: Decoding = field(default_factory=Decoding)  # of the pictures made meanwhile
 
 
@@ -124,6 +129,7 @@ class Engine(Protocol):
         session: str = "",
         noisy: bool = False,
         trust: bool = False,
+        exact: bool = False,
         limits: Limits | None = None,
     ) -> Job:
         """Start a job for these paths, the focus first."""

@@ -13,8 +13,9 @@ from diffgrid.spec.run import RunSpec, key
 class Request:
     """Trajectories of one specification, the focus first.
 
-    With `noisy` x_t is decoded too. With `trust` the arrays of what is stored are neither read nor
-    checked until they are needed, nor kept in memory when they are made.
+    With `noisy` x_t is decoded too, with `exact` x̂0 by the full VAE where it is in previews. With
+    `trust` the arrays of what is stored are neither read nor checked until they are needed, nor
+    kept in memory when they are made.
 
     Raises:
         BadInput: there are no paths, or one forks too late.
@@ -24,6 +25,7 @@ class Request:
     paths: tuple[Path, ...]
     noisy: bool = False
     trust: bool = False
+    exact: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "paths", tuple(dict.fromkeys(self.paths)))
@@ -38,9 +40,9 @@ class Request:
         return {path: key(self.spec, path) for path in family(self.paths)}
 
     @property
-    def identity(self) -> tuple[tuple[str, ...], bool]:
+    def identity(self) -> tuple[tuple[str, ...], bool, bool]:
         """Equal for identical requests."""
-        return tuple(self.keys[path] for path in self.paths), self.noisy
+        return tuple(self.keys[path] for path in self.paths), self.noisy, self.exact
 
 
 def family(paths: Iterable[Path]) -> tuple[Path, ...]:

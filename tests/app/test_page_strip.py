@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path as File
 from typing import Any
 
 import numpy as np
 import pytest
+import streamlit as st
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from diffgrid.api import Trajectory
 from diffgrid.app.components.strip import strip
 from diffgrid.app.session.actions import act
+from diffgrid.app.session.session import Session
 from diffgrid.app.state import session
+from diffgrid.engine.local import LocalEngine
 from diffgrid.models.registry import specify
-from diffgrid.records.frames import FRAMES, NOISY_DIGESTS, Decoding, pack_pictures
+from diffgrid.records.frames import DIGESTS, FRAMES, NOISY_DIGESTS, Decoding, pack_pictures
 from diffgrid.records.trajectories import Trajectory as Arrays
 from diffgrid.sharing.address import from_query
 from diffgrid.spec.grid import Grid
 from diffgrid.spec.path import format_path, parse_path
 from diffgrid.spec.run import RunSpec, key
 from diffgrid.store.forgiving import TrajectoryStore
-from tests.app.driver import app, header, run
+from tests import tiny
+from tests.app.driver import app, header, press, run
 from tests.fakes import pictures
 
 STEPS = 6
@@ -258,3 +262,65 @@ def test_a_cache_that_cannot_be_named_is_one_sentence_and_a_way_on(
     opened = page()
     assert opened.error
     assert not opened.get("bidi_component")
+
+
+# --- previews, and the one control that has them decoded exactly ----------------------------------
+
+
+PREVIEWED = {"model": "heavy", "steps": "3", "seed": "7", "rows": "", "columns": "1"}
+
+
+@pytest.fixture
+def previewed(
+    cache_directory: File, tmp_path: File, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[float], AppTest]:
+    """The strip of a stored run whose full VAE is said to take so many seconds a picture."""
+    tiny.heavy().save_pretrained(tmp_path / "heavy")
+    monkeypatch.setenv("DIFFGRID_MODELS", str(tmp_path))
+    monkeypatch.setenv("DIFFGRID_DEVICE", "cpu")
+
+    def opened(seconds: float) -> AppTest:
+        spec, store = from_query(PREVIEWED).grid().spec, TrajectoryStore(cache_directory)
+        job = LocalEngine(store, "cpu").submit(spec, [()], noisy=True)
+        assert job.wait(60)
+        frames = replace(job.frames(()), decoding=Decoding("linear", 12.3, seconds))
+        store._runs.delete(f"{key(spec, ())}/frames/{DIGESTS['linear']}")
+        store.add_frames(key(spec, ()), DIGESTS["linear"], *frames.to_payload())
+        store.close()
+        return run(app("strip", **PREVIEWED))
+
+    return opened
+
+
+def said(page: AppTest) -> list[str]:
+    return [caption.value for caption in page.caption]
+
+
+def test_previews_are_decoded_exactly_when_somebody_asks(
+    previewed: Callable[[float], AppTest],
+) -> None:
+    opened = previewed(100.0)
+    assert shown(opened)["previews"] == ["x0", "noisy"]
+    assert "x̂0 pictures are previews, about 12 of 255 off (RMS on samples)." in said(opened)
+    mine: Session = opened.session_state["_mine"]
+    assert mine.one_run.exact is None
+    press(opened, "Decode exactly, about 5 min")
+    assert mine.one_run.exact
+    assert mine.one_run.exact.wait(60)
+    run(opened)
+    assert shown(opened)["previews"] == ["noisy"]
+    assert "x̂0 pictures are exact: the model's full VAE decoded them." in said(opened)
+    assert not [button for button in opened.button if "exactly" in button.label]
+    st.cache_resource.clear()
+    again = run(app("strip", **PREVIEWED))  # a second visitor, at once
+    assert shown(again)["previews"] == ["noisy"]
+    assert again.session_state["_mine"].one_run.exact is None
+
+
+def test_previews_are_decoded_unasked_where_that_is_quick(
+    previewed: Callable[[float], AppTest],
+) -> None:
+    opened = previewed(0.1)
+    assert opened.session_state["_mine"].one_run.exact.wait(60)
+    run(opened)
+    assert shown(opened)["previews"] == ["noisy"]

@@ -16,6 +16,10 @@ from diffgrid.engine.protocol import Snapshot
         (Snapshot(before=3), "Waiting for its turn: 3 go first"),
         (Snapshot(state="loading"), f"Loading monsters, {weight('monsters')} …"),
         (Snapshot(state="sampling", to_sample=9), "0 of 9 evaluations"),
+        (
+            Snapshot(state="decoding", decoded=3, to_decode=25, reused=25, seconds_left=40.0),
+            "3 of 25 pictures decoded by the full VAE, 40 s left",
+        ),
     ],
 )
 def test_progress_in_words(snapshot: Snapshot, words: str) -> None:

@@ -229,6 +229,19 @@ def test_a_strip_shows_one_trajectory(sh: Shell, options: list[object], tmp_path
     assert recipe["key"][:8] in done.err
 
 
+def test_previews_are_told_of_in_a_grid_and_decoded_exactly_in_a_strip(
+    sh: Shell, tmp_path: Folder
+) -> None:
+    tiny.heavy().save_pretrained(tmp_path / "heavy")
+    options = ["--model", tmp_path / "heavy", "--steps", 2, "--device", "cpu"]
+    done = sh("grid", *options, "--rows", 0, "--columns", 1, "--out", tmp_path / "grid.png")
+    assert "x̂0 pictures are previews, about" in done.err
+    done = sh("strip", *options, "--out", tmp_path / "strip.png")
+    assert done.code == 0, done.err
+    assert "pictures are previews" not in done.err
+    assert "note" not in json.loads(Image.open(tmp_path / "strip.png").info["diffgrid"])
+
+
 def test_an_empty_prompt_and_options_at_their_limits_are_fine(
     grid: Callable[..., dict[str, Any]], sh: Shell
 ) -> None:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from diffgrid.engine.job import LocalJob
 from diffgrid.engine.local import LocalEngine
-from diffgrid.errors import ModelError
+from diffgrid.errors import Busy, ModelError
+from diffgrid.limits import Limits
 from diffgrid.models.folder import ASSETS
 from diffgrid.models.registry import specify
 from diffgrid.records.frames import DIGESTS, FRAMES
@@ -24,7 +25,7 @@ from diffgrid.spec.path import parse_path
 from diffgrid.spec.run import key
 from diffgrid.store.bundled import Bundled
 from diffgrid.store.forgiving import TrajectoryStore
-from diffgrid.store.pictures import stored_frames
+from diffgrid.store.pictures import stored_exact, stored_frames
 from tests import tiny
 
 SECONDS = 120
@@ -245,6 +246,77 @@ def test_equal_latents_have_equal_pictures_at_every_step_of_trunks_and_branches(
                 drawn.setdefault(x0.tobytes(), set()).add(picture)
     assert len(drawn) == 3 * (4 + 2 * 2 + 1)  # a branch shares x̂0 up to its fork
     assert all(len(pictures) == 1 for pictures in drawn.values())
+
+
+def exact_pictures(folder: Folder, latents: NDArray[np.float32]) -> list[NDArray[np.uint8]]:
+    """What the model's full VAE makes of these, one by one."""
+    decoder = Decoder(load(folder))
+    return [decoder.final(each[None])[0] for each in latents]
+
+
+def test_what_is_called_exact_are_the_full_vaes_pictures_and_is_made_once(
+    heavy: Folder, cache_directory: Folder
+) -> None:
+    spec = specify(model=str(heavy), prompt="a red cat", steps=3, seed=3)
+    store = TrajectoryStore(cache_directory)
+    engine = LocalEngine(store, "cpu")
+    rough = finish(engine.submit(spec, [()])).frames(())
+    with pytest.raises(Busy):  # a picture counts as an evaluation
+        engine.submit(spec, [()], exact=True, limits=Limits(max_evaluations=2))
+    job = finish(engine.submit(spec, [()], exact=True))
+    run, frames = job.result(())
+    assert (job.snapshot().decoded, job.snapshot().to_decode, job.snapshot().sampled) == (3, 3, 0)
+    assert frames.decoding.way == "exact"
+    assert not frames.decoding.note
+    assert frames.final == rough.final
+    for picture, true in zip(
+        frames.x0, exact_pictures(heavy, run.pred_original_sample), strict=True
+    ):
+        # Another number of threads rounds otherwise.
+        assert_allclose(np.asarray(picture_of(picture), int), true, atol=1)
+    fresh = LocalEngine(store, "cpu")
+    assert fresh.submit(spec, [()], exact=True).snapshot().state == "done"
+    assert fresh.submit(spec, [()], exact=True).frames(()) == frames
+    assert fresh.submit(spec, [()]).frames(()) == rough  # beside siblings in previews
+    assert not fresh._models.loaded
+
+
+def test_exact_pictures_that_were_made_are_kept_when_the_rest_is_cancelled_and_shared(
+    heavy: Folder, cache_directory: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = specify(model=str(heavy), prompt="a red cat", steps=4, seed=3)
+    store = TrajectoryStore(cache_directory)
+    engine = LocalEngine(store, "cpu")
+    branch = parse_path("2.0")
+    finish(engine.submit(spec, [(), branch]))
+    made: list[int] = []
+    final = Decoder.final
+
+    def counted(decoder: Decoder, latents: NDArray[np.float32]) -> NDArray[np.uint8]:
+        made.append(len(latents))
+        if len(made) == 2:
+            jobs[0].cancel()
+        return final(decoder, latents)
+
+    with engine._change:  # the worker waits until the job is here
+        jobs = [engine.submit(spec, [()], exact=True)]
+        monkeypatch.setattr(Decoder, "final", counted)
+    assert jobs[0].wait(SECONDS)
+    assert jobs[0].snapshot().state == "cancelled"
+    assert made == [1, 1]
+    assert sorted(stored_exact(store, key(spec, ()), 4)) == [0, 1]
+    finish(engine.submit(spec, [()], exact=True))
+    assert made == [1] * 4
+    finish(engine.submit(spec, [branch], exact=True))
+    assert made == [1] * 5  # up to its fork it has its parent's
+    assert len(stored_exact(store, key(spec, branch), 4)) == 4
+
+
+def test_what_was_never_in_previews_is_not_decoded_again(cache_directory: Folder) -> None:
+    engine = LocalEngine(TrajectoryStore(cache_directory, bundled=Bundled()), "cpu")
+    job = engine.submit(specify(), [()], exact=True)
+    assert job.snapshot().state == "done"
+    assert job.frames(()).decoding.way == "vae"
 
 
 def test_the_error_that_is_shown_is_the_measured_one(

@@ -17,6 +17,7 @@ class OneRun:
         self._engine, self._session = engine, session
         self._picked: tuple[View, Path] | None = None
         self._asked: tuple[tuple[RunSpec, Path], Job] | None = None
+        self.exact: Job | None = None  # what decodes its x̂0 exactly, where that was asked for
 
     def pick(self, view: View, path: Path) -> None:
         """Show this path of the view's grid; the grid stays as it is."""
@@ -42,8 +43,22 @@ class OneRun:
         self._asked = (spec, path), job
         return job
 
+    def decode(self, spec: RunSpec, path: Path) -> None:
+        """Have x̂0 decoded by the full VAE: a job of its own, `exact`.
+
+        Raises:
+            DiffgridError: it cannot be started.
+        """
+        limits = Limits.from_environment()
+        self.exact = self._engine().submit(
+            spec, [path], session=self._session, trust=True, exact=True, limits=limits
+        )
+
     def put_aside(self) -> None:
-        """Cancel its job."""
+        """Cancel its jobs."""
+        if self.exact:
+            self.exact.cancel()
+            self.exact = None
         if self._asked:
             self._asked[1].cancel()
             self._asked = None

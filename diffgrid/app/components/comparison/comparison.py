@@ -1,7 +1,7 @@
 """The viewer that shows up to four stored runs on one scrubber."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from diffgrid.records.frames import Frames
 from diffgrid.records.trajectories import Trajectory
 from diffgrid.spec.path import describe
 from diffgrid.store.forgiving import TrajectoryStore
-from diffgrid.store.pictures import stored_frames
+from diffgrid.store.pictures import stored_frames, with_exact
 from diffgrid.store.runs import RunInfo
 
 _viewer = component("comparison", '<div class="comparison"></div>')
@@ -46,6 +46,17 @@ def load(store: TrajectoryStore, info: RunInfo) -> Run:
             "again on the grid page, or choose another run."
         )
     return Run(info, trajectory, pictures)
+
+
+def alike(store: TrajectoryStore, runs: Sequence[Run]) -> list[Run]:
+    """The runs with exact pictures of x̂0, where all of them have such: no preview beside those."""
+    exact = []
+    for run in runs:
+        frames = with_exact(store, run.info.key, run.frames)
+        if frames.decoding.approximate:
+            return [*runs]
+        exact.append(replace(run, frames=frames))
+    return exact
 
 
 def show(runs: Sequence[Run]) -> None:

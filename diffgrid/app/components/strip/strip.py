@@ -7,6 +7,7 @@ the finished one last.
 
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import lru_cache
 from itertools import groupby
 from typing import Any
 
@@ -18,13 +19,14 @@ from diffgrid.api import Trajectory, recipe
 from diffgrid.app.components.shared.mount import component
 from diffgrid.app.components.shared.protocol import ImagePool
 from diffgrid.compare import FARTHEST, log_snr
-from diffgrid.records.frames import encode
+from diffgrid.records.frames import decode, encode, encode_preview
 from diffgrid.spec.grid import Grid
 from diffgrid.spec.path import Path, behind, describe, format_path
 from diffgrid.spec.run import key
 from diffgrid.store.forgiving import TrajectoryStore
 from diffgrid.store.pictures import stored_frames
 
+THUMBNAIL = 96  # px
 LARGEST_MAP = 128  # px a side, all channels of a state together: what a lane can show
 VIOLET, ORANGE = (124, 92, 255), (232, 131, 34)  # to be seen on white and on black alike
 FULL = 0.995  # the quantile that full colour stands for: one odd element must not dim the rest
@@ -105,16 +107,26 @@ def message(
 
 
 def thumbnails(store: TrajectoryStore, grid: Grid) -> list[dict[Path, bytes | None]]:
-    """The last x̂0 of the grid's focus, then of each row's cells, where it is stored."""
+    """What the grid's focus, then each row's cells, came to, where it is stored."""
     return [
-        {path: _last_x0(store, key(grid.spec, path)) for path in group}
+        {path: _thumbnail(store, key(grid.spec, path)) for path in group}
         for group in ((grid.path,), *grid.cells)
     ]
 
 
-def _last_x0(store: TrajectoryStore, name: str) -> bytes | None:
+def _thumbnail(store: TrajectoryStore, name: str) -> bytes | None:
     stored = stored_frames(store, name)
-    return stored.x0[-1] if stored else None
+    if stored is None:
+        return None
+    # The last x̂0 is as good as the finished picture, and small; a preview of it is neither.
+    return _small(stored.final) if stored.decoding.approximate else stored.x0[-1]
+
+
+@lru_cache(maxsize=500)
+def _small(picture: bytes) -> bytes:
+    image = decode(picture)
+    image.thumbnail((THUMBNAIL, THUMBNAIL))
+    return encode_preview(np.asarray(image))
 
 
 def distances(
