@@ -18,13 +18,16 @@ from diffgrid.cli.progress import Progress
 from diffgrid.engine.choose import choose_engine
 from diffgrid.engine.local import LocalEngine
 from diffgrid.engine.protocol import Engine
+from diffgrid.engine.recheck import Recheck
 from diffgrid.errors import BadInput, DiffgridError, StoreError
+from diffgrid.limits import Limits
 from diffgrid.models import hub
 from diffgrid.models.heeded import unheeded
 from diffgrid.models.hub_list import find_hub_model
 from diffgrid.models.listing import TO_FETCH, Entry, entries
 from diffgrid.models.memory import BYTES, in_words
 from diffgrid.models.registry import find_model, models, own_models, scheduler_name, to_fetch
+from diffgrid.records.trajectories import Trajectory
 from diffgrid.spec.options import OPTIONS
 from diffgrid.spec.path import format_path
 from diffgrid.spec.run import RunSpec
@@ -196,24 +199,35 @@ def _recompute(store: TrajectoryStore, runs: list[RunInfo]) -> int:
             stored = store.get(info.key)
             if stored is None:
                 continue  # evicted meanwhile
-            if info.spec.dtype != "float32":
-                print(f"{name}: not compared; {info.spec.dtype} rounds as the batch falls")
-                continue
             try:
-                job = engine.submit(info.spec, [info.path])
-                job.wait()
-                again, _ = job.result(info.path)
+                differs = _difference(engine, stored)
             except DiffgridError as error:
                 print(f"{name}: not compared; {error}")
                 continue
-            error_of = float(abs(again.latents[-1] - stored.latents[-1]).max())
-            if not error_of <= TOLERANCE:
+            if not differs <= TOLERANCE[info.spec.dtype]:
                 differing += 1
-                print(f"{name}: differs by {error_of:.2g}")
+                print(f"{name}: differs by {differs:.2g}")
     return differing
 
 
-TOLERANCE = 1e-4  # between machines and batch sizes; a wrong weight or noise is off by 0.1 and more
+# Between machines and batches; a wrong weight or noise is off by a tenth and more. In float32 of
+# finished latents, else of each step alone, as a share of the largest number: sixteen roundings.
+TOLERANCE = {"float32": 1e-4, "float16": 2**-7, "bfloat16": 2**-4}
+
+
+def _difference(engine: LocalEngine, stored: Trajectory) -> float:
+    """How far a run comes out from what is stored of it, as `TOLERANCE` counts."""
+    if stored.spec.dtype == "float32":
+        job = engine.submit(stored.spec, [stored.path])
+        job.wait()
+        again, _ = job.result(stored.path)
+        return float(abs(again.latents[-1] - stored.latents[-1]).max())
+    check = Recheck(stored, engine.store)
+    engine.background(check, Limits())
+    check.progress.wait(None)
+    if error := check.progress.snapshot.error:
+        raise error
+    return check.differs
 
 
 def list_models(options: argparse.Namespace) -> int:

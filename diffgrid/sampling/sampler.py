@@ -81,6 +81,29 @@ def sample(
             yield tree.advance(alive)
 
 
+def step_anew(
+    prepared: Prepared,
+    trajectory: Trajectory,
+    changed: Callable[[RunSpec], Denoise] | None = None,
+) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """What each step makes of what is stored before it: model output, and x after the step, each
+    (1, C, H, W); no x where that is one which was re-noised, from a step that is stored elsewhere.
+
+    So a run can be checked whose rounding falls as its batch did: no difference grows into the next
+    step. `prepared` is of the trajectory's specification.
+    """
+    renoised = {fork.redrawn for fork in trajectory.path if fork.back}
+    tree = _Tree(prepared, trajectory.spec, {}, {}, changed, 1)
+    node = tree.nodes[()]
+    for step in range(trajectory.steps):
+        node.latents, node.step = _tensor(trajectory.latents[step], prepared.latents), step
+        for taken in range(len(node.path), len(in_effect(trajectory.path, step))):
+            node = tree.taken(node, trajectory.path[: taken + 1])
+        stored = _tensor(trajectory.model_outputs[step], prepared.latents)
+        output, following = tree.evaluate(node, stored)
+        yield output, None if step + 1 in renoised else following
+
+
 class _Tree:
     """All trajectories under way, and how they are born."""
 
@@ -124,6 +147,22 @@ class _Tree:
             steps += [self._advance(child, output, False) for child in born]
         return steps
 
+    def taken(self, node: _Node, path: Path) -> _Node:
+        """The node that goes on along a path, from x as it is: at the step it leads back to."""
+        if path[-1].changes:
+            return self._changed(node, path)
+        branch = self._fresh(node, path)
+        if path[-1].back:
+            branch.adapter = self._restarted(node.step)
+        return branch
+
+    @torch.inference_mode()
+    def evaluate(self, node: _Node, output: Tensor) -> tuple[Tensor, Tensor]:
+        """The model's output at a node, and x after a step that is given `output` in its place."""
+        timestep = self.prepared.timesteps[node.step]
+        evaluated = node.denoise(self._scaled(node, timestep), timestep)
+        return evaluated, self._transition(node, output)[0]
+
     def _born(self, node: _Node) -> list[Path]:
         return self.forks.get((node.path, node.step), [])
 
@@ -160,9 +199,13 @@ class _Tree:
         generator = noise.keyed_generator(self.spec.seed, path, step, "back")
         xi = noise.noise_like(parent.latents, generator)
         latents = noise.renoise(parent.latents, xi, self._level(step), self._level(target))
+        latents = latents.to(parent.latents.dtype)
+        return _Node(path, latents, self._restarted(target), parent.denoise, None, target)
+
+    def _restarted(self, step: int) -> Adapter:
         adapter = copy.deepcopy(self.prepared.adapter)
-        adapter.start_at(target)
-        return _Node(path, latents.to(parent.latents.dtype), adapter, parent.denoise, None, target)
+        adapter.start_at(step)
+        return adapter
 
     def _level(self, step: int) -> tuple[float, float]:
         return self.prepared.alphas[step], self.prepared.sigmas[step]

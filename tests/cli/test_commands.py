@@ -487,6 +487,24 @@ def test_verify_recomputes_every_run_and_finds_one_that_differs(
     assert differing.out == f"{key[:8]} trunk: differs by 0.01\n"
 
 
+@pytest.mark.slow
+def test_verify_compares_narrow_numbers_step_by_step(
+    grid: Callable[..., dict[str, Any]], sh: Shell, cache_directory: Folder
+) -> None:
+    key = grid("--dtype", "bfloat16")["key"]
+    agreed = sh("verify", "--recompute")
+    assert (agreed.code, agreed.out) == (0, "")
+    assert "0 runs differ" in agreed.err
+    store = TrajectoryStore(cache_directory)
+    trunk = store.get(key)
+    assert trunk is not None
+    store.remove(key)
+    store.add(replace(trunk, model_outputs=-trunk.model_outputs))
+    differing = sh("verify", "--recompute")
+    assert differing.code == 1
+    assert differing.out == f"{key[:8]} trunk: differs by 2\n"
+
+
 def test_a_run_whose_model_is_gone_cannot_be_compared_and_is_no_damage(
     sh: Shell, folder: Folder, tmp_path: Folder
 ) -> None:
