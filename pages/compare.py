@@ -59,11 +59,12 @@ def table(infos: Sequence[RunInfo], chosen: Sequence[RunInfo]) -> None:
     on_top = session().compared.on_top(chosen)
     found = run_list.listing(infos, words, order, on_top)
     listed = found[: run_list.MOST_LISTED]
-    if not listed:
-        st.info("No run has all of these words: try fewer.", icon=":material/search_off:")
-        return
-    if len(listed) < len(found):
-        st.caption(f"The first {len(listed)} of {len(found):,} runs: filter to see others.")
+    with st.container():
+        if not listed:
+            st.info("No run has all of these words: try fewer.", icon=":material/search_off:")
+            return
+        if len(listed) < len(found):
+            st.caption(f"The first {len(listed)} of {len(found):,} runs: filter to see others.")
 
     def take() -> None:
         ticked = [listed[row] for row in st.session_state[key].selection.rows]
@@ -214,12 +215,13 @@ try:
 except DiffgridError as error:
     st.error(plain(str(error)))
     st.stop()
-if warning := store().warning:
-    st.warning(plain(warning))
 if not keeps:
     infos = run_list.shown_to_strangers(infos, mine.request.keys, asked or "")
-if left:
-    unreadable(left)
+with st.container():
+    if warning := store().warning:
+        st.warning(plain(warning))
+    if left:
+        unreadable(left)
 if not infos:
     write_runs(asked)
     nothing()
@@ -227,21 +229,27 @@ if not infos:
 st.caption("Up to four runs on one scrubber, matched by noise level: their steps may differ.")
 on_view = key_of(mine.view.spec, mine.view.path)
 chosen, complaint = mine.compared.choose(infos, asked, on_view)
-if complaint:
-    st.warning(plain(complaint))
+with st.container():
+    if complaint:
+        st.warning(plain(complaint))
 if chosen:
     remember(chosen)
 else:
     write_runs(None)
-table(infos, chosen)
-runs = load(chosen)
-if runs:
-    comparison.show(runs)
-    for note in dict.fromkeys(run.frames.decoding.note for run in runs if run.frames.decoding.note):
-        st.caption(f"{note}.")
-if len(runs) < 2:
-    st.caption("Tick two to four runs in the table to see them side by side.")
-actions([run.info for run in runs], keeps)
+with st.container():
+    table(infos, chosen)
+with st.container():
+    runs = load(chosen)
+with st.container():
+    if runs:
+        comparison.show(runs)
+        for note in dict.fromkeys(run.frames.decoding.note for run in runs):
+            if note:
+                st.caption(f"{note}.")
+    if len(runs) < 2:
+        st.caption("Tick two to four runs in the table to see them side by side.")
+with st.container():
+    actions([run.info for run in runs], keeps)
 st.divider()
 try:
     cache(infos, chosen, keeps)

@@ -140,12 +140,14 @@ def show(found: Results, mine: Studies) -> Chart:
     st.subheader(plain(quoted(found.plan.spec)), anchor=False)
     recipe = " · ".join([*drawn.recipe, f"seeds 0 to {found.trees - 1}"])
     st.caption(f"{plain(recipe)}  \nNoise of the branches: {plain(found.kernel)}")
-    if found.trees < FEW:
-        st.caption(f"Few trunks say little: go by the intervals. {USUAL_TRUNKS} or more say more.")
-    if mine.running and mine.plan and mine.plan.spec == found.plan.spec and mine.next_look:
-        st.caption(
-            f"As of {found.trees} trunks; it stays so until the next look, at {mine.next_look}."
-        )
+    with st.container():
+        if found.trees < FEW:
+            few = "Few trunks say little: go by the intervals."
+            st.caption(f"{few} {USUAL_TRUNKS} or more say more.")
+        if mine.running and mine.plan and mine.plan.spec == found.plan.spec and mine.next_look:
+            st.caption(
+                f"As of {found.trees} trunks; it stays so until the next look, at {mine.next_look}."
+            )
     show_chart(drawn)
     return drawn
 
@@ -169,23 +171,27 @@ explain(
     "Point at a curve to read it.",
     "What branches of one trunk agree on was decided before they parted.",
 )
-if here.error:
-    st.error(plain(here.error))
+with st.container():
+    if here.error:
+        st.error(plain(here.error))
 write_query(here, to_query(here.view))
 mine.look()
 try:
     spec = replace(here.form.spec, seed=0)
     mine.recall(spec)
-    found = choose(mine, spec)
+    with st.container():
+        found = choose(mine, spec)
 except DiffgridError as error:
     st.error(plain(str(error)))
 else:
-    if mine.running:
-        before = mine.found.get(mine.plan.spec) if mine.plan else None
-        st.fragment(watch, run_every=SECONDS_BETWEEN_LOOKS)(mine, before)
-    else:
-        ended(mine)
-        offer(mine, spec, found.plan.spec if found else None)
+    with st.container():
+        if mine.running:
+            before = mine.found.get(mine.plan.spec) if mine.plan else None
+            st.fragment(watch, run_every=SECONDS_BETWEEN_LOOKS)(mine, before)
+        else:
+            with st.container():
+                ended(mine)
+            offer(mine, spec, found.plan.spec if found else None)
     if found:
         drawn = show(found, mine)
         told = found.to_dict()

@@ -30,8 +30,9 @@ def show_grid(mine: Session, around: Around) -> None:
     if mine.around != around or mine.sharing:
         st.rerun()  # the whole page: it looks again or no longer, and the form follows
     write_query(mine, to_query(mine.view))
-    if mine.job:
-        tell(mine.job.snapshot())
+    with st.container():
+        if mine.job:
+            tell(mine.job.snapshot())
     board(
         data=render_state(mine),
         on_acts=lambda: actions.take(mine, st.session_state["board"].acts),
@@ -91,9 +92,10 @@ explain(
     "cell and it plays; **click** (or tap again) and it becomes the trunk.",
     "Hover a cell and it plays; click it and it becomes the trunk.",
 )
-if mine.error:
-    st.error(plain(mine.error))
-offer(mine)
+with st.container():
+    if mine.error:
+        st.error(plain(mine.error))
+    offer(mine)
 if mine.sharing:
     share(mine)
 around = mine.around

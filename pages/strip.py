@@ -35,10 +35,11 @@ def show_one(mine: Session, grid: Grid, path: Path, job: Job, around: tuple[obje
     snapshot = job.snapshot()
     if around_it(mine, grid, job) != around:
         st.rerun()  # the whole page: it shows what was asked for, or looks no longer
-    if snapshot.warning:
-        st.warning(plain(snapshot.warning))
-    if snapshot.error:
-        trouble(snapshot.error)
+    with st.container():
+        if snapshot.warning:
+            st.warning(plain(snapshot.warning))
+        if snapshot.error:
+            trouble(snapshot.error)
     ahead = mine.furthest(grid.spec, path, job)
     if not ahead.snapshot().paths[path].done:
         if not snapshot.ended:
@@ -153,8 +154,9 @@ try:
 except DiffgridError as error:
     trouble(error)
 else:
-    if mine.error:
-        st.error(plain(mine.error))
+    with st.container():
+        if mine.error:
+            st.error(plain(mine.error))
     write_query(mine, query_of_one(mine.view, path))
     around = around_it(mine, grid, job)
     look_again = None if job.snapshot().ended else SECONDS_BETWEEN_LOOKS

@@ -38,70 +38,85 @@ BACK = (
 SHARE_BACK = 0.2  # of the way: what re-noise goes back where nobody chose
 
 
-def sidebar(mine: Session) -> None:
-    """Draw the form; what it holds is the view's, or what was asked for last."""
-    view, generation = mine.form, mine.generation
-    model = find_model(view.model)
-    family = model.family
+class _Form:
+    """The form as it is drawn once: what its fields go by, and what a change of one does."""
 
-    def key(name: str) -> str:
-        # Another key makes another widget: where the view changed by itself, a value set through
-        # the old key can get lost when a second run follows at once.
-        return f"{name}-{generation}"
+    def __init__(self, mine: Session) -> None:
+        self.mine, self.view, self.generation = mine, mine.form, mine.generation
 
-    # What is called later changes the view of that moment: the grid may have changed it since.
-    def changed(name: str, shown: Any) -> None:
-        value = st.session_state[key(name)]
+    def field(
+        self,
+        name: str,
+        shown: Any,
+        make: Callable[[Any], View],
+        do: Callable[[Session, Callable[[], View]], None] | None = None,
+    ) -> dict[str, Any]:
+        """A field's key, and what becomes of another value than is shown: the view that it makes.
+
+        Another key makes another widget: where the view changed by itself, a value set through the
+        old key can get lost when a second run follows at once. A field that shows the new view as
+        it is keeps its own, and so the focus, and what is being typed.
+        """
+        drawn, key = self.mine.fields.get(name, (None, f"{name}-"))
+        if drawn != self.generation and st.session_state.get(key) != shown:
+            key = f"{name}-{self.generation}"
+        self.mine.fields[name] = self.generation, key
+        return {"key": key, "on_change": self._changed, "args": (key, shown, make, do or _apply)}
+
+    def option(self, name: str, shown: Any) -> dict[str, Any]:
+        """The same of an option of the run, and its value."""
+        changed = self.field(name, shown, lambda value: option(self.mine.form, **{name: value}))
+        return {"value": shown, **changed}
+
+    def _changed(self, key: str, shown: Any, make: Callable[[Any], View], do: Any) -> None:
+        value, mine = st.session_state[key], self.mine
+        # What is called later changes the view of that moment: the grid may have changed it since.
+        if mine.generation == self.generation:
+            do(mine, lambda: make(value))
         # A browser that has not drawn the new form yet may send the one before, as it was.
-        if mine.generation == generation or value != shown:
-            _apply(mine, lambda: option(mine.form, **{name: value}))
+        elif value != shown:
+            _jump(mine, lambda: make(value))
 
-    def shape() -> None:
-        rows, columns = st.session_state[key("rows")], st.session_state[key("columns")]
-        if mine.generation == generation or (rows, columns) != (rows_shown, columns_shown):
-            _apply(mine, lambda: mine.form.with_shape(rows, columns))
 
-    def field(name: str, shown: Any) -> dict[str, Any]:
-        return {"value": shown, "key": key(name), "on_change": changed, "args": (name, shown)}
+def sidebar(mine: Session) -> None:
+    """Draw the form; what it holds is the view's, or what was asked for last.
 
-    limits = Limits.from_environment()
-    rows_shown, columns_shown = max(1, len(view.rows)), min(view.columns, limits.max_columns)
+    A browser knows an element by its place: until a run is through, one that moved stands twice, or
+    not at all. So what comes and goes does that in a container that stays.
+    """
+    form, view, model = _Form(mine), mine.form, find_model(mine.form.model)
+    family, limits = model.family, Limits.from_environment()
     with st.sidebar:
-        if family.prompted:
-            st.text_input("Prompt", **field("prompt", view.prompt))
-            _unknown_words(model, view.prompt)
-        else:
-            st.caption("This model takes no prompt: it was trained on one kind of picture.")
-        if model.sentence:
-            _words(mine, model, view.prompt, key)
+        with st.container():
+            if family.prompted:
+                st.text_input("Prompt", **form.option("prompt", view.prompt))
+                _unknown_words(model, view.prompt)
+            else:
+                st.caption("This model takes no prompt: it was trained on one kind of picture.")
+        with st.container():
+            if model.sentence:
+                _words(form, model, view.prompt)
         with st.container(horizontal=True, vertical_alignment="bottom"):
             seed = min(view.seed, LARGEST_SEED)
-            st.number_input("Seed", 0, LARGEST_SEED, **field("seed", seed))
+            st.number_input("Seed", 0, LARGEST_SEED, **form.option("seed", seed))
             st.button(
                 "",
                 icon=":material/casino:",
                 help="Another seed",
-                key=key("dice"),
+                key="dice",
                 on_click=_jump,
                 args=(mine, lambda: option(mine.form, seed=random.randrange(10_000))),
             )
-        if family.guided:
-            st.slider(
-                "Guidance", 0.0, max(10.0, view.guidance), step=0.5, format="%g",
-                help="How strongly the prompt pulls; 1 leaves guidance out.",
-                **field("guidance", view.guidance),
-            )  # fmt: skip
-            if told := heeded.of_guidance(model, view.guidance, view.negative_prompt):
-                st.caption(told)
-        left, right = st.columns(2)
-        left.number_input(
-            "Rows", 1, max(MOST_ROWS, rows_shown), rows_shown,
-            key=key("rows"), on_change=shape, help="How many steps the trunk is forked at.",
-        )  # fmt: skip
-        right.number_input(
-            "Columns", 1, limits.max_columns, columns_shown,
-            key=key("columns"), on_change=shape, help="Branches at each of them.",
-        )  # fmt: skip
+        with st.container():
+            if family.guided:
+                st.slider(
+                    "Guidance", 0.0, max(10.0, view.guidance), step=0.5, format="%g",
+                    help="How strongly the prompt pulls; 1 leaves guidance out.",
+                    **form.option("guidance", view.guidance),
+                )  # fmt: skip
+                if told := heeded.of_guidance(model, view.guidance, view.negative_prompt):
+                    st.caption(told)
+        _shape(form, limits)
         st.button(
             "Surprise me",
             icon=":material/auto_awesome:",
@@ -113,56 +128,70 @@ def sidebar(mine: Session) -> None:
         lab = st.expander("Lab", key="lab", on_change="rerun")
         if lab.open:
             with lab:
-                _lab(mine, limits, key, field)
+                _lab(form, model, limits)
         if limits.public:
             about(limits)
 
 
-def _lab(mine: Session, limits: Limits, key: Any, field: Any) -> None:
-    view, generation = mine.form, mine.generation
-    model = find_model(view.model)
-    own = name_of(model.scheduler_config["_class_name"], model.scheduler_config)
-    usable = [kind.name for kind in schedulers_of(model.family) if not kind.missing()]
-    names = list(dict.fromkeys([*usable, own]))
+def _shape(form: _Form, limits: Limits) -> None:
+    mine, view = form.mine, form.view
+    rows, columns = max(1, len(view.rows)), min(view.columns, limits.max_columns)
+    left, right = st.columns(2)
+    left.number_input(
+        "Rows", 1, max(MOST_ROWS, rows), rows, help="How many steps the trunk is forked at.",
+        **form.field("rows", rows, lambda count: mine.form.with_shape(count, mine.form.columns)),
+    )  # fmt: skip
+    right.number_input(
+        "Columns", 1, limits.max_columns, columns, help="Branches at each of them.",
+        **form.field(
+            "columns", columns, lambda count: mine.form.with_shape(len(mine.form.rows), count)
+        ),
+    )  # fmt: skip
 
-    def model_changed() -> None:
-        if mine.generation != generation:  # the form before, sent again
-            return
-        chosen = st.session_state[key("model")]
-        if chosen not in known:  # a browser can send what was never offered, such as a path
-            return
-        _jump(mine, lambda: replace(View.default(chosen), seed=mine.form.seed))
 
-    def scheduler_changed() -> None:
-        name = st.session_state[key("scheduler")]
-        if mine.generation != generation and name == (view.scheduler or own):
-            return
-        if name in names:
-            # Naming the model's own scheduler could change its configuration.
-            wanted = None if name == own else name
-            _apply(mine, lambda: option(mine.form, scheduler=wanted))
-
+def _lab(form: _Form, model: Model, limits: Limits) -> None:
+    mine, view = form.mine, form.view
     known = list(dict.fromkeys([view.model, *(model.name for model in models())]))
     known.sort(key=lambda name: name not in BUNDLED)
-    st.selectbox("Model", known, known.index(view.model), key=key("model"), on_change=model_changed)
+    own = name_of(model.scheduler_config["_class_name"], model.scheduler_config)
+    usable = [kind.name for kind in schedulers_of(model.family) if not kind.missing()]
+    names, scheduler = list(dict.fromkeys([*usable, own])), view.scheduler or own
+
+    def with_model(name: str) -> View:
+        if name not in known:  # a browser can send what was never offered, such as a path
+            return mine.form
+        return replace(View.default(name), seed=mine.form.seed)
+
+    def with_scheduler(name: str) -> View:
+        if name not in names:
+            return mine.form
+        # Naming the model's own scheduler could change its configuration.
+        return option(mine.form, scheduler=None if name == own else name)
+
     st.selectbox(
-        "Scheduler", names, names.index(view.scheduler or own),
-        key=key("scheduler"), on_change=scheduler_changed,
+        "Model", known, known.index(view.model),
+        **form.field("model", view.model, with_model, _jump),
     )  # fmt: skip
-    st.number_input(
-        "Steps", 1, limits.max_steps, **field("steps", min(view.steps, limits.max_steps))
-    )
-    if view.eta is not None:
-        st.slider(
-            "eta", 0.0, 1.0, step=0.05, **field("eta", view.eta),
-            help="Noise drawn anew at each step: 0 none, 1 as much as DDPM.",
-        )  # fmt: skip
-    if model.family.negative:
-        st.text_input("Negative prompt", **field("negative_prompt", view.negative_prompt))
+    st.selectbox(
+        "Scheduler", names, names.index(scheduler),
+        **form.field("scheduler", scheduler, with_scheduler),
+    )  # fmt: skip
+    steps = min(view.steps, limits.max_steps)
+    st.number_input("Steps", 1, limits.max_steps, **form.option("steps", steps))
+    with st.container():
+        if view.eta is not None:
+            st.slider(
+                "eta", 0.0, 1.0, step=0.05, **form.option("eta", view.eta),
+                help="Noise drawn anew at each step: 0 none, 1 as much as DDPM.",
+            )  # fmt: skip
+    with st.container():
+        if model.family.negative:
+            negative = form.option("negative_prompt", view.negative_prompt)
+            st.text_input("Negative prompt", **negative)
     for added in added_options().values():
-        _added(added, field(added.name, view.options[added.name]))
+        _added(added, form.option(added.name, view.options[added.name]))
     kind, config = choose_scheduler(model, view.scheduler)
-    _fork_kind(mine, FORKS[kind.draws(config, view.eta)], key)
+    _fork_kind(form, FORKS[kind.draws(config, view.eta)])
 
 
 def _added(option: Option, field: dict[str, Any]) -> None:
@@ -176,53 +205,56 @@ def _added(option: Option, field: dict[str, Any]) -> None:
         st.slider(option.title.capitalize(), option.low, option.high, help=option.help, **field)
 
 
-def _fork_kind(mine: Session, fresh: str, key: Any) -> None:
+def _fork_kind(form: _Form, fresh: str) -> None:
     """What a cell's fork does, and in one sentence what that is."""
-    view, generation = mine.form, mine.generation
+    mine, view = form.mine, form.view
     possible = backs(view.loop)
     usual = min(possible, key=lambda back: abs(back - SHARE_BACK * view.loop.length), default=0)
+    kind = RENOISE if view.back else FRESH
 
-    def changed(name: str) -> None:
-        if mine.generation == generation:
-            chosen = st.session_state[key(name)]
-            back = {FRESH: 0, RENOISE: usual}.get(chosen, chosen)
-            _jump(mine, lambda: mine.form.with_fork_kind(back))
+    def with_back(back: int) -> View:
+        return mine.form.with_fork_kind(back)
+
+    def with_kind(name: str) -> View:
+        return with_back(usual if name == RENOISE else 0)
 
     st.radio(
-        "Fork kind", [FRESH, RENOISE], 1 if view.back else 0, horizontal=True,
-        disabled=not possible, key=key("fork"), on_change=changed, args=("fork",),
+        "Fork kind", [FRESH, RENOISE], [FRESH, RENOISE].index(kind), horizontal=True,
+        disabled=not possible, **form.field("fork", kind, with_kind, _jump),
     )  # fmt: skip
-    if view.back in possible:
-        st.number_input(
-            "Steps back", possible[0], possible[-1], view.back, possible.step,
-            key=key("back"), on_change=changed, args=("back",),
-        )  # fmt: skip
+    with st.container():
+        if view.back in possible:
+            st.number_input(
+                "Steps back", possible[0], possible[-1], view.back, possible.step,
+                **form.field("back", view.back, with_back, _jump),
+            )  # fmt: skip
     steps = "one step" if view.back == 1 else f"{view.back} steps"
     st.caption(BACK.format(steps, view.back) if view.back else fresh)
 
 
-def _words(mine: Session, model: Model, prompt: str, key: Any) -> None:
+def _words(form: _Form, model: Model, prompt: str) -> None:
     """The prompt as words to pick: one for each factor, or none."""
     words = st.expander("Pick its words", key="words", on_change="rerun")
     if not words.open:
         return
-    picked, generation = prompt_words.read(model, prompt), mine.generation
+    mine, picked = form.mine, prompt_words.read(model, prompt)
 
-    def pick() -> None:
-        if mine.generation != generation:
-            return
-        chosen = {factor: st.session_state[key(f"word-{factor}")] for factor in model.factors}
-        named = {factor: value for factor, value in chosen.items() if value != CHANCE}
-        _jump(mine, lambda: option(mine.form, prompt=prompt_words.compose(model, named)))
+    def picking(factor: str) -> Callable[[str], View]:
+        def pick(value: str) -> View:
+            named = prompt_words.read(model, mine.form.prompt) | {factor: value}
+            named = {name: word for name, word in named.items() if word != CHANCE}
+            return option(mine.form, prompt=prompt_words.compose(model, named))
+
+        return pick
 
     with words:
         columns = st.columns(2)
         for i, (factor, values) in enumerate(model.factors.items()):
-            choices = [CHANCE, *values]
-            chosen = choices.index(picked.get(factor, CHANCE))
+            choices, chosen = [CHANCE, *values], picked.get(factor, CHANCE)
             columns[i % 2].selectbox(
-                factor, choices, chosen, key=key(f"word-{factor}"), on_change=pick
-            )
+                factor, choices, choices.index(chosen),
+                **form.field(f"word-{factor}", chosen, picking(factor), _jump),
+            )  # fmt: skip
 
 
 def _unknown_words(model: Model, prompt: str) -> None:
@@ -252,10 +284,13 @@ def _surprise(mine: Session, model: Model) -> View:
 
 def _apply(mine: Session, make: Callable[[], View]) -> None:
     """Ask for the view that is made, or say why it cannot be."""
+    stale = mine.stale
     try:
         mine.change(make())
     except DiffgridError as error:
         mine.error = str(error)
+    # What was refused goes once something else is asked for.
+    mine.generation += stale and mine.error is None
 
 
 def _jump(mine: Session, make: Callable[[], View]) -> None:

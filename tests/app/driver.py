@@ -6,6 +6,7 @@ from pathlib import Path as File
 from typing import Any
 
 from streamlit.testing.v1 import AppTest
+from streamlit.testing.v1.element_tree import Block
 
 ROOT = File(__file__).parents[2]
 
@@ -37,6 +38,22 @@ def widget(page: AppTest, label: str) -> Any:
 def labels(page: AppTest) -> set[str]:
     kinds = (page.number_input, page.text_input, page.selectbox, page.slider, page.radio)
     return {each.label for kind in kinds for each in kind}
+
+
+def ids(page: AppTest) -> dict[str, str]:
+    """What a browser knows each field by."""
+    return {label: widget(page, label).id for label in labels(page)}
+
+
+def places(block: Block, *path: int) -> dict[str, tuple[int, ...]]:
+    """Where all that has a label stands."""
+    found = {}
+    for index, each in block.children.items():
+        if label := getattr(each, "label", None):
+            found[label] = (*path, index)
+        if isinstance(each, Block):
+            found |= places(each, *path, index)
+    return found
 
 
 def choose(page: AppTest, label: str, value: Any) -> AppTest:

@@ -13,7 +13,7 @@ from diffgrid.app.session.request import FEW
 from diffgrid.app.session.session import Session
 from diffgrid.limits import Limits
 from diffgrid.spec.path import minimum
-from tests.app.driver import choose, labels, press, run, widget
+from tests.app.driver import choose, ids, labels, places, press, run, widget
 from tests.fakes import FakeEngine
 
 pytestmark = pytest.mark.slow
@@ -69,6 +69,39 @@ def test_the_form_follows_what_the_grid_and_undo_do(page: AppTest, session: Sess
     assert widget(run(page), "Seed").value == 8
 
 
+def test_a_field_that_shows_the_new_view_as_it_is_stays_the_same(
+    page: AppTest, session: Session
+) -> None:
+    """Another would take the focus, and what is being typed, from whoever is in it."""
+    before = ids(page)
+    act(session, {"do": "add_column"})
+    after = ids(run(page))
+    assert {label for label in before if after[label] != before[label]} == {"Columns"}
+
+
+def test_no_field_moves_as_others_come_and_go(page: AppTest) -> None:
+    """Until a run is through, a browser shows what moved twice, or not at all."""
+    before = places(page.sidebar)
+    for label, value in (
+        ("Prompt", "a green dragon"),
+        ("Guidance", 0.5),
+        ("Scheduler", "euler"),
+        ("Fork kind", "Re-noise"),
+    ):
+        choose(page, label, value)
+        after = places(page.sidebar)
+        assert before | after == after | before
+
+
+def test_rows_are_changed_beside_what_the_grid_has_made_of_the_columns(
+    page: AppTest, session: Session
+) -> None:
+    act(session, {"do": "add_column"})  # the form is not drawn again
+    choose(page, "Rows", 3)
+    assert (len(session.view.rows), session.view.columns) == (3, 5)
+    assert (widget(page, "Rows").value, widget(page, "Columns").value) == (3, 5)
+
+
 def test_a_public_server_says_its_limits(app: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DIFFGRID_PUBLIC", "1")
     app.session_state["about"] = True
@@ -109,6 +142,9 @@ def test_what_is_not_allowed_is_said_and_the_grid_stays(
     assert widget(page, "Steps").value == 60
     assert session.view.steps == 25
     assert len(engine.jobs) == 2
+    choose(page, "Columns", 2)
+    assert not page.error
+    assert widget(page, "Steps").value == 25
 
 
 def test_words_the_model_does_not_know_are_marked(page: AppTest) -> None:

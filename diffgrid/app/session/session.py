@@ -59,6 +59,7 @@ class Session:
         self.sent_images = SentImages()  # which pictures the grid on the page holds
         self.inbox = Inbox()  # what was done on the page
         self.generation = 0  # rises when the form must show other values than were typed
+        self.fields: dict[str, tuple[int, str]] = {}  # of the form: generation and key, as drawn
         self.warmed = False  # whether the first page is through
         self.interrupted = False  # whether the browser may not have heard of the newest address
         self._engine = engine
