@@ -12,7 +12,7 @@ import os
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property, lru_cache
 from operator import index
 from pathlib import Path as File
@@ -57,10 +57,11 @@ class Trajectory(trajectories.Trajectory):
     """A finished trajectory with its pictures.
 
     `latents` (T+1, C, H, W) float32, `pred_original_sample` (T, C, H, W), `timesteps` (T,), `path`,
-    `spec`; `image` is the finished picture. `x0_images` are made as `x0_way` says.
+    `spec`, and where it was `made`; `image` is the finished picture. `x0_images` are made as
+    `x0_way` says.
     """
 
-    frames: Frames
+    frames: Frames = field(kw_only=True)
 
     @property
     def x0_way(self) -> str:

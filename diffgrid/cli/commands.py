@@ -173,6 +173,7 @@ def _as_dict(info: RunInfo) -> dict[str, Any]:
         "created": info.created,
         "size": info.size,
         "saved": info.saved,
+        "made": info.made or None,
         "specification": spec,
     }
 

@@ -28,8 +28,9 @@ class NoiseSchedule:
 class Recordings:
     """Trajectories under way: arrays for all T steps, filled as the steps come."""
 
-    def __init__(self, spec: RunSpec, schedule: NoiseSchedule) -> None:
-        self.spec, self._schedule = spec, schedule
+    def __init__(self, spec: RunSpec, schedule: NoiseSchedule, made: str = "") -> None:
+        """`made` says where, as each trajectory will."""
+        self.spec, self._schedule, self._made = spec, schedule, made
         self._latents: dict[Path, NDArray[np.float32]] = {}  # (T+1, C, H, W)
         self._model_outputs: dict[Path, NDArray[np.float32]] = {}  # (T, C, H, W)
         self._steps: dict[Path, int] = {}
@@ -82,6 +83,7 @@ class Recordings:
             alphas=schedule.alphas,
             sigmas=schedule.sigmas,
             prediction_type=schedule.prediction_type,
+            made=self._made,
         )
 
 

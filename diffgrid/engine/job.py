@@ -14,7 +14,7 @@ from diffgrid.engine.look_up import look_up
 from diffgrid.engine.progress import JobProgress, Watched
 from diffgrid.engine.protocol import Models, Snapshot
 from diffgrid.engine.request import Request, evaluations_left, steps_to_go
-from diffgrid.engine.sample import Checkpoints, clipping, prepare, sample
+from diffgrid.engine.sample import Checkpoints, clipping, prepare, sample, where
 from diffgrid.engine.timings import Timings
 from diffgrid.errors import Cancelled, DiffgridError
 from diffgrid.records.frames import Frames
@@ -84,7 +84,8 @@ class Computation(Watched[Snapshot]):
             progress.publish(state="sampling")
             began = time.monotonic()
             try:
-                sample(waves, Recordings(spec, schedule), found, pictures, checkpoints, progress)
+                recordings = Recordings(spec, schedule, where(pipe))
+                sample(waves, recordings, found, pictures, checkpoints, progress)
             finally:
                 seconds = time.monotonic() - began
                 self._timings.add(spec, self.snapshot.sampled, seconds)

@@ -48,6 +48,13 @@ def prepare(
     return schedule, sampler.sample(prepared, spec, lengths, history, focus=focus, changed=changed)
 
 
+def where(pipe: Any) -> str:
+    """Where a pipeline computes: device, threads and libraries, in words."""
+    from diffgrid.sampling import pipelines
+
+    return pipelines.where(pipe)
+
+
 def clipping(pipe: Any, spec: RunSpec) -> str | None:
     """A warning, where the scheduler would wash out latents."""
     if not hasattr(pipe, "vae") or not limit_of(spec.scheduler, spec.scheduler_config):

@@ -57,6 +57,7 @@ class Trajectory:
     alphas: NDArray[np.float64]  # (T+1,)
     sigmas: NDArray[np.float64]  # (T+1,)
     prediction_type: PredictionType
+    made: str = ""  # where: device, threads and libraries, in words; not known of older runs
 
     def __post_init__(self) -> None:
         check_path(self.path, self.spec.loop)
@@ -180,6 +181,7 @@ def to_bytes(trajectory: Trajectory) -> bytes:
         "prediction_type": trajectory.prediction_type,
         "steps": trajectory.steps,
         "shape": trajectory.model_outputs.shape[1:],
+        **({"made": trajectory.made} if trajectory.made else {}),
     }
     return seal(_KIND, header, save(arrays))
 
@@ -193,10 +195,11 @@ def from_bytes(value: bytes | memoryview, stored_under: str | None = None) -> Tr
             another key than the one it is `stored_under` (its sampler has changed since, say).
     """
     header, payload = unseal(_KIND, value)
-    match header:
+    match {"made": "", **header}:
         case {
             "specification": dict(specification),
             "path": str(path),
+            "made": str(made),
             "prediction_type": str(),
             "steps": int(steps),
             "shape": [int(channels), int(height), int(width)],
@@ -208,6 +211,7 @@ def from_bytes(value: bytes | memoryview, stored_under: str | None = None) -> Tr
                     spec=spec,
                     path=forks,
                     prediction_type=header["prediction_type"],
+                    made=made,
                     **_arrays(payload, layout),
                 )
             except BadInput as error:

@@ -16,6 +16,7 @@ from diffgrid.models.folder import NEVER_ASKED
 from diffgrid.models.json_file import read_json
 from diffgrid.models.memory import free_memory
 from diffgrid.models.weights import files_in, read_header, variant_of
+from diffgrid.sampling import cpu_parallel
 from diffgrid.spec.checks import shown
 from diffgrid.spec.run import RunSpec
 
@@ -46,6 +47,14 @@ def find_device(name: str | None = None) -> torch.device:
         here = ", ".join(kind for kind, there in available.items() if there)
         raise BadInput(f"device {name!r} is not available here: use {here}, or leave it out.")
     return torch.device(name)
+
+
+def where(pipe: DiffusionPipeline) -> str:
+    """Where a pipeline computes, and by what: numbers are the same only where all of it is."""
+    by = torch.cuda.get_device_name(pipe.device) if pipe.device.type == "cuda" else ""
+    threads = f"{cpu_parallel.COUNT} threads" if pipe.device.type == "cpu" else ""
+    libraries = [f"{each.__name__} {each.__version__}" for each in (torch, diffusers)]
+    return ", ".join(filter(None, [str(pipe.device), by, threads, *libraries]))
 
 
 def check_fits(name: str, weights: int, working: int, dtype: str, device: torch.device) -> None:

@@ -53,6 +53,7 @@ class RunInfo:
     saved: str | None  # the name it was saved under
     has_frames: bool
     note: str = ""  # what its saver wrote beside the name
+    made: str = ""  # where its trajectory says that it was made
     bundled: bool = False  # it came with the package, and was not stored here
 
 
@@ -373,6 +374,7 @@ class Runs:
             size=trajectory.latents.nbytes + trajectory.model_outputs.nbytes,
             saved=name,
             has_frames=False,
+            made=trajectory.made,
         )
         if shelf is self._runs:
             self._write(shelf, f"{info.key}/meta", _seal_meta(info))
@@ -451,6 +453,7 @@ def _seal_meta(info: RunInfo) -> bytes:
             "size": info.size,
             "saved": info.saved,
             "note": info.note,
+            **({"made": info.made} if info.made else {}),
         },
     )
 
@@ -475,7 +478,7 @@ def _open_sealed(row: str, value: bytes) -> Unsealed:
 
 def _open_meta(row: str, value: bytes) -> RunInfo:
     header, _ = unseal("meta", value)
-    match {"note": "", **header}:  # rows written before there were notes have none
+    match {"note": "", "made": "", **header}:  # which older rows lack
         case {
             "specification": dict(specification),
             "path": str(path),
@@ -483,10 +486,11 @@ def _open_meta(row: str, value: bytes) -> RunInfo:
             "size": int(size),
             "saved": None | str() as saved,
             "note": str(note),
+            "made": str(made),
         }:
             key = row.split("/")[0]
             spec, forks = run_named(specification, path, key)
-            return RunInfo(key, spec, forks, created, size, saved, has_frames=False, note=note)
+            return RunInfo(key, spec, forks, created, size, saved, False, note, made)
     raise Damaged("the description lacks a field.")
 
 

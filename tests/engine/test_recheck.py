@@ -1,5 +1,6 @@
 """Stored runs are checked step by step, each from what is stored before it."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -36,6 +37,15 @@ def test_a_run_comes_out_as_it_is_stored_whatever_its_path(
     assert job.wait(SECONDS)
     for path in paths:
         assert check(engine, job.result(path)[0]) < ROUNDING[dtype]
+
+
+def test_a_run_says_where_it_was_made(engine: LocalEngine, spec: RunSpec) -> None:
+    make(engine, spec, ((),))
+    (info,) = engine.store.runs()
+    stored = engine.store.get(info.key)
+    assert stored is not None
+    assert stored.made == info.made
+    assert re.fullmatch(r"cpu, \d+ threads, torch [\d.]+\S*, diffusers [\d.]+", info.made)
 
 
 def other_noise(values: NDArray[np.float32]) -> NDArray[np.float32]:
