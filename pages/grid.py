@@ -25,14 +25,14 @@ def show_grid(mine: Session, around: Around) -> None:
         mine.next = None
         st.switch_page(page_file(page), query_params=query)
     look_again, *_ = around
-    if mine.job and not look_again:
-        mine.job.wait(SECONDS_TO_ANSWER)  # what is cached is answered at once
+    if (job := mine.job) and not look_again:
+        job.wait(SECONDS_TO_ANSWER)  # what is cached is answered at once
     if mine.around != around or mine.sharing:
         st.rerun()  # the whole page: it looks again or no longer, and the form follows
     write_query(mine, to_query(mine.view))
     with st.container():
-        if mine.job:
-            tell(mine.job.snapshot())
+        if job := mine.job:
+            tell(job.snapshot())
     board(
         data=render_state(mine),
         on_acts=lambda: actions.take(mine, st.session_state["board"].acts),

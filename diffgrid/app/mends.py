@@ -19,6 +19,10 @@ A fragment's request goes to the loop's end once, behind those messages.
 that on as one that ended: of the page parts are missing, or all of it. It is run anew then; and a
 browser that had not heard of the page yet asks for the one that was left, in vain.
 
+*A connection that ends while it is written to* is taken by its reader, where a message was left,
+for one that sends text: it is closed once more, which fails, with a traceback in the log. Writing
+to one that the server itself has given up leaves another. To both it has ended, and no more.
+
 *After every run* it looks at the files of all modules, in the event loop, also where it is told to
 watch none: with torch there are thousands. On a busy machine the end of a page was held back for a
 minute by it, and its old form stood beside the new one as long.
@@ -27,6 +31,7 @@ minute by it, and its old form stood beside the new one as long.
 from functools import wraps
 from typing import Any
 
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from streamlit.config import get_option, set_option
 from streamlit.proto.ClientState_pb2 import ClientState
 from streamlit.runtime.app_session import AppSession
@@ -34,6 +39,8 @@ from streamlit.runtime.scriptrunner import RerunData, get_script_run_ctx
 from streamlit.runtime.scriptrunner_utils.script_requests import ScriptRequests
 from streamlit.runtime.websocket_session_manager import WebsocketSessionManager
 from streamlit.watcher.local_sources_watcher import LocalSourcesWatcher
+
+GONE = 1006  # WebSocket's code for a connection that ended without a word
 
 
 def mend() -> None:
@@ -44,6 +51,7 @@ def mend() -> None:
     ask, start = AppSession.request_rerun, AppSession._create_scriptrunner
     wait, look = ScriptRequests.request_rerun, LocalSourcesWatcher.update_watched_modules
     resume = WebsocketSessionManager._resume_stored_session
+    read, write = WebSocket.receive_bytes, WebSocket.send_bytes
 
     @wraps(ask)
     def request_rerun(self: AppSession, client_state: ClientState | None) -> None:
@@ -91,11 +99,26 @@ def mend() -> None:
             session.resumed = True  # type: ignore[attr-defined]
         return resumed
 
+    @wraps(read)
+    async def receive_bytes(self: WebSocket) -> bytes:
+        if self.application_state is WebSocketState.DISCONNECTED:
+            raise WebSocketDisconnect(GONE)
+        return await read(self)
+
+    @wraps(write)
+    async def send_bytes(self: WebSocket, data: bytes) -> None:
+        try:
+            await write(self, data)
+        except RuntimeError as error:
+            raise WebSocketDisconnect(GONE) from error
+
     @wraps(look)
     def update_watched_modules(self: LocalSourcesWatcher) -> None:
         if get_option("server.fileWatcherType") != "none":
             look(self)
 
+    WebSocket.receive_bytes = receive_bytes  # type: ignore[method-assign, assignment]
+    WebSocket.send_bytes = send_bytes  # type: ignore[method-assign, assignment]
     AppSession.request_rerun = request_rerun  # type: ignore[method-assign]
     AppSession._create_scriptrunner = create_scriptrunner  # type: ignore[method-assign, assignment]
     ScriptRequests.request_rerun = request_rerun_of  # type: ignore[method-assign]

@@ -19,7 +19,7 @@ from diffgrid.spec.run import RunSpec, conditions
 def render_state(mine: Session) -> bytes:
     """The view as far as it is made; blanks where it was not asked for yet."""
     grid = mine.grid or mine.view.grid()
-    snapshot = mine.job.snapshot() if mine.job else None
+    snapshot = job.snapshot() if (job := mine.job) else None
     seen = mine.seen()
     model, starred = find_model(grid.spec.model), mine.starred()
     noisy = {path: pictures for path in grid.paths if (pictures := mine.noisy(path))}

@@ -11,13 +11,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from starlette.websockets import WebSocket
 from streamlit.config import get_option, set_option
 from streamlit.proto.ClientState_pb2 import ClientState
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.runtime.app_session import AppSession, AppSessionState
 from streamlit.runtime.scriptrunner import RerunData, ScriptRunnerEvent
 from streamlit.runtime.scriptrunner_utils.script_requests import ScriptRequests
 from streamlit.runtime.websocket_session_manager import WebsocketSessionManager
 from streamlit.watcher.local_sources_watcher import LocalSourcesWatcher
+from streamlit.web.server.starlette.starlette_websocket import create_websocket_handler
 
 from diffgrid.app.mends import mend
 
@@ -31,6 +34,8 @@ def _streamlit_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
         (ScriptRequests, "request_rerun"),
         (LocalSourcesWatcher, "update_watched_modules"),
         (WebsocketSessionManager, "_resume_stored_session"),
+        (WebSocket, "receive_bytes"),
+        (WebSocket, "send_bytes"),
     ):
         monkeypatch.setattr(owner, name, unwrap(getattr(owner, name)))
     monkeypatch.setattr(AppSession, "_create_scriptrunner", lambda self, data: self.start(data))
@@ -152,6 +157,62 @@ def test_where_a_connection_comes_back_the_page_that_was_asked_for_runs_anew(
     mend()
     happened = asyncio.run(a_connection_comes_back(*asked))
     assert happened == ["a new runner", *["one more run"] * runs]
+
+
+async def a_connection_ends_as_it_is_written_to(fault: Exception) -> list[str]:
+    """What a server reads of a message that had come before, where a write meets this fault."""
+    connected: list[Any] = []
+    told: list[str] = []
+
+    def connect(client: Any, **_: Any) -> str:
+        connected.append(client)
+        return "tab"
+
+    runtime = SimpleNamespace(
+        connect_session=connect,
+        handle_backmsg=lambda *_, **__: told.append("a message"),
+        disconnect_session=lambda *_, **__: told.append("the end"),
+    )
+    coming = iter(
+        [
+            {"type": "websocket.connect"},
+            {"type": "websocket.receive", "bytes": b""},
+            {"type": "websocket.disconnect", "code": 1001},
+        ]
+    )
+
+    async def receive() -> Any:
+        for client in connected:
+            if not client._closed.is_set():
+                client.write_forward_msg(ForwardMsg())
+                await client._closed.wait()
+        return next(coming)
+
+    async def send(message: Any) -> None:
+        if message["type"] == "websocket.send":
+            raise fault
+
+    scope = {"type": "websocket", "headers": []}
+    await create_websocket_handler(runtime)(WebSocket(scope, receive, send))  # type: ignore[arg-type]
+    return told
+
+
+@pytest.mark.parametrize("fault", [OSError(), RuntimeError()])  # it was left; it was given up
+def test_a_connection_that_ends_as_it_is_written_to_has_ended_and_no_more(
+    fault: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors: list[str] = []
+    log = "streamlit.web.server.starlette.starlette_websocket._LOGGER.exception"
+    monkeypatch.setattr(log, errors.append)
+    mend()
+    assert asyncio.run(a_connection_ends_as_it_is_written_to(fault)) == ["a message", "the end"]
+    assert not errors
+
+
+def test_streamlit_would_fail_as_a_connection_ends() -> None:
+    """Where this fails, Streamlit has mended it."""
+    with pytest.raises(RuntimeError, match="close message has been sent"):
+        asyncio.run(a_connection_ends_as_it_is_written_to(OSError()))
 
 
 def page(name: str) -> RerunData:

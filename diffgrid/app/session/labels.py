@@ -37,9 +37,9 @@ class Labels:
 
     def put_off(self) -> None:
         """Another grid is on view, or none."""
-        if self._study:
-            self._study.cancel()
-        self._study = self._found = None
+        study, self._study, self._found = self._study, None, None
+        if study:
+            study.cancel()
 
     def _look(self, grid: Grid) -> Mapping[Path, Mapping[str, str]] | None:
         limits, begin = Limits.from_environment(), self.may_begin

@@ -35,8 +35,9 @@ class OneRun:
         Raises:
             DiffgridError: it cannot be started.
         """
-        if self._asked and self._asked[0] == (spec, path):
-            return self._asked[1]
+        asked = self._asked  # which may be put aside meanwhile
+        if asked and asked[0] == (spec, path):
+            return asked[1]
         self.put_aside()  # first: of too many requests of one visitor the grid's would go
         limits = Limits.from_environment()
         job = self._engine().submit(spec, [path], session=self._session, noisy=True, limits=limits)
@@ -59,6 +60,6 @@ class OneRun:
         if self.exact:
             self.exact.cancel()
             self.exact = None
-        if self._asked:
-            self._asked[1].cancel()
-            self._asked = None
+        asked, self._asked = self._asked, None
+        if asked:
+            asked[1].cancel()

@@ -39,6 +39,7 @@ Around = tuple[float | None, *tuple[object, ...]]
 class Session:
     """One view at a time: asking for another cancels the job under way.
 
+    `close` may come from another thread while a page is drawn: what it takes away is read once.
     `engine` is asked for where it is first needed: opening its store may fail.
     """
 
@@ -107,7 +108,8 @@ class Session:
 
     def again(self) -> None:
         """Ask once more for what was never sampled, failed or was cancelled."""
-        if not self.job or self.job.snapshot().state in ("failed", "cancelled"):
+        job = self.job
+        if not job or job.snapshot().state in ("failed", "cancelled"):
             self._ask(self.view)
 
     def undo(self) -> None:
@@ -184,17 +186,18 @@ class Session:
 
     def _enter(self, grid: Grid, job: Job | None) -> None:
         self.clear()
-        if self.grid != grid:
+        before, made = self.grid, self._made
+        if before != grid:
             self.labels.put_off()
-        if self.grid is None or self.grid.spec != grid.spec:
-            self._made, self._levels = {}, None
-        self._made = {path: self._made[path] for path in grid.paths if path in self._made}
+        if before is None or before.spec != grid.spec:
+            made, self._levels = {}, None
+        self._made = {path: made[path] for path in grid.paths if path in made}
         self.grid, self.job = grid, job
 
     def clear(self) -> None:
         """Cancel the grid's job, if one is under way."""
-        if self.job:
-            self.job.cancel()
+        if job := self.job:
+            job.cancel()
 
     def close(self) -> None:
         """Nobody is there any more: cancel all, and give back what is held.
@@ -238,20 +241,23 @@ class Session:
     @property
     def running(self) -> bool:
         """Whether a job is under way."""
-        return self.job is not None and not self.job.snapshot().ended
+        job = self.job
+        return job is not None and not job.snapshot().ended
 
     @property
     def look_again(self) -> float | None:
         """Seconds until the page looks at its job again; None where there is nothing to see."""
-        if not (self.job and self.running):
+        job = self.job
+        if not job or (snapshot := job.snapshot()).ended:
             return None
-        waits = self.job.snapshot().before > 1
+        waits = snapshot.before > 1
         return SECONDS_BETWEEN_LOOKS_AT_A_QUEUE if waits else SECONDS_BETWEEN_LOOKS
 
     @property
     def done(self) -> bool:
         """Whether all that is on view is made."""
-        return self.job is not None and self.job.snapshot().state == "done"
+        job = self.job
+        return job is not None and job.snapshot().state == "done"
 
     @property
     def stale(self) -> bool:
@@ -276,37 +282,40 @@ class Session:
 
     def made(self) -> Mapping[Path, Frames]:
         """The pictures of every finished trajectory on view."""
-        if self.job:
-            for path, view in self.job.snapshot().paths.items():
-                known = self._made.get(path)
+        job, made = self.job, self._made
+        if job:
+            for path, view in job.snapshot().paths.items():
+                known = made.get(path)
                 if view.done and (known is None or known.decoding.outdated):
                     with suppress(DiffgridError):  # dropped from the cache since
-                        self._made[path] = self.job.frames(path)
-        return self._made
+                        made[path] = job.frames(path)
+        return made
 
     @property
     def note(self) -> str:
         """What is said of the pictures of x̂0 on view, where they are approximate."""
         decodings = [frames.decoding for frames in self.made().values()]
-        if self.job:
-            decodings.append(self.job.snapshot().decoding)
+        if job := self.job:
+            decodings.append(job.snapshot().decoding)
         return next((each.note for each in decodings if each.approximate), "")
 
     @property
     def levels(self) -> list[tuple[float, float]] | None:
         """Timestep and ᾱ before each step, once the trajectory in view is known."""
-        if self._levels is None and self.grid and self.job and self.grid.path in self.made():
+        grid, job = self.grid, self.job
+        if self._levels is None and grid and job and grid.path in self.made():
             with suppress(DiffgridError):
-                seen, _ = self.job.result(self.grid.path)
+                seen, _ = job.result(grid.path)
                 timesteps, alpha_bar = seen.timesteps.tolist(), seen.alpha_bar.tolist()
                 self._levels = list(zip(timesteps, alpha_bar[:-1], strict=True))
         return self._levels
 
     def noisy(self, path: Path) -> tuple[bytes, ...] | None:
         """x_t's pictures, where they were asked for and are there."""
-        if self.lane == "xt" and self.job and self.done:
+        job = self.job
+        if self.lane == "xt" and job and job.snapshot().state == "done":
             with suppress(DiffgridError):
-                return self.job.noisy(path)
+                return job.noisy(path)
         return None
 
     def show_lane(self, lane: str) -> None:
@@ -318,15 +327,17 @@ class Session:
 
     def seen(self) -> Mapping[Path, Mapping[str, str]] | None:
         """What a probe sees in each final, factor -> value; None while that is still to come."""
-        return self.labels.look(self.grid) if self.grid and self.done else {}
+        grid = self.grid
+        return self.labels.look(grid) if grid and self.done else {}
 
     def starred(self) -> set[Path]:
         """The paths on view that are kept for good."""
-        if self.grid is None:
+        grid = self.grid
+        if grid is None:
             return set()
         try:
-            saved, spec = self._engine().store.is_saved, self.grid.spec
-            return {path for path in self.grid.paths if saved(key(spec, path))}
+            saved = self._engine().store.is_saved
+            return {path for path in grid.paths if saved(key(grid.spec, path))}
         except DiffgridError:  # a failing cache is told by the job
             return set()
 
@@ -340,9 +351,9 @@ class Session:
 
     def furthest(self, spec: RunSpec, path: Path, job: Job) -> Job:
         """Of a path's own job and the grid's, which may stand before it in the queue, the first."""
-        jobs = [job]
-        if self.job and self.grid and self.grid.spec == spec and path in self.grid.paths:
-            jobs.append(self.job)
+        jobs, other, grid = [job], self.job, self.grid
+        if other and grid and grid.spec == spec and path in grid.paths:
+            jobs.append(other)
 
         def how_far(job: Job) -> tuple[int, bool]:
             snapshot = job.snapshot()

@@ -1,5 +1,6 @@
 """A session, without any page: what it asks the engine for, and what there is to show."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -44,6 +45,55 @@ def test_who_has_left_holds_nothing(opened: Session, engine: FakeEngine) -> None
     opened.close()
     assert not opened.made()
     assert (opened.job, opened.grid) == (None, None)
+
+
+class Left(Session):
+    """One that another thread closes just after something of it was read for the n-th time."""
+
+    reads = 0  # still to come; below 0 it stays open
+
+    def __getattribute__(self, name: str) -> Any:
+        value = super().__getattribute__(name)
+        if name in ("grid", "job", "_made", "_levels", "one_run", "labels") and self.reads:
+            self.reads -= 1
+            if not self.reads:
+                self.close()
+        return value
+
+
+def ask_for_one(session: Session) -> None:
+    grid = session.view.grid()
+    job = session.one_run.ask(grid.spec, grid.path)
+    session.furthest(grid.spec, grid.path, job)
+
+
+DOINGS: list[Callable[[Session], object]] = [
+    render_state,
+    ask_for_one,
+    lambda session: session.around,
+    lambda session: session.again(),
+    lambda session: session.show_lane("xt"),
+    lambda session: session.rest(parse_path("5.2")),
+    lambda session: session.change(session.view.with_options(seed=8)),
+    lambda session: session.go(session.view.follow(parse_path("5.2"))),
+]
+
+
+@pytest.mark.parametrize("lane", ["x0", "xt"])
+@pytest.mark.parametrize("doing", DOINGS)
+def test_who_leaves_while_a_page_is_drawn_disturbs_nothing(
+    doing: Callable[[Session], object], lane: str, engine: FakeEngine
+) -> None:
+    for reads in range(1, 1000):
+        session = Left(lambda: engine)
+        session.load_query(GRID, {})
+        session.show_lane(lane)
+        session.open()
+        engine.jobs[-1].finish()
+        session.reads = reads
+        doing(session)
+        if session.reads:  # it did not come so far
+            break
 
 
 def test_approximate_pictures_are_told_while_they_come_and_afterwards(
