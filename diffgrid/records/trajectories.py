@@ -18,7 +18,7 @@ from diffgrid.errors import BadInput, Damaged, OtherVersion
 from diffgrid.records.codec import seal, unseal
 from diffgrid.spec.path import Path, check_path, format_path, parse_path
 from diffgrid.spec.run import RunSpec, key
-from diffgrid.spec.schedulers import limit_of
+from diffgrid.spec.schedulers import limit_of, sigma_data_of
 
 PredictionType = Literal[
     "epsilon",
@@ -29,7 +29,6 @@ PredictionType = Literal[
     "edm_epsilon",
     "edm_v_prediction",
 ]
-SIGMA_DATA = 0.5  # of EDM's preconditioning
 
 _KIND = "trajectory"
 _FLOAT32, _FLOAT64 = np.dtype("<f4"), np.dtype("<f8")
@@ -112,7 +111,12 @@ class Trajectory:
         )
         with np.errstate(divide="ignore", invalid="ignore"):  # alpha may be 0 at first
             guess: NDArray[Any] = pred_original_sample(
-                self.latents[:-1], self.model_outputs, alphas, sigmas, self.prediction_type
+                self.latents[:-1],
+                self.model_outputs,
+                alphas,
+                sigmas,
+                self.prediction_type,
+                sigma_data_of(self.spec.scheduler_config),
             )
         return limited(guess.astype(np.float32), self.spec)
 
@@ -125,13 +129,19 @@ class Trajectory:
                 self.alphas[step],
                 self.sigmas[step],
                 self.prediction_type,
+                sigma_data_of(self.spec.scheduler_config),
             )
         own: NDArray[np.float32] = limited(guess.astype(np.float32)[None], self.spec)[0]
         return own
 
 
 def pred_original_sample(
-    latents: Any, model_output: Any, alpha: Any, sigma: Any, prediction_type: PredictionType
+    latents: Any,
+    model_output: Any,
+    alpha: Any,
+    sigma: Any,
+    prediction_type: PredictionType,
+    sigma_data: float = 0.5,
 ) -> Any:
     """x̂0 from x_t and the model's output; arrays or tensors of one shape, levels that broadcast.
 
@@ -148,10 +158,10 @@ def pred_original_sample(
         case "flow_prediction":
             return latents - sigma * model_output
         case "edm_epsilon" | "edm_v_prediction":
-            variance = sigma**2 + SIGMA_DATA**2
+            variance = sigma**2 + sigma_data**2
             sign = 1 if prediction_type == "edm_epsilon" else -1
-            skip = SIGMA_DATA**2 / variance * latents
-            return skip + sign * sigma * SIGMA_DATA / variance**0.5 * model_output
+            skip = sigma_data**2 / variance * latents
+            return skip + sign * sigma * sigma_data / variance**0.5 * model_output
         case "sample" | "original_sample":
             return model_output
 

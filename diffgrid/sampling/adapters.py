@@ -15,7 +15,7 @@ from diffusers import SchedulerMixin
 from torch import Generator, Tensor
 
 from diffgrid.errors import BadInput, DiffgridError, reason_of
-from diffgrid.records.trajectories import SIGMA_DATA, PredictionType, pred_original_sample
+from diffgrid.records.trajectories import PredictionType, pred_original_sample
 from diffgrid.sampling.noise import noise_like
 from diffgrid.spec.schedulers import scheduler_of
 
@@ -252,12 +252,11 @@ class EDM(Adapter):
     """The model's output becomes x̂0 by EDM's preconditioning."""
 
     def prediction_type(self) -> PredictionType:
-        data, kind = self.scheduler.config.sigma_data, self.scheduler.config.prediction_type
-        if data != SIGMA_DATA or kind not in ("epsilon", "v_prediction"):
+        kind = self.scheduler.config.prediction_type
+        if kind not in ("epsilon", "v_prediction"):
             raise BadInput(
-                f"scheduler {type(self.scheduler).__name__} has sigma_data {data} and prediction "
-                f"type {kind}, which is not supported: it must be {SIGMA_DATA}, with epsilon or "
-                "v_prediction."
+                f"scheduler {type(self.scheduler).__name__} has prediction type {kind}, which it "
+                "does not know itself: it must be epsilon or v_prediction."
             )
         return "edm_epsilon" if kind == "epsilon" else "edm_v_prediction"
 

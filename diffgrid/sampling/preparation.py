@@ -21,6 +21,7 @@ from diffgrid.records.trajectories import PredictionType
 from diffgrid.sampling import cpu_parallel
 from diffgrid.sampling.adapters import Adapter, adapt, refusing
 from diffgrid.spec.run import RunSpec
+from diffgrid.spec.schedulers import draws_noise
 
 Denoise = Callable[[Tensor, Tensor], Tensor]  # scaled latents (n, C, H, W), t -> guided output
 
@@ -31,7 +32,9 @@ class Prepared:
 
     latents: Tensor  # (1, C, H, W), x_0 of the trunk: pure noise, scaled as the scheduler wants it
     adapter: Adapter  # of the scheduler: timesteps set, no step taken
-    generator: torch.Generator  # the trunk's, where the library left it after the initial latents
+    # The trunk's: where the library left it after the initial latents, or a fresh one in place of
+    # torch's own, seeded, where that draws the noise of steps.
+    generator: torch.Generator
     denoise: Denoise
     alphas: list[float]  # T+1
     sigmas: list[float]  # T+1
@@ -71,6 +74,11 @@ def prepare(pipe: DiffusionPipeline, spec: RunSpec, scheduler: SchedulerMixin) -
             f"steps {spec.num_inference_steps} is not allowed with {spec.scheduler}: it makes "
             f"{len(scheduler.timesteps)} steps of them; choose another number or another scheduler."
         )
+    if not family.draws_in_steps and draws_noise(spec.scheduler, spec.scheduler_config, spec.eta):
+        raise BadInput(
+            f"scheduler {spec.scheduler} draws noise as this model configures it, which "
+            f"{type(pipe).__name__} does otherwise than diffgrid: choose another scheduler."
+        )
     latents = family.unpack(first.latents, spec.height, spec.width, pipe)
     scale = getattr(pipe, "vae_scale_factor", 1)
     if (made := [scale * side for side in latents.shape[-2:]]) != [spec.height, spec.width]:
@@ -85,7 +93,9 @@ def prepare(pipe: DiffusionPipeline, spec: RunSpec, scheduler: SchedulerMixin) -
     return Prepared(
         latents=latents.clone(),
         adapter=adapter,
-        generator=generator,
+        generator=generator
+        if family.seeds_steps
+        else torch.Generator("cpu").manual_seed(spec.seed),
         denoise=_Denoiser(getattr(pipe, family.denoiser), family, first, spec.guidance_scale),
         alphas=alphas,
         sigmas=sigmas,

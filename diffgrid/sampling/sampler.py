@@ -28,6 +28,7 @@ from diffgrid.sampling.adapters import Adapter
 from diffgrid.sampling.preparation import Denoise, Prepared
 from diffgrid.spec.path import Path, ancestors, in_effect
 from diffgrid.spec.run import RunSpec, conditions
+from diffgrid.spec.schedulers import sigma_data_of
 
 ROWS = 16  # samples in one forward; on CPUs more are no cheaper a sample, and take memory
 
@@ -266,7 +267,8 @@ class _Tree:
         if not (node.forces_noise and last):
             return following, False
         node.forces_noise = False
-        x0 = pred_original_sample(latents, output, *self._level(step), prepared.prediction_type)
+        kind, data = prepared.prediction_type, sigma_data_of(self.spec.scheduler_config)
+        x0 = pred_original_sample(latents, output, *self._level(step), kind, data)
         x0 = node.adapter.limited(x0)
         xi = noise.noise_like(latents, self._keyed(node))
         level = self._level(step + 1 - self.spec.stages)

@@ -186,6 +186,14 @@ SCHEDULERS: tuple[Scheduler, ...] = (
     ),
     Scheduler("edm_euler", "EDMEulerScheduler", adapter="EDM", mendable={}),
     Scheduler(
+        "edm_dpmsolver",
+        "EDMDPMSolverMultistepScheduler",
+        limits=THRESHOLDING,
+        adapter="EDM",
+        draws_noise="algorithm_type",
+        mendable={},
+    ),
+    Scheduler(
         "flow_match_euler",
         "FlowMatchEulerDiscreteScheduler",
         adapter="FlowMatching",
@@ -202,6 +210,14 @@ SCHEDULERS: tuple[Scheduler, ...] = (
         flow=True,
         mendable={},
     ),
+    Scheduler(
+        "flow_match_lcm",
+        "FlowMatchLCMScheduler",
+        adapter="FlowMatching",
+        draws_noise=True,
+        flow=True,
+        mendable={},
+    ),
 )
 
 
@@ -215,6 +231,12 @@ def limit_of(class_name: str, config: str) -> tuple[float | None, float] | None:
     if "clip_sample" in kind.limits and told.get("clip_sample", kind.mendable["clip_sample"]):
         return None, told.get("clip_sample_range", 1.0)
     return None
+
+
+@lru_cache(maxsize=1000)
+def sigma_data_of(config: str) -> float:
+    """The data's standard deviation that EDM's preconditioning goes by; `config` is JSON."""
+    return float(json.loads(config).get("sigma_data", 0.5))
 
 
 @lru_cache(maxsize=1000)

@@ -223,7 +223,7 @@ def test_only_schedulers_that_go_with_the_model_are_offered(with_models: AppTest
     assert widget(with_models, "Scheduler").options == ["lcm"]
     choose(with_models, "Model", "flows")
     offered = widget(with_models, "Scheduler").options
-    assert offered == ["flow_match_euler", "flow_match_heun"]
+    assert offered == ["flow_match_euler", "flow_match_heun", "flow_match_lcm"]
 
 
 def test_another_model_begins_with_its_own_settings_and_waits_for_a_word(

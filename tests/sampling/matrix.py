@@ -101,7 +101,7 @@ def unsuited(family: str, name: str) -> str:
         return f"{package} is not installed here"
     if kind.flow != (family in ("stable_diffusion_3", "flux")):
         return "a model trained for flow matching needs a scheduler for it, and no other does"
-    if family == "flux" and name == "flow_match_heun":
+    if family == "flux" and name in ("flow_match_heun", "flow_match_lcm"):
         return "the pipeline gives the sigmas, which this scheduler does not take"
     if family == "latent_consistency" and name != "lcm":
         return "the pipeline gives original_inference_steps, which only LCM's scheduler takes"
@@ -113,7 +113,7 @@ def unsuited(family: str, name: str) -> str:
         return "the pipeline gives a generator, which this scheduler does not take"
     if family == "ddpm" and name == "tcd":
         return "the pipeline gives no eta, and this scheduler's own is not 0"
-    if family == "stable_diffusion_xl" and name == "edm_euler":
+    if family == "stable_diffusion_xl" and name.startswith("edm_"):
         return "the model's own scheduler leaves sigma_min and sigma_max open"
     return ""
 
@@ -165,6 +165,7 @@ def plain_diffusers(family: str, spec: RunSpec, kind: Scheduler) -> NDArray[np.f
         **tiny.FAMILIES[family].call,
     }
     takes = inspect.signature(pipe.__call__).parameters
+    torch.manual_seed(SEED)  # for pipelines that hand no generator on to their schedulers
     call = {name: value for name, value in every.items() if name in takes and value is not None}
     made = pipe(**call).images
     if isinstance(pipe, FluxPipeline):

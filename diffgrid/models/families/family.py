@@ -21,6 +21,10 @@ class Family:
     pairs = True  # whether it is guided by a second, unconditional half, above 1 alone
     guidance = 7.5  # its own default
     steps = 25
+    # Whether steps draw their noise from the generator that its call is given, not torch's own;
+    # and whether any noise that they draw is what the sampler would draw in its place.
+    seeds_steps = True
+    draws_in_steps = True
     flow = False  # whether it was trained for flow matching
     schedulers: tuple[str, ...] | None = None  # the only ones its loop can run, by short name
     # What its constructor makes of its scheduler: a class of its own choice, and settings.

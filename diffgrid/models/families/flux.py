@@ -14,6 +14,7 @@ class Flux(Family):
     guidance = 3.5
     steps = 28
     flow = True
+    draws_in_steps = False  # its pipeline would, in patches
     schedulers = ("flow_match_euler",)  # the only one that takes its pipeline's shifted sigmas
     shared = ("img_ids", "txt_ids")
 

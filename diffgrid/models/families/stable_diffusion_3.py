@@ -13,3 +13,4 @@ class StableDiffusion3(Family):
     guidance = 7.0
     steps = 28
     flow = True
+    seeds_steps = False
