@@ -1,6 +1,7 @@
 """A session, without any page: what it asks the engine for, and what there is to show."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -105,6 +106,22 @@ def test_approximate_pictures_are_told_while_they_come_and_afterwards(
     assert "about 12 of 255 off" in header(render_state(opened))["note"]
     job.finish()
     assert header(render_state(opened))["note"] == opened.note != ""
+
+
+def test_an_older_versions_pictures_make_way_for_what_is_drawn_anew(
+    opened: Session, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (job,) = engine.jobs
+    new = pictures(job.spec.length)
+    old = replace(pictures(job.spec.length, 9), decoding=Decoding("hindsight"))
+    job.play(new.final, done=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(job, "frames", lambda path: old)
+        assert opened.made()[()] == old
+        assert "older version" in opened.note
+    job.finish()
+    assert opened.made()[()] == new
+    assert not opened.note
 
 
 def test_a_page_looks_seldom_while_others_go_first(opened: Session, engine: FakeEngine) -> None:
