@@ -211,23 +211,25 @@ def _timestep(value: float) -> str:
 
 RAIL, LABEL, NODE = 18, 20, 40  # px: branching line to cell, room under a cell, a node's radius
 PER_LINE, THUMB = 8, 54  # cells; px
+MOST_PIXELS = 40_000_000  # of a sheet; Pillow warns from 89 million on, others refuse sooner
 
 
-def draw_grid(sheet: GridSheet) -> Image.Image:
+def draw_grid(sheet: GridSheet, halved: int = 0) -> Image.Image:
     """The grid as a tree: the trunk runs down the left edge, every row hangs off it at its step.
 
-    Takes any number of rows, and of cells in a row (past 8 they go on in further lines). A cell
-    whose path has no fork at its row's step holds what the focus left there: it is ringed and
-    named.
+    Takes any number of rows, and of cells in a row (past 8 they go on in further lines); pictures
+    are `halved` so often that it can be opened. A cell whose path has no fork at its row's step
+    holds what the focus left there: it is ringed and named.
     """
     pictures = [cell.image for row in sheet.rows for cell in row.cells if cell.image]
     sample = sheet.final or (pictures[0] if pictures else None)
     side = min(192, max(128, *sample.size)) if sample else 128
-    width, height = _size_within(sample, side)
+    per_line = PER_LINE << 2 * halved  # wider too, or it would be a ribbon
+    width, height = _size_within(sample, side >> halved)
     trunk_width, trunk_height = _size_within(sample, side * 11 // 8)
 
     most = max((len(row.cells) for row in sheet.rows), default=0)
-    across = math.ceil(most / max(1, math.ceil(most / PER_LINE)))  # 12 cells are 6 + 6, not 8 + 4
+    across = math.ceil(most / max(1, math.ceil(most / per_line)))  # 12 cells are 6 + 6, not 8 + 4
     left = MARGIN + trunk_width + 52
     right = max(left + across * (width + GAP) - GAP, MARGIN + 760)
     caption_left = MARGIN + trunk_width + 32
@@ -241,6 +243,8 @@ def draw_grid(sheet: GridSheet) -> Image.Image:
     trunk_top = y if sheet.rows else MARGIN
     strip_top = trunk_top + max(trunk_height, caption.height) + 32
     bottom = strip_top + (THUMB + 62 if sheet.strip else 0)
+    if (right + MARGIN) * (bottom + MARGIN) > MOST_PIXELS:
+        return draw_grid(sheet, halved + 1)
     canvas = _Canvas(right + MARGIN, bottom + MARGIN - 8 + _note_height(sheet.note))
 
     x = MARGIN + trunk_width // 2
@@ -275,6 +279,8 @@ def _draw_row(canvas: _Canvas, row: Row, x: int, y: int, stem: int, boxes: Seque
     for cell, box in zip(row.cells, boxes, strict=True):
         former = not cell.path or cell.path[-1].step != row.trunk.step
         canvas.picture(cell.image, box, 12, ring=FORMER if former else None)
+        if box[2] - box[0] < NODE + LABEL:
+            continue  # no room for a name
         name = describe(cell.path if former else cell.path[-1:])
         middle, color = (box[0] + box[2]) / 2, ACCENT if former else MUTED
         canvas.text(middle, box[3] + 16, name, 12, color, anchor="m")

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from diffgrid.errors import Damaged
+from diffgrid.pictures import figures
 from diffgrid.pictures.figures import (
     MARGIN,
     Cell,
@@ -247,6 +248,19 @@ def test_every_cell_is_on_the_sheet_in_reading_order(rows: int, columns: int) ->
     assert all((right - left, low - top) == (128, 128) for left, top, right, low in boxes)
     assert [(top, left) for left, top, _, _ in boxes] == sorted((b[1], b[0]) for b in boxes)
     assert sheet.box(2000)[1] >= max((box[3] for box in boxes), default=0)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(2, 64), (20, 6)])
+def test_no_sheet_is_larger_than_can_be_opened(
+    rows: int, columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert Image.MAX_IMAGE_PIXELS is not None
+    assert figures.MOST_PIXELS < Image.MAX_IMAGE_PIXELS
+    monkeypatch.setattr(figures, "MOST_PIXELS", 2_500_000)
+    drawn = draw_grid(grid(tuple(range(1, rows + 1)), columns, size=(512, 512)))
+    assert drawn.width * drawn.height <= figures.MOST_PIXELS
+    sheet = Seen(drawn)
+    assert len({sheet.box(number)[:2] for number in range(rows * columns)}) == rows * columns
 
 
 def test_more_than_eight_columns_go_on_in_even_lines() -> None:

@@ -187,7 +187,7 @@ def test_the_trunk_is_what_the_library_makes(name: str, tmp_path: Path) -> None:
     made = plain(**call, num_inference_steps=STEPS, generator=generator).images
     if family == "flux":
         made = plain._unpack_latents(made, call["height"], call["width"], plain.vae_scale_factor)
-    chosen = {"prompt": PROMPT} if family != "ddpm" else {}
+    chosen: dict[str, Any] = {"prompt": PROMPT} if family != "ddpm" else {}
     chosen |= {key: call[key] for key in ("height", "width") if key in call}
     if "guidance_scale" in call:
         chosen["guidance"] = call["guidance_scale"]
