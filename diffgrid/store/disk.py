@@ -249,7 +249,7 @@ class DirectoryLock:
                         shelf.sweep()
                     for marker in left_behind:
                         marker.unlink()
-            fcntl.flock(lock, fcntl.LOCK_SH)  # waits while somebody else sweeps
+            _share(lock)
             marker = directory / f"{os.getpid()}-{uuid.uuid4().hex}"
             marker.touch(mode=0o600)
         except BaseException:
@@ -260,6 +260,18 @@ class DirectoryLock:
     def leave(self) -> None:
         """Let go of the directory."""
         self._leave()
+
+
+def _share(lock: int) -> None:
+    """Take the shared lock. Somebody else may be sweeping, who may be stopped: not for ever."""
+    until = time.monotonic() + _SECONDS_TO_OPEN
+    while True:
+        try:
+            return fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.05)
 
 
 def _leave(marker: Path, lock: int, shelves: Sequence[DiskShelf]) -> None:

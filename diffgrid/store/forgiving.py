@@ -232,7 +232,8 @@ _READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 def _is_locked(error: Exception) -> bool:
-    return isinstance(error, diskcache.Timeout) or _code(error) == sqlite3.SQLITE_BUSY
+    waited = isinstance(error, diskcache.Timeout | BlockingIOError)
+    return waited or _code(error) == sqlite3.SQLITE_BUSY
 
 
 def _code(error: Exception) -> int:

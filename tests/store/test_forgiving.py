@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import fcntl
 import functools
 import os
 import shutil
@@ -338,6 +339,24 @@ def test_a_store_opens_while_another_process_has_it_locked(
     assert opened.has(trajectory().key)
     assert len(opened.runs()) == 1
     assert not list(tmp_path.glob("*aside*"))
+    opened.close()
+
+
+def test_a_store_opens_while_another_process_sweeps_it_and_does_not_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    TrajectoryStore(tmp_path).close()
+    monkeypatch.setattr(disk, "_SECONDS_TO_OPEN", 0.01)
+    sweeper = os.open(tmp_path / "open", os.O_RDONLY)
+    fcntl.flock(sweeper, fcntl.LOCK_EX)
+    opened = TrajectoryStore(tmp_path)
+    with pytest.raises(StoreError, match="locked by another process"):
+        opened.runs()
+    opened.add(trajectory())
+    os.close(sweeper)
+    monkeypatch.setattr(opened, "_unwritten_until", 0.0)
+    assert opened.has(trajectory().key)
+    assert len(opened.runs()) == 1
     opened.close()
 
 
