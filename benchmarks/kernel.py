@@ -8,6 +8,7 @@ the user's cache, tree by tree: stopped and started again it goes on, and asked 
 import argparse
 from collections.abc import Sequence
 from itertools import combinations, product
+from statistics import fmean
 
 import pandas as pd
 
@@ -52,7 +53,8 @@ def side_by_side(found: dict[tuple[str, int], Results]) -> dict[Key, dict[int, E
 
 
 def tell(found: dict[tuple[str, int], Results], trunks: int) -> None:
-    """The table in Markdown, and how many pairs of φ lie within each other's intervals."""
+    """The table in Markdown, how many pairs of φ lie within each other's intervals, and means of φ
+    over factors."""
     table = side_by_side(found)
     counts = sorted({steps for _, steps in found})
     print(f"\n{trunks} trunks × {COLUMNS}\n")
@@ -70,6 +72,15 @@ def tell(found: dict[tuple[str, int], Results], trunks: int) -> None:
         f"the intervals of {sum(apart)} do not meet.",
         flush=True,
     )
+    means: dict[tuple[str, int], dict[int, list[float]]] = {}
+    for (sampler, _, t), by_steps in table.items():
+        for count, phi in by_steps.items():
+            means.setdefault((sampler, t), {}).setdefault(count, []).append(phi.value)
+    print("\n| sampler | t |", " | ".join(f"{steps} steps" for steps in counts), "|")
+    print("|---" * (2 + len(counts)) + "|")
+    for (sampler, t), every in means.items():
+        cells = [f"{fmean(each):.3f}" for each in every.values()]
+        print(f"| {sampler} | {t} |", " | ".join(cells), "|", flush=True)
 
 
 def main() -> None:
@@ -79,7 +90,7 @@ def main() -> None:
     options = parser.parse_args()
     steps = [int(count) for count in options.steps.split(",")]
     engine = choose_engine(TrajectoryStore.default())
-    for trunks in sorted({min(options.trunks, 4 * count) for count in range(1, 17)}):
+    for trunks in sorted({min(options.trunks, 4 * count) for count in range(2, 17)}):
         found = {}
         for which, plan in plans(steps, trunks).items():
             study = begin_study(engine, plan)

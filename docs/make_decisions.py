@@ -25,8 +25,8 @@ def in_words(found: Results, longer: Results) -> str:
     factors = ordered(told.factors)
     places = []
     for factor in factors:
-        if half := factor.half:
-            t, low, high = (f"{place.timestep:.0f}" for place in (half.at, half.low, half.high))
+        if (half := factor.half) and half.interval:
+            t, low, high = (f"{place.timestep:.0f}" for place in (half.at, *half.interval))
             places.append(f"{words(factor.factor)} {t} ({low} to {high})")
     last, (step, phi) = factors[-1], list(factors[-1].agreement.items())[-1]
     groups, others = ([set(tier) for tier in each.decisions.tiers] for each in (found, longer))

@@ -23,7 +23,7 @@ from diffgrid.app.state import session, studies, write_query
 from diffgrid.app.text import described, plain, quoted
 from diffgrid.decisions.chart_png import to_png
 from diffgrid.decisions.charts import Chart, chart, summary
-from diffgrid.decisions.metrics import ordered
+from diffgrid.decisions.metrics import FEWEST, ordered
 from diffgrid.decisions.results import Results
 from diffgrid.decisions.study import Plan, study_rows
 from diffgrid.errors import DiffgridError
@@ -141,7 +141,10 @@ def show(found: Results, mine: Studies) -> Chart:
     recipe = " · ".join([*drawn.recipe, f"seeds 0 to {found.trees - 1}"])
     st.caption(f"{plain(recipe)}  \nNoise of the branches: {plain(found.kernel)}")
     with st.container():
-        if found.trees < FEW:
+        if found.trees < FEWEST:
+            few = f"Too few trunks for intervals: {FEWEST} carry them,"
+            st.caption(f"{few} and more make them shorter.")
+        elif found.trees < FEW:
             few = "Few trunks say little: go by the intervals."
             st.caption(f"{few} {USUAL_TRUNKS} or more say more.")
         if mine.running and mine.plan and mine.plan.spec == found.plan.spec and mine.next_look:

@@ -21,6 +21,7 @@ DOCUMENTS = [
         "README.md",
         "SECURITY.md",
         "diffgrid/assets/monsters/README.md",
+        "docs/decisions.md",
         "docs/matrix.md",
         "docs/trust.md",
         "examples/README.md",

@@ -69,7 +69,7 @@ def draw(drawn: Chart) -> Image.Image:
                 line += 15
                 canvas.text(x, line, text, _NOTE, MUTED)
         y += room + GAP
-    footer = f"95 % intervals over trunks  ·  branches by {drawn.kernel}"
+    footer = f"{drawn.intervals}  ·  branches by {drawn.kernel}"
     [footer] = wrap(footer, "plain", 12, width - 2 * MARGIN)
     canvas.text(MARGIN, height - 26, footer, 12, MUTED)
     return canvas.image.reduce(FINE)

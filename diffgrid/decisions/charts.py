@@ -13,7 +13,9 @@ import numpy as np
 from diffgrid.decisions.metrics import (
     BANDS,
     END,
+    FEWEST,
     HALF,
+    LEVEL,
     START,
     Crossing,
     Decision,
@@ -29,6 +31,7 @@ LEFT, RIGHT, TOP, BOTTOM = 34, 10, 24, 24  # px, around what it plots
 WIDE, NARROW = 864, 360  # px, of the overview
 UNBROKEN = 2.5  # log-SNR that a first row may lie before the second without a break in the axis
 APART = 30  # px between timesteps on an axis
+TOO_FEW = "too few trunks for an interval"
 MARKERS: dict[str, Kind] = {"layout": "dot", "shape": "square", "detail": "triangle"}
 
 
@@ -65,6 +68,7 @@ class Chart:
     narrow: Scene
     panels: tuple[Panel, ...]
     kernel: str
+    intervals: str  # what they are over
 
     def to_dict(self) -> dict[str, Any]:
         """For the page."""
@@ -169,6 +173,7 @@ def chart(found: Results) -> Chart:
         overview(found, factors, NARROW),
         (*panels, key()),
         found.kernel,
+        _intervals(found),
     )
 
 
@@ -218,20 +223,23 @@ def _bar(scene: Scene, axis: Axis, factor: Decision, y: float) -> None:
     assert factor.half
     assert factor.window
     start, end = factor.window
-    low, high = axis.at(start.low.log_snr), axis.at(end.high.log_snr)
-    scene.add("ends", (low, y), (high, y))
-    for crossing, x in ((start.low, low), (end.high, high)):
-        if math.isfinite(crossing.log_snr):
-            scene.add("ends", (x, y - 4), (x, y + 4))
-        else:  # it lies beyond the rows
-            side = math.copysign(6, crossing.log_snr)
-            scene.add("arrow", (x, y - 4), (x + side, y), (x, y + 4), kind="area")
+    if start.interval and end.interval:
+        ends = start.interval[0], end.interval[1]
+        scene.add("ends", *((axis.at(each.log_snr), y) for each in ends))
+        for each in ends:
+            x = axis.at(each.log_snr)
+            if math.isfinite(each.log_snr):
+                scene.add("ends", (x, y - 4), (x, y + 4))
+            else:  # it lies beyond the rows
+                side = math.copysign(6, each.log_snr)
+                scene.add("arrow", (x, y - 4), (x + side, y), (x, y + 4), kind="area")
     scene.add("bar", (axis.at(start.at.log_snr), y), (axis.at(end.at.log_snr), y))
     _decision(scene, axis, factor.half, y)
 
 
 def _decision(scene: Scene, axis: Axis, half: Crossing, y: float) -> None:
-    scene.add("reach", (axis.at(half.low.log_snr), y), (axis.at(half.high.log_snr), y))
+    if half.interval:
+        scene.add("reach", *((axis.at(each.log_snr), y) for each in half.interval))
     scene.add("decision", (axis.at(half.at.log_snr), y))
 
 
@@ -260,7 +268,8 @@ def panel(found: Results, factor: Decision) -> Panel:
         if level:
             x = axis.left + 2 if role == "ceiling" else axis.right - 2
             scene.add(role, (axis.left, y(level.value)), (axis.right, y(level.value)))
-            scene.add("spread", (x, y(level.low)), (x, y(level.high)))
+            if math.isfinite(level.low):
+                scene.add("spread", (x, y(level.low)), (x, y(level.high)))
     if factor.chance:
         at = y(factor.chance.value)
         label = at + 12 if at < bottom - 14 else at - 5
@@ -268,7 +277,8 @@ def panel(found: Results, factor: Decision) -> Panel:
     scene.add("tick", (axis.left - 6, y(0.75) + 3.5), text="φ", anchor="end")
     rows = [(axis.step(step), phi) for step, phi in factor.agreement.items()]
     for x, phi in rows:
-        scene.add("whisker", (x, y(phi.low)), (x, y(phi.high)))
+        if math.isfinite(phi.low):
+            scene.add("whisker", (x, y(phi.low)), (x, y(phi.high)))
     if rows:
         scene.add("curve", *((x, y(phi.value)) for x, phi in rows))
     for x, phi in rows:
@@ -287,6 +297,9 @@ def bands(found: Results) -> Panel:
     """How far pictures of one row are apart, by frequency, over how far those of strangers are."""
     table = found.divergence
     assert table is not None
+    if found.trees < FEWEST:
+        text = "Layout, shape and detail: too few trunks to tell how far strangers end apart."
+        return Panel("by frequency", None, text, f"It takes {FEWEST}.")
     most = max(1.25, math.ceil(4 * float(table.ratio.max())) / 4)
     scene, axis, y = _plot(found, most)
     _frame(scene, axis, y, most)
@@ -300,8 +313,12 @@ def bands(found: Results) -> Panel:
         said.setdefault(step, []).append(f"{name} {figures}")
     for name, rows in by_band.items():
         for x, line in rows:
-            if line["low"] is not None and math.isfinite(line["low"]):
-                scene.add(f"{name}-interval", (x, y(line["low"])), (x, y(line["high"])))
+            low, high = (
+                line[end] if line[end] is not None else math.nan for end in ("low", "high")
+            )
+            if math.isfinite(low):
+                top = high if math.isfinite(high) else most
+                scene.add(f"{name}-interval", (x, y(low)), (x, y(top)))
         scene.add(name, *((x, y(line["ratio"])) for x, line in rows))
         for x, line in rows:
             scene.add(name, (x, y(line["ratio"])), kind=MARKERS[name])
@@ -412,9 +429,14 @@ def _when(half: Crossing) -> str:
 
 def _range(half: Crossing) -> str:
     """The interval of a decision step, noise first."""
-    low = "before the rows" if math.isinf(half.low.log_snr) else f"{half.low.timestep:.0f}"
-    high = "after the rows" if math.isinf(half.high.log_snr) else f"{half.high.timestep:.0f}"
-    return f"{low} to {high}"
+    if half.interval is None:
+        return TOO_FEW
+    return " to ".join(
+        f"{end.timestep:.0f}" if math.isfinite(end.log_snr)
+        else "before the rows" if end.log_snr < 0
+        else "after the rows"
+        for end in half.interval
+    )  # fmt: skip
 
 
 def _unmeasured(factor: Decision) -> str:
@@ -423,6 +445,13 @@ def _unmeasured(factor: Decision) -> str:
         "blind": "the probe cannot tell",
         "few trunks": "too few trunks to tell",
     }[factor.state]
+
+
+def _intervals(found: Results) -> str:
+    if 1 < found.trees < FEWEST:
+        return f"{found.trees} trunks are too few for intervals: they take {FEWEST}"
+    unit = "trunks" if found.trees > 1 else "pairs of branches"
+    return f"{100 * LEVEL:.0f} % intervals over {unit}"
 
 
 def _note(found: Results, factor: Decision) -> str:
@@ -452,8 +481,11 @@ def _figure(estimate: Estimate) -> str:
 
 
 def _interval(low: float | None, high: float | None) -> str:
-    known = low is not None and high is not None and math.isfinite(low)
-    return f" ({low:.2f}–{high:.2f})" if known else ""
+    if low is None or not math.isfinite(low):
+        return ""
+    if high is None or not math.isfinite(high):
+        return f" (above {low:.2f})"
+    return f" ({low:.2f}–{high:.2f})"
 
 
 def _span(numbers: Sequence[int]) -> str:

@@ -38,6 +38,8 @@ FIXED = 0.95  # a chance above it: the prompt left the factor no choice
 BLIND = 0.05  # a ceiling less than this above chance: the labels tell nothing
 START, HALF, END = 0.1, 0.5, 0.9  # of the range between chance and ceiling
 RESAMPLES = 1000
+FEWEST = 8  # trees that carry an interval over them (docs/decisions.md)
+FINE = 8  # places between two rows at which a crossing's interval is looked for
 
 Floats = NDArray[np.float64]
 Scope = Literal["this trunk", "pooled"]
@@ -46,13 +48,21 @@ State = Literal["measured", "fixed", "blind", "few trunks"]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure in 0..1 with its 95 % interval, and what it is made of."""
+    """A figure in 0..1 with its 95 % interval, and what it is made of.
+
+    The interval is over trees, and NaN with fewer than `FEWEST`; that of one tree alone is over its
+    own pairs or cells.
+    """
 
     value: float
     low: float
     high: float
     trees: int
     n: int  # pairs, or cells where it is a share of cells
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON, which knows no NaN."""
+        return {name: None if value != value else value for name, value in asdict(self).items()}
 
 
 @dataclass(frozen=True)
@@ -74,14 +84,17 @@ class Level:
 
 @dataclass(frozen=True)
 class Crossing:
-    """Where a curve reaches a share of its range, and the 95 % interval of that place."""
+    """Where a curve reaches a share of its range, and the 95 % interval of that place.
+
+    The interval is None with fewer than `FEWEST` trees.
+    """
 
     at: Level
-    low: Level
-    high: Level
+    interval: tuple[Level, Level] | None
 
     def to_dict(self) -> dict[str, Any]:
-        return {name: getattr(self, name).to_dict() for name in ("at", "low", "high")}
+        low, high = (end.to_dict() for end in self.interval) if self.interval else (None, None)
+        return {"at": self.at.to_dict(), "low": low, "high": high}
 
 
 @dataclass(frozen=True)
@@ -107,8 +120,8 @@ class Decision:
             "state": self.state,
             "sentence": self.sentence(),
             **{name: _by_step(estimates) for name, estimates in figures.items()},
-            "chance": self.chance and asdict(self.chance),
-            "ceiling": self.ceiling and asdict(self.ceiling),
+            "chance": self.chance and self.chance.to_dict(),
+            "ceiling": self.ceiling and self.ceiling.to_dict(),
             "decision": self.half and self.half.to_dict(),
             "window": self.window and [crossing.to_dict() for crossing in self.window],
         }
@@ -152,6 +165,8 @@ class Decisions:
     One factor is established to be decided before another where the 95 % interval of how far their
     decision steps are apart lies on one side of zero, over resamples of trees. A resample draws
     whole trees, so it compares factors within the same trees: their own intervals may overlap.
+    The percentiles are widened for few trees as by Hesterberg (The American Statistician 69, 2015,
+    on expanded percentiles), and fewer than `FEWEST` establish nothing.
     """
 
     factors: tuple[Decision, ...]
@@ -263,24 +278,25 @@ def decisions(
         levels: a line a step: `step`, `timestep`, `alpha_bar`; at least the steps of `cells`, best
             all of the run's, for places between the rows are read from it.
         again: cells labelled once more after a harmless change of the picture (`ceiling`).
-        resamples: how often the trees are drawn again, for intervals and order.
+        resamples: how often the trees are drawn again, for the order.
 
     Raises:
         BadInput: a column is missing, a step has no level, or there is no row of two cells.
     """
     factors = _factors(cells)
     levels, trees = _levels(levels, cells), cells.seed.nunique()
-    rng = np.random.default_rng(0)
-    # The first is the estimate itself; the rest are the same for all factors.
-    drawn = rng.multinomial(trees, np.full(trees, 1 / trees), resamples)
-    draws = np.concatenate([np.ones((1, trees)), drawn])
-    found = [_decide(cells, levels, again, factor, draws, rng) for factor in factors]
-    halves = {factor.factor: places for factor, places in found if places is not None}
-    earlier = {a: {b: float(np.mean(halves[a] < halves[b])) for b in halves} for a in halves}
-    before = frozenset(
-        (a, b) for a, b in permutations(halves, 2) if earlier[a][b] >= 1 - _tail(trees)
-    )
-    return Decisions(tuple(factor for factor, _ in found), levels, trees, earlier, before)
+    samples = {factor: _sample(cells, levels, again, factor) for factor in factors}
+    found = tuple(_decide(cells, levels, again, *sample) for sample in samples.items())
+    earlier: dict[str, dict[str, float]] = {}
+    if trees >= FEWEST:
+        rng = np.random.default_rng(0)
+        draws = rng.multinomial(trees, np.full(trees, 1 / trees), resamples).astype(np.float64)
+        measured = [each.factor for each in found if each.half]
+        halves = {factor: _halves(samples[factor], draws, rng) for factor in measured}
+        earlier = {a: {b: float(np.mean(halves[a] < halves[b])) for b in halves} for a in halves}
+    sure = 1 - NormalDist().cdf(-math.sqrt(trees / max(1, trees - 1)) * _student(max(1, trees - 1)))
+    before = frozenset((a, b) for a, b in permutations(earlier, 2) if earlier[a][b] >= sure)
+    return Decisions(found, levels, trees, earlier, before)
 
 
 def agreement(cells: pd.DataFrame, factor: str) -> dict[int, Estimate]:
@@ -316,9 +332,8 @@ def chance(cells: pd.DataFrame, factor: str) -> Estimate | None:
     own = (overlap.sum(1) - overlap.diagonal()) / (trees - 1)
     value = own.mean()
     pseudo_values = value + 2 * (trees - 1) / (trees - 2) * (own - value)
-    low, high = _interval(pseudo_values, ratio=2.0)
     clear = int((cells[factor] != UNCLEAR).sum())
-    return Estimate(float(value), low, high, trees, clear)
+    return Estimate(float(value), *_interval_of(pseudo_values, ratio=2.0), trees, clear)
 
 
 def ceiling(cells: pd.DataFrame, again: pd.DataFrame, factor: str) -> Estimate | None:
@@ -375,10 +390,8 @@ def ordered(factors: Iterable[Decision]) -> list[Decision]:
     """
     states = ["measured", "few trunks", "blind", "fixed"]
 
-    def place(factor: Decision) -> tuple[int, float, float]:
-        if factor.half is None:
-            return states.index(factor.state), 0.0, 0.0
-        return 0, factor.half.at.log_snr, factor.half.low.log_snr
+    def place(factor: Decision) -> tuple[int, float]:
+        return states.index(factor.state), factor.half.at.log_snr if factor.half else 0.0
 
     return sorted(factors, key=place)
 
@@ -390,7 +403,7 @@ def listed(names: Iterable[str]) -> str:
 
 
 def _by_step(estimates: Mapping[int, Estimate]) -> list[dict[str, Any]]:
-    return [{"step": step, **asdict(estimate)} for step, estimate in estimates.items()]
+    return [{"step": step, **estimate.to_dict()} for step, estimate in estimates.items()]
 
 
 # Divergence of pictures
@@ -421,7 +434,9 @@ def divergence(related: pd.DataFrame, unrelated: pd.DataFrame) -> pd.DataFrame:
 
     0: the band is settled; 1: the cells share no more of it than strangers do. After the U-turn
     experiments of Sclocchi et al. (arXiv 2402.16991), by frequency. The interval is Student's for
-    the logarithm of the ratio, from each tree's influence on it (delta method).
+    one over the ratio, from its jackknife over trees (Efron & Stein, The Annals of Statistics 9,
+    1981): a tree's pairs are left out of both means. Few trees may hold most of the difference, so
+    that the ratio itself, and its logarithm, are too skew for it.
 
     Args:
         related: a line a pair of cells of one row: `seed`, `step` and what `band_energies` gave.
@@ -430,24 +445,31 @@ def divergence(related: pd.DataFrame, unrelated: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         a line a step and band: `step`, `band`, `ratio`, `low`, `high`, `trees`, `n` (pairs). The
-        interval is empty for one tree.
+        interval is empty with fewer than `FEWEST` trees or where no two differ, and may have no
+        upper end (inf).
     """
     bands = list(BANDS)
     swapped = unrelated.rename(columns={"seed": "other", "other": "seed"})
-    by_tree = pd.concat([unrelated, swapped]).groupby("seed")[bands].mean()
+    by_tree = pd.concat([unrelated, swapped]).groupby("seed")[bands]
     strangers = unrelated[bands].mean()
+    left = len(unrelated) - by_tree.count()  # pairs without a tree
+    without = (unrelated[bands].sum() - by_tree.sum()) / left.where(left > 0)
     lines: list[dict[str, Any]] = []
     for step, row in related.groupby("step"):
         mine = row.groupby("seed")[bands].mean()
         trees = len(mine)
         ratio = mine.mean() / strangers
-        of_strangers = 2 * (by_tree.reindex(mine.index) / strangers - 1).fillna(0.0)
-        influence = (mine / mine.mean() - 1).fillna(0.0) - of_strangers
-        error = influence.std() / math.sqrt(trees)
-        factor = np.exp(_student(trees - 1) * error) if trees > 1 else error
+        low = high = ratio * math.nan
+        if trees >= FEWEST:
+            alike = strangers / mine.mean().where(ratio > 0)
+            rest = (mine.sum() - mine) / (trees - 1)
+            others = without.reindex(mine.index) / rest.where(rest > 0)
+            error = others.std(skipna=False) * (trees - 1) / math.sqrt(trees)
+            margin = _student(trees - 1) * error
+            low, high = 1 / (alike + margin), 1 / (alike - margin).clip(lower=0)
         lines.extend(
-            {"step": step, "band": band, "ratio": ratio[band], "low": ratio[band] / factor[band],
-             "high": ratio[band] * factor[band], "trees": trees, "n": len(row)}
+            {"step": step, "band": band, "ratio": ratio[band], "low": low[band],
+             "high": high[band], "trees": trees, "n": len(row)}
             for band in bands
         )  # fmt: skip
     return pd.DataFrame(lines)
@@ -495,13 +517,14 @@ def _estimates(rows: pd.DataFrame) -> dict[int, Estimate]:
     found = {}
     for step, row in rows.groupby("step"):
         values, sizes, pairs = row.value.to_numpy(), row.n.to_numpy(), int(row.pairs.sum())
-        if len(values) == 1:
-            low, high = _wilson(values[0], sizes[0] // 2)  # as many pairs share no cell
-        else:
-            # Of two cells, φ is a coin; of more, one tree that disagrees does so by half.
-            low, high = _interval(values, ratio=1.0 if np.median(sizes) == 2 else 0.5)
-        found[int(str(step))] = Estimate(float(values.mean()), low, high, len(values), pairs)
+        interval = _interval_of(values, _ratio(sizes), sizes[0] // 2)  # so many share no cell
+        found[int(str(step))] = Estimate(float(values.mean()), *interval, len(values), pairs)
     return found
+
+
+def _ratio(sizes: NDArray[Any]) -> float:
+    """Of two cells, φ is a coin; of more, one tree that disagrees does so by half."""
+    return 1.0 if np.median(sizes) == 2 else 0.5
 
 
 def _frequencies(cells: pd.DataFrame, factor: str) -> pd.DataFrame:
@@ -524,15 +547,25 @@ def _repeats(cells: pd.DataFrame, again: pd.DataFrame, factor: str) -> pd.DataFr
 def _estimate(shares: pd.DataFrame) -> Estimate:
     """The mean over trees of shares (`value`) of their cells (`n`)."""
     values, size = shares.value.to_numpy(), float(shares.n.median())
-    if len(values) == 1:
-        low, high = _wilson(values[0], size)
+    interval = _interval_of(values, min(1.0, 2 / size), size)
+    return Estimate(float(values.mean()), *interval, len(values), int(shares.n.sum()))
+
+
+def _interval_of(values: Floats, ratio: float, alone: float = 0.0) -> tuple[float, float]:
+    """That of the mean over trees; over `alone` coins where there is one tree, none for few."""
+    if len(values) == 1 and alone:
+        low, high = _wilson(values[0], alone)
+    elif len(values) < FEWEST:
+        return math.nan, math.nan
     else:
-        low, high = _interval(values, ratio=min(1.0, 2 / size))
-    return Estimate(float(values.mean()), low, high, len(values), int(shares.n.sum()))
+        low, high = _interval(values, ratio)
+    return float(low), float(high)
 
 
-def _interval(values: Floats, ratio: float) -> tuple[float, float]:
+def _interval(values: Floats, ratio: float | Floats) -> tuple[Floats, Floats]:
     """95 % for the mean of one value a tree, within 0..1: Wilson's, by an effective sample size.
+
+    `values` are (n, ...), for as many means, and `ratio` (...).
 
     A share of n coins varies by m(1-m)/n; the mean over n trees by D m(1-m)/n, so it is worth n/D
     coins (Korn & Graubard, Survey Methodology 24, 1998, with Wilson's interval for theirs and
@@ -540,19 +573,22 @@ def _interval(values: Floats, ratio: float) -> tuple[float, float]:
     coin's worth of former knowledge: where all trees agree they say nothing of it. Bootstrap and
     Student intervals have no width there. benchmarks/intervals.py counts how often ours are right.
     """
-    trees, mean = len(values), float(np.mean(values))
-    scatter = float(np.sum((values - mean) ** 2))
+    trees, mean = len(values), np.mean(values, 0)
+    scatter = np.sum((values - mean) ** 2, 0)
     d = (scatter + 0.5 * ratio) / ((trees - 1) * mean * (1 - mean) + 0.5)
     return _wilson(mean, trees / d, _student(trees - 1))
 
 
-def _wilson(mean: float, n: float, quantile: float = 1.959964) -> tuple[float, float]:
+def _wilson(
+    mean: Floats | float, n: Floats | float, quantile: float = 1.959964
+) -> tuple[Floats, Floats]:
     """Wilson's score interval (JASA 22, 1927) of a share of n."""
     squared = quantile**2 / n
     centre = (mean + squared / 2) / (1 + squared)
-    half = math.sqrt(squared * mean * (1 - mean) + squared**2 / 4) / (1 + squared)
+    half = np.sqrt(squared * mean * (1 - mean) + squared**2 / 4) / (1 + squared)
     # Rounding must not part an interval from its own 0 or 1.
-    return max(0.0, min(centre - half, mean)), min(1.0, max(centre + half, mean))
+    low, high = np.minimum(centre - half, mean), np.maximum(centre + half, mean)
+    return np.maximum(0.0, low), np.minimum(1.0, high)
 
 
 @cache
@@ -567,86 +603,127 @@ def _student(degrees: int) -> float:
 # Decision steps
 
 
+@dataclass(frozen=True)
+class _Sample:
+    """What is known of a factor, a line a tree."""
+
+    phi: Floats  # (n, K) agreement in each row; NaN where a tree has no clear pair
+    classes: Floats  # (n, C) frequencies over all its clear cells; zeros where it has none
+    repeats: Floats  # (n,) how often a label is repeated; NaN where nothing was clear twice
+    log_snr: Floats  # (K,) of the rows
+    ratio: float
+
+
+def _sample(
+    cells: pd.DataFrame, levels: pd.DataFrame, again: pd.DataFrame | None, factor: str
+) -> _Sample:
+    seeds = pd.Index(sorted(cells.seed.unique()))
+    rows = _row_agreement(cells, factor)
+    by_step = rows.pivot(index="seed", columns="step", values="value").reindex(seeds)
+    repeats = np.ones(len(seeds))
+    if again is not None and len(found := _repeats(cells, again, factor)):
+        repeats = found.value.reindex(seeds).to_numpy()
+    return _Sample(
+        by_step.to_numpy(),
+        _frequencies(cells, factor).reindex(seeds).fillna(0.0).to_numpy(),
+        repeats,
+        levels.log_snr[by_step.columns].to_numpy(),
+        _ratio(rows.n.to_numpy()) if len(rows) else 1.0,
+    )
+
+
 def _decide(
     cells: pd.DataFrame,
     levels: pd.DataFrame,
     again: pd.DataFrame | None,
     factor: str,
-    draws: Floats,
-    rng: np.random.Generator,
-) -> tuple[Decision, Floats | None]:
-    """A factor, and its decision step in every resample of trees, where it is measured."""
-    rows = _row_agreement(cells, factor)
+    sample: _Sample,
+) -> Decision:
     by_chance = chance(cells, factor)
     repeated = None if again is None else ceiling(cells, again, factor)
     highest = repeated.value if repeated else 1.0
     state: State = "measured"
-    if by_chance is None or rows.empty:
+    if by_chance is None or not sample.phi.size:
         state = "few trunks" if cells.seed.nunique() < 3 else "blind"
     elif by_chance.value > FIXED:
         state = "fixed"
     elif highest - by_chance.value < BLIND:
         state = "blind"
-    start = half = end = halves = None
+    start = half = end = None
     if state == "measured":
-        (start, half, end), halves = _places(cells, levels, again, factor, rows, draws, rng)
-    decision = Decision(
+        start, half, end = _places(sample, levels)
+    return Decision(
         factor=factor,
         scope="this trunk" if cells.seed.nunique() == 1 else "pooled",
         state=state,
-        agreement=_estimates(rows),
+        agreement=_estimates(_row_agreement(cells, factor)),
         unclear=unclear_share(cells, factor),
         chance=by_chance,
         ceiling=repeated,
         half=half,
         window=(start, end) if start and end else None,
     )
-    return decision, halves
 
 
-def _places(
-    cells: pd.DataFrame,
-    levels: pd.DataFrame,
-    again: pd.DataFrame | None,
-    factor: str,
-    rows: pd.DataFrame,
-    draws: Floats,
-    rng: np.random.Generator,
-) -> tuple[list[Crossing], Floats]:
+def _places(sample: _Sample, levels: pd.DataFrame) -> list[Crossing]:
     """Where isotonic φ is at `START`, `HALF` and `END` of its range from chance to ceiling.
 
-    In log-SNR, linearly between the rows. Each interval is that of the percentiles over resampled
-    trees, all of a tree together: φ, chance and ceiling are drawn anew. The percentiles are widened
-    for few trees as by Hesterberg (The American Statistician 69, 2015, on expanded percentiles).
-    With them come the decision steps of all resamples.
+    In log-SNR, linearly between the rows. A place is in the interval where the interval of φ there
+    holds what is to be reached (Fieller, JRSS B 16, 1954, for a curve): φ, chance and ceiling are
+    means of one value a tree, so their difference is one too. It ends beyond the rows where no row
+    lies clearly on that side. Percentiles of resamples, in their place, end too early where a few
+    trees are late: nobody has drawn the late ones.
     """
-    seeds = pd.Index(sorted(cells.seed.unique()))
-    trees = len(seeds)
-    by_step = rows.pivot(index="seed", columns="step", values="value").reindex(seeds)
-    phi, counts = _means(draws, by_step.to_numpy())
-    lowest = _chances(draws, _frequencies(cells, factor).reindex(seeds).fillna(0.0).to_numpy())
-    highest = np.ones(len(draws))
-    if again is not None and len(repeats := _repeats(cells, again, factor)):
-        highest = _means(draws, repeats.value.reindex(seeds).to_numpy()[:, None])[0][:, 0]
+    trees, rows = sample.phi.shape
+    known = ~np.isnan(sample.phi)
+    counts = known.sum(0)
+    means = np.nanmean(sample.phi, 0)
+    # A tree without a pair says nothing: the mean, and the others that much more of the scatter.
+    by_tree = np.where(known, means + (sample.phi - means) * trees / counts, means)
+    curve = isotonic(means, counts.astype(np.float64))
 
+    # The curve between rows, as weights of the rows: those that were pooled are one.
+    pooled = (curve[:, None] == curve) * counts
+    fine = np.linspace(0, rows - 1, FINE * (rows - 1) + 1)
+    between = np.transpose([np.interp(fine, range(rows), row) for row in np.eye(rows)])
+    weights = between @ (pooled / pooled.sum(1, keepdims=True))  # (X, K)
+    places, phi = np.interp(fine, range(rows), sample.log_snr), by_tree @ weights.T  # (n, X)
+    # What `_interval` knows beforehand is of a row; a mean of rows scatters less, if they differ.
+    of_rows = weights @ ((by_tree - means) ** 2).sum(0)
+    scatter = ((phi - phi.mean(0)) ** 2).sum(0)
+    ratio = np.where(scatter > 0, np.minimum(scatter / np.where(of_rows > 0, of_rows, 1), 1), 1)
+
+    overlap = sample.classes @ sample.classes.T
+    own = (overlap.sum(1) - overlap.diagonal()) / (trees - 1)
+    by_chance = 2 * (trees - 1) / (trees - 2) * (own - own.mean())  # as in `chance`
+    highest = float(np.nanmean(sample.repeats))
+    by_ceiling = np.nan_to_num(sample.repeats - highest)
+    found = []
+    for share in (START, HALF, END):
+        target = np.array([(1 - share) * own.mean() + share * highest])
+        [at] = crossings(curve[None], target, sample.log_snr)
+        interval = None
+        if trees >= FEWEST:
+            moved = (1 - share) * by_chance + share * by_ceiling
+            low, high = _interval(phi - moved[:, None], sample.ratio * ratio)
+            [first] = crossings(np.maximum.accumulate(high)[None], target, places)
+            [last] = crossings(np.minimum.accumulate(low[::-1])[None, ::-1], target, places)
+            interval = _level(first, levels), _level(last, levels)
+        found.append(Crossing(_level(at, levels), interval))
+    return found
+
+
+def _halves(sample: _Sample, draws: Floats, rng: np.random.Generator) -> Floats:
+    """The decision step in every resample of trees, (B,): φ, chance and ceiling are drawn anew."""
+    trees = len(sample.phi)
+    phi, counts = _means(draws, sample.phi)
+    lowest = _chances(draws, sample.classes)
+    highest = _means(draws, sample.repeats[:, None])[0][:, 0]
     # Where nearly all trees agree, resampling them shows hardly any doubt: so each row of a
     # resample moves up or down by half a tree.
-    phi[1:] += rng.choice([-0.5, 0.5], phi[1:].shape) / trees
-    curves = isotonic(phi, counts)
-    log_snr = levels.log_snr[by_step.columns].to_numpy()
-    tail, found, reached = _tail(trees), [], {}
-    for share in (START, HALF, END):
-        places = crossings(curves, lowest + share * (highest - lowest), log_snr)
-        low = np.quantile(places[1:], tail, method="lower")
-        high = np.quantile(places[1:], 1 - tail, method="higher")
-        found.append(Crossing(*(_level(place, levels) for place in (places[0], low, high))))
-        reached[share] = places[1:]
-    return found, reached[HALF]
-
-
-def _tail(trees: int) -> float:
-    """The share of resamples beyond either end of an interval, so that few trees carry it."""
-    return NormalDist().cdf(-math.sqrt(trees / (trees - 1)) * _student(trees - 1))
+    phi += rng.choice([-0.5, 0.5], phi.shape) / trees
+    targets = (1 - HALF) * lowest + HALF * highest
+    return crossings(isotonic(phi, counts), targets, sample.log_snr)
 
 
 def _means(draws: Floats, values: Floats) -> tuple[Floats, Floats]:
@@ -665,7 +742,10 @@ def _chances(draws: Floats, frequencies: Floats) -> Floats:
     trees = (own > 0).astype(np.float64)
     pairs = (draws @ trees) ** 2 - draws**2 @ trees
     sums = ((draws @ frequencies) ** 2).sum(1) - draws**2 @ own
-    chances: Floats = np.where(pairs > 0, sums / np.maximum(pairs, 1), sums[0] / pairs[0])
+    # A resample of one tree alone has no pair: the trees as they are stand in.
+    whole = frequencies.sum(0) @ frequencies.sum(0) - own.sum()
+    plain = whole / max(1.0, trees.sum() ** 2 - trees.sum())
+    chances: Floats = np.where(pairs > 0, sums / np.maximum(pairs, 1), plain)
     return chances
 
 

@@ -126,6 +126,18 @@ def test_a_chart_needs_no_pictures_and_hardly_any_trunk() -> None:
     assert "1 trunk" not in drawn.panels[0].note
 
 
+def test_few_trunks_have_no_intervals() -> None:
+    drawn = chart(found_by(plan_of(4)))
+    scenes = [drawn.wide, *(panel.scene for panel in drawn.panels[:-1] if panel.scene)]
+    roles = {mark.role for scene in scenes for mark in scene.marks}
+    assert "decision" in roles
+    assert not roles & {"reach", "whisker", "spread", "ends", "layout-interval"}
+    assert drawn.intervals == "4 trunks are too few for intervals: they take 8"
+    assert drawn.order == "4 trunks establish no order of early, middle and late one."
+    assert "too few trunks for an interval" in drawn.panels[0].note
+    assert to_png(drawn, {})
+
+
 def test_the_table_says_what_the_chart_says(found: Results) -> None:
     lines = [summary(factor) for factor in ordered(found.decisions.factors)]
     assert [line["factor"] for line in lines] == ["early", "middle", "late one", "named"]
