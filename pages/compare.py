@@ -218,6 +218,8 @@ except DiffgridError as error:
 if not keeps:
     infos = run_list.shown_to_strangers(infos, mine.request.keys, asked or "")
 with st.container():
+    if mine.error:
+        st.error(plain(mine.error))
     if warning := store().warning:
         st.warning(plain(warning))
     if left:

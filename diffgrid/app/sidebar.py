@@ -43,6 +43,7 @@ class _Form:
 
     def __init__(self, mine: Session) -> None:
         self.mine, self.view, self.generation = mine, mine.form, mine.generation
+        self._new: list[tuple[Any, ...]] = []  # what becomes of a change of each new field
 
     def field(
         self,
@@ -55,18 +56,30 @@ class _Form:
 
         Another key makes another widget: where the view changed by itself, a value set through the
         old key can get lost when a second run follows at once. A field that shows the new view as
-        it is keeps its own, and so the focus, and what is being typed.
+        it is keeps its own, and so the focus, and what is being typed: also where the server was
+        started anew, as the first one is the same for all sessions.
         """
-        drawn, key = self.mine.fields.get(name, (None, f"{name}-"))
-        if drawn != self.generation and st.session_state.get(key) != shown:
+        drawn, key = self.mine.fields.get(name, (None, f"{name}-0"))
+        change = key, shown, make, do or _apply
+        if drawn is None:
+            self._new.append(change)
+        elif drawn != self.generation and st.session_state.get(key) != shown:
             key = f"{name}-{self.generation}"
         self.mine.fields[name] = self.generation, key
-        return {"key": key, "on_change": self._changed, "args": (key, shown, make, do or _apply)}
+        return {"key": key, "on_change": self._changed, "args": (key, *change[1:])}
 
     def option(self, name: str, shown: Any) -> dict[str, Any]:
         """The same of an option of the run, and its value."""
         changed = self.field(name, shown, lambda value: option(self.mine.form, **{name: value}))
         return {"value": shown, **changed}
+
+    def take_up(self) -> None:
+        """Ask for what a browser brings along that was told a server which is gone."""
+        brought = [each for each in self._new if st.session_state[each[0]] != each[1]]
+        for each in brought:
+            self._changed(*each)
+        if brought:
+            st.rerun()
 
     def _changed(self, key: str, shown: Any, make: Callable[[Any], View], do: Any) -> None:
         value, mine = st.session_state[key], self.mine
@@ -131,6 +144,7 @@ def sidebar(mine: Session) -> None:
                 _lab(form, model, limits)
         if limits.public:
             about(limits)
+    form.take_up()
 
 
 def _shape(form: _Form, limits: Limits) -> None:

@@ -75,11 +75,10 @@ class Queue(Generic[_S]):
 
     def check_room(self, most: int) -> None:
         """Raise Busy where `most` requests wait."""
-        if len(self._waiting) >= most:
-            raise Busy(
-                f"the server is busy: {len(self._waiting)} grids are waiting; "
-                "try again in a moment."
-            )
+        count = len(self._waiting)
+        if count >= most:
+            waiting = "1 grid is waiting" if count == 1 else f"{count} grids are waiting"
+            raise Busy(f"the server is busy: {waiting}; try again in a moment.")
 
     def before(self, work: _S) -> int:
         """How many requests are served before one that waits, as it stands; none where it runs."""

@@ -301,6 +301,10 @@ def test_the_form_can_be_used_after_the_grid_was(address: str, visit: Callable[.
     painted(page, "5.2", 12)
     page.get_by_role("button", name="Undo").click()
     painted(page, "trunk", 12)
+    columns.fill("100")
+    page.keyboard.press("Enter")
+    allowed = page.get_by_text("between 1 and 64")
+    assert allowed.evaluate("each => each.clientWidth") > 50  # it is not for those alone who listen
     columns.fill("2")
     page.keyboard.press("Enter")
     painted(page, "trunk", 8)

@@ -8,11 +8,13 @@ from pathlib import Path as File
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from diffgrid.app import state
 from diffgrid.app.session.actions import act
 from diffgrid.app.session.request import FEW
 from diffgrid.app.session.session import Session
 from diffgrid.limits import Limits
 from diffgrid.spec.path import minimum
+from tests.app import driver
 from tests.app.driver import choose, ids, labels, places, press, run, widget
 from tests.fakes import FakeEngine
 
@@ -193,6 +195,20 @@ def test_a_form_that_is_gone_changes_nothing(page: AppTest, session: Session) ->
     page._run(gone)
     assert not page.exception
     assert session.view == before
+
+
+def test_what_was_told_a_server_that_is_gone_is_asked_of_the_next(
+    page: AppTest, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    widget(page, "Prompt").set_value("a red monster")
+    brought = page._tree.get_widget_states()
+    later = Session(lambda: engine)
+    monkeypatch.setattr(state, "session", lambda: later)
+    again = driver.app(seed="7")  # what was on view
+    again._run(brought)
+    assert not again.exception
+    assert (later.view.spec.prompt, engine.jobs[-1].spec.prompt) == 2 * ("a red monster",)
+    assert again.query_params["prompt"] == "a red monster"
 
 
 @pytest.fixture

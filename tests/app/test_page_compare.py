@@ -21,7 +21,7 @@ from diffgrid.spec.run import RunSpec, key
 from diffgrid.spec.schedulers import scheduler_of
 from diffgrid.store.forgiving import TrajectoryStore
 from tests.app import browsing
-from tests.app.driver import app, header, press, run
+from tests.app.driver import app, choose, header, press, run
 from tests.fakes import pictures, trajectory
 
 chromium, tab, visit = browsing.chromium, browsing.tab, browsing.visit  # fixtures
@@ -128,6 +128,11 @@ def test_an_unknown_key_is_told_and_a_pair_is_shown(store: TrajectoryStore, runs
     assert "No stored run has the key" in warnings(opened)
     assert len(warnings(opened)) < 300
     assert shown(opened) == ["1.1", "trunk"]
+
+
+def test_what_the_form_refuses_is_told_here_too(store: TrajectoryStore) -> None:
+    opened = choose(page(), "Prompt", 12_000 * "x")
+    assert "prompt" in opened.error[0].value
 
 
 def test_a_run_removed_while_on_view_leaves_the_other(store: TrajectoryStore) -> None:

@@ -133,7 +133,7 @@ def test_whom_a_full_queue_refuses_is_charged_nothing(
     one = Limits(max_queue=1, max_evaluations=spec.length)
     waiting = engine.submit(replace(spec, seed=10), [()], session="a", limits=one)
     for _ in range(2):
-        with pytest.raises(Busy, match="the server is busy: 1 grids are waiting"):
+        with pytest.raises(Busy, match="the server is busy: 1 grid is waiting"):
             engine.submit(replace(spec, seed=11), [()], session="b", limits=one)
     waiting.cancel()
     late = engine.submit(replace(spec, seed=11), [()], session="b", limits=one)

@@ -98,7 +98,7 @@ def test_what_runs_is_joined_unless_it_is_about_to_stop(queue: Queue[Task]) -> N
 
 def test_a_full_queue_refuses_what_is_new_and_lets_others_join(queue: Queue[Task]) -> None:
     ask(queue, "one", most=1)
-    with pytest.raises(Busy, match="the server is busy: 1 grids are waiting; try again"):
+    with pytest.raises(Busy, match="the server is busy: 1 grid is waiting; try again"):
         ask(queue, "two", most=1)
     ask(queue, "one", most=1)
     assert done(queue) == ["one"]

@@ -57,9 +57,9 @@ class OneRun:
 
     def put_aside(self) -> None:
         """Cancel its jobs."""
-        if self.exact:
-            self.exact.cancel()
-            self.exact = None
+        exact, self.exact = self.exact, None
         asked, self._asked = self._asked, None
+        if exact:
+            exact.cancel()
         if asked:
             asked[1].cancel()
