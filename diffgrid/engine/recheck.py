@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +11,6 @@ from diffgrid.engine.progress import Progress
 from diffgrid.engine.protocol import Models, WorkSnapshot
 from diffgrid.records.trajectories import Trajectory
 from diffgrid.store.forgiving import TrajectoryStore
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 class Recheck:
@@ -55,7 +52,7 @@ class Recheck:
                 self.differs = max(self.differs, _difference(following, its_following))
 
 
-def _difference(tensor: "Tensor", stored: NDArray[np.float32]) -> float:
+def _difference(tensor: Any, stored: NDArray[np.float32]) -> float:
     """Of (1, C, H, W) and (C, H, W), a share of the largest stored number; infinite for a NaN."""
     array: NDArray[Any] = tensor[0].float().cpu().numpy()
     far = float(np.abs(array - stored).max() / np.abs(stored).max())
