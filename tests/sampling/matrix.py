@@ -30,6 +30,7 @@ from diffusers import DiffusionPipeline, FluxPipeline
 from numpy.typing import NDArray
 
 from diffgrid.errors import DiffgridError
+from diffgrid.models.families import FAMILIES
 from diffgrid.models.registry import specify
 from diffgrid.records.trajectories import Trajectory, from_bytes, to_bytes
 from diffgrid.sampling import noise, pipelines, preparation
@@ -165,7 +166,8 @@ def plain_diffusers(family: str, spec: RunSpec, kind: Scheduler) -> NDArray[np.f
         **tiny.FAMILIES[family].call,
     }
     takes = inspect.signature(pipe.__call__).parameters
-    torch.manual_seed(SEED)  # for pipelines that hand no generator on to their schedulers
+    if not FAMILIES[type(pipe).__name__].seeds_steps:
+        torch.manual_seed(SEED)
     call = {name: value for name, value in every.items() if name in takes and value is not None}
     made = pipe(**call).images
     if isinstance(pipe, FluxPipeline):
