@@ -272,11 +272,11 @@ def _words(form: _Form, model: Model, prompt: str) -> None:
 
 
 def _unknown_words(model: Model, prompt: str) -> None:
-    """Underline what the model's tokenizer does not know, and say what it takes as it is."""
-    if foreign := heeded.of_prompt(prompt):
-        st.caption(plain(foreign))
-    strangers = set(heeded.unknown_words(model, prompt))
-    if not strangers or model.words is None:
+    """Mark what the model's tokenizers do not know, and say what they take as it is, or not."""
+    for told in (heeded.of_length(model, prompt), heeded.of_prompt(prompt)):
+        if told:
+            st.caption(plain(told))
+    if not (strangers := set(heeded.unknown_words(model, prompt))):
         return
     marked = re.sub(
         r"[^\W\d_]+|\S",
@@ -284,9 +284,9 @@ def _unknown_words(model: Model, prompt: str) -> None:
         prompt,
     )
     st.caption(marked)
-    known = ", ".join(sorted(model.words))
-    count = len(model.words)
-    st.caption(f"This model does not know what is marked; it knows {count} words.", help=known)
+    known = sorted(model.words or ())
+    count = f"; it knows {len(known)} words" if known else ""
+    st.caption(f"This model does not know what is marked{count}.", help=", ".join(known) or None)
 
 
 def _surprise(mine: Session, model: Model) -> View:

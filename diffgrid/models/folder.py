@@ -15,6 +15,7 @@ from diffgrid.models.families import FAMILIES, Family
 from diffgrid.models.hub_list import HubModel, fetching
 from diffgrid.models.json_file import read_json
 from diffgrid.models.memory import BYTES
+from diffgrid.models.tokens import Reader, read
 from diffgrid.models.weights import (
     PICKLES,
     WEIGHTS,
@@ -127,6 +128,13 @@ class Model:
         if model.get("type") != "WordLevel":
             return None
         return frozenset(word for word in model["vocab"] if word.isalpha())
+
+    @cached_property
+    def readers(self) -> list[Reader]:
+        """Its tokenizers, as far as they can be read."""
+        names = [name for name in self.parts if name.startswith("tokenizer")]
+        found = (read(self.part(name), self.family.longest.get(name)) for name in names)
+        return [reader for reader in found if reader]
 
     @cached_property
     def factors(self) -> dict[str, list[str]]:

@@ -4,6 +4,7 @@ import re
 
 from diffgrid.models.folder import Model
 from diffgrid.models.registry import find_model
+from diffgrid.spec.checks import shortened
 from diffgrid.spec.run import RunSpec
 
 # Of other programs: (word:1.4), [cat:dog:0.5], <lora:name:1>.
@@ -11,11 +12,21 @@ FOREIGN = re.compile(r"\([^()]*:[\d.]+\)|\[[^\[\]]*:[^\[\]]*\]|<\w+:[^<>]*>")
 
 
 def unknown_words(model: Model, prompt: str) -> list[str]:
-    """The words of a prompt that the model's tokenizer does not know, as they were written."""
-    if model.words is None:
-        return []
-    words = re.findall(r"[^\W\d_]+", prompt)
-    return [word for word in dict.fromkeys(words) if word.lower() not in model.words]
+    """The words of a prompt that no tokenizer of the model knows, as they were written."""
+    words = dict.fromkeys(re.findall(r"[^\W\d_]+", prompt)) if model.readers else ()
+    return [word for word in words if not any(reader.knows(word) for reader in model.readers)]
+
+
+def of_length(model: Model, prompt: str, which: str = "prompt") -> str | None:
+    """What is said of a prompt that is longer than the model reads."""
+    end = max((reader.reads(prompt) for reader in model.readers), default=len(prompt))
+    if not (lost := prompt[end:].split()):
+        return None
+    count = len(prompt.split())
+    return (
+        f"Only the first {count - len(lost)} of {count} words of the {which} are heeded: the model "
+        f"has no room for more, and nothing from “{shortened(lost[0])}” on changes anything."
+    )
 
 
 def of_prompt(prompt: str) -> str | None:
@@ -49,7 +60,9 @@ def unheeded(spec: RunSpec) -> list[str]:
     model = find_model(spec.model)
     words = ", ".join(unknown_words(model, spec.prompt))
     told = (
-        f"The model does not know these words, and takes them all for one: {words}." * bool(words),
+        f"The model does not know these words: {words}." * bool(words),
+        of_length(model, spec.prompt),
+        of_length(model, spec.negative_prompt, "negative prompt"),
         of_prompt(spec.prompt),
         of_guidance(model, spec.guidance_scale, spec.negative_prompt),
     )

@@ -26,7 +26,7 @@ def read_json(file: Path, **kinds: Any) -> dict[str, Any]:
         BadInput: it cannot be read, is no regular file, too large or too deep, or of another kind.
     """
     try:
-        text = _read(file)
+        text = read_file(file)
     except OSError as error:
         raise _refused(file, f"cannot be read ({error.strerror})") from error
     try:
@@ -53,7 +53,13 @@ def _word(kind: Any) -> str:
     return {str: "text", int: "a whole number", float: "a number"}.get(kind, f"a {kind}")
 
 
-def _read(file: Path) -> bytes:
+def read_file(file: Path) -> bytes:
+    """The bytes of a regular file that is not too large.
+
+    Raises:
+        BadInput: it is neither.
+        OSError: it cannot be read.
+    """
     with open(file, "rb", opener=_open) as stream:
         if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):  # a device may never end
             raise _refused(file, "cannot be read: it is no regular file")

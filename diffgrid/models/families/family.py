@@ -31,6 +31,7 @@ class Family:
     scheduler_class: str | None = None
     mends: ClassVar[Mapping[str, Any]] = {}
     call: ClassVar[Mapping[str, Any]] = {}  # what its call is given besides
+    longest: ClassVar[Mapping[str, int]] = {}  # most tokens of a tokenizer, where it has no say
     shared: tuple[str, ...] = ()  # conditions that are one for all rows of a batch
 
     def __init_subclass__(cls) -> None:

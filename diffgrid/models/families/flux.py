@@ -1,6 +1,6 @@
 """Flux: a transformer over 2 x 2 patches of latents, with the guidance as an embedding."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from diffgrid.models.families.family import Configs, Family
 
@@ -16,6 +16,7 @@ class Flux(Family):
     flow = True
     draws_in_steps = False  # its pipeline would, in patches
     schedulers = ("flow_match_euler",)  # the only one that takes its pipeline's shifted sigmas
+    longest: ClassVar = {"tokenizer_2": 512}
     shared = ("img_ids", "txt_ids")
 
     def side(self, configs: Configs) -> int | None:

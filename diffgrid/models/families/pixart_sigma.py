@@ -12,6 +12,7 @@ class PixArtSigma(Family):
     guidance = 4.5
     steps = 20
     call: ClassVar[Mapping[str, Any]] = {"use_resolution_binning": False}  # the size asked for
+    longest: ClassVar[Mapping[str, int]] = {"tokenizer": 300}
 
     def output(self, output: Any, latents: Any) -> Any:
         return output[:, : latents.shape[1]]

@@ -1,5 +1,7 @@
 """Stable Diffusion 3 and 3.5: a transformer, trained for flow matching."""
 
+from typing import ClassVar
+
 from diffgrid.models.families.family import Family
 
 
@@ -14,3 +16,4 @@ class StableDiffusion3(Family):
     steps = 28
     flow = True
     seeds_steps = False
+    longest: ClassVar = {"tokenizer_3": 256}

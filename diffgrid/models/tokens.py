@@ -1,0 +1,85 @@
+"""What a model's own tokenizers make of a prompt, told without loading the model.
+
+They are read from its folder as transformers does: from `tokenizer.json`, or CLIP's from
+`vocab.json` and `merges.txt`. Where there is neither, or none that can be read, nothing is told.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
+from tokenizers.models import BPE
+
+from diffgrid.errors import BadInput
+from diffgrid.models.json_file import read_file, read_json
+
+_CLIP_WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"  # arXiv 2103.00020
+_NO_LIMIT = 10**6  # tokens; transformers writes 10^30 where it knows none
+_CLIP_ENDS = 2  # tokens: its begin and its end
+
+
+@dataclass(frozen=True)
+class Reader:
+    """One tokenizer, and how many tokens of a prompt its encoder is given."""
+
+    tokenizer: Tokenizer
+    room: int
+
+    def reads(self, prompt: str) -> int:
+        """How many characters of a prompt it has room for."""
+        offsets: list[tuple[int, int]] = self._encoded(prompt).offsets
+        return offsets[self.room][0] if len(offsets) > self.room else len(prompt)
+
+    def knows(self, word: str) -> bool:
+        """Whether it has a token for a word or for its parts: not one that stands for any, nor
+        bytes, of which letters of scripts that it does not know take several each."""
+        encoded = self._encoded(word)
+        unknown = self.tokenizer.token_to_id("<unk>")
+        return unknown not in encoded.ids and 0 < len(encoded.ids) <= len(word)
+
+    def _encoded(self, text: str):  # type: ignore[no-untyped-def]  # the package has no types
+        return self.tokenizer.encode(text, add_special_tokens=False)
+
+
+@lru_cache(maxsize=32)
+def read(folder: Path, longest: int | None = None) -> Reader | None:
+    """The tokenizer in a part of a model; `longest` is the most tokens that its pipeline takes,
+    where that is not for the tokenizer to say."""
+    try:
+        told = read_json(folder / "tokenizer_config.json", model_max_length=float)
+        most = longest or int(min(told.get("model_max_length", _NO_LIMIT), _NO_LIMIT))
+        if (folder / "tokenizer.json").is_file():
+            tokenizer = _from_file(folder / "tokenizer.json")
+            return Reader(tokenizer, most - tokenizer.num_special_tokens_to_add(False))
+        return Reader(_clip(folder), most - _CLIP_ENDS)
+    except (BadInput, OSError, TypeError, ValueError):
+        return None
+
+
+def _from_file(file: Path) -> Tokenizer:
+    text = read_file(file)
+    try:
+        tokenizer = Tokenizer.from_str(text.decode("utf-8"))
+    except Exception as error:  # the package raises no other
+        raise BadInput(f"model file {file} cannot be read: {error}.") from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def _clip(folder: Path) -> Tokenizer:
+    """CLIP's, as its files are: byte-level byte pairs of lower-case words."""
+    vocabulary = read_json(folder / "vocab.json")
+    lines = read_file(folder / "merges.txt").decode("utf-8").splitlines()
+    merges = [(left, right) for left, right in (line.split() for line in lines[1:] if line)]
+    try:
+        tokenizer = Tokenizer(BPE(vocabulary, merges, end_of_word_suffix="</w>"))
+    except Exception as error:
+        raise BadInput(f"the tokenizer in {folder} cannot be read: {error}.") from error
+    plain = [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
+    tokenizer.normalizer = normalizers.Sequence(plain)
+    words = pre_tokenizers.Split(Regex(_CLIP_WORDS), behavior="removed", invert=True)
+    as_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([words, as_bytes])
+    return tokenizer
