@@ -29,6 +29,7 @@ from diffgrid.app.session.actions import lack, rest, take
 from diffgrid.app.session.page import GRID
 from diffgrid.app.session.session import Session
 from diffgrid.errors import DiffgridError
+from diffgrid.models import heeded
 from diffgrid.models.registry import find_model, specify
 from diffgrid.records.codec import seal, unseal
 from diffgrid.records.frames import Frames
@@ -173,6 +174,9 @@ def entries() -> Parse:
     return parse
 
 
+PROMPT = "a red monster, 红色的怪物 " * 40
+
+
 def folders(place: Path) -> Parse:
     """The JSON of a model's folder, one file at a time."""
     folder = place / "model"
@@ -184,7 +188,8 @@ def folders(place: Path) -> Parse:
     shards.write_text(json.dumps(index))
     names = ("model_index.json", "diffgrid.json", "scheduler/scheduler_config.json",
              "unet/config.json", "vae/config.json", "probe/config.json", "probe/signs.json",
-             "tokenizer/tokenizer.json", shards.relative_to(folder).as_posix())  # fmt: skip
+             "tokenizer/tokenizer.json", "tokenizer/tokenizer_config.json",
+             shards.relative_to(folder).as_posix())  # fmt: skip
     sound = {folder / name: (folder / name).read_bytes() for name in names}
 
     def parse(chance: random.Random) -> None:
@@ -199,6 +204,7 @@ def folders(place: Path) -> Parse:
             if chance.random() < 0.5:
                 found = find_model(str(folder))
                 _ = found.words, found.sentence, found.numbers, found.signs, found.side
+                _ = heeded.of_length(found, PROMPT), heeded.unknown_words(found, PROMPT)
             else:
                 _ = specify(model=str(folder)).fork_steps
         finally:

@@ -5,10 +5,9 @@ They are read from its folder as transformers does: from `tokenizer.json`, or CL
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
-from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
+from tokenizers import Encoding, Regex, Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import BPE
 
 from diffgrid.errors import BadInput
@@ -28,31 +27,33 @@ class Reader:
 
     def reads(self, prompt: str) -> int:
         """How many characters of a prompt it has room for."""
-        offsets: list[tuple[int, int]] = self._encoded(prompt).offsets
-        return offsets[self.room][0] if len(offsets) > self.room else len(prompt)
+        offsets = [offset for offset, _ in self._encoded(prompt).offsets]
+        return offsets[self.room] if len(offsets) > self.room else len(prompt)
 
     def knows(self, word: str) -> bool:
         """Whether it has a token for a word or for its parts: not one that stands for any, nor
         bytes, of which letters of scripts that it does not know take several each."""
-        encoded = self._encoded(word)
-        unknown = self.tokenizer.token_to_id("<unk>")
-        return unknown not in encoded.ids and 0 < len(encoded.ids) <= len(word)
+        ids = self._encoded(word).ids
+        return self.tokenizer.token_to_id("<unk>") not in ids and 0 < len(ids) <= len(word)
 
-    def _encoded(self, text: str):  # type: ignore[no-untyped-def]  # the package has no types
-        return self.tokenizer.encode(text, add_special_tokens=False)
+    def _encoded(self, text: str) -> Encoding:
+        try:
+            return self.tokenizer.encode(text, add_special_tokens=False)
+        except Exception:  # the package raises no other, where it has no token and none for that
+            return Encoding()
 
 
-@lru_cache(maxsize=32)
 def read(folder: Path, longest: int | None = None) -> Reader | None:
     """The tokenizer in a part of a model; `longest` is the most tokens that its pipeline takes,
     where that is not for the tokenizer to say."""
     try:
         told = read_json(folder / "tokenizer_config.json", model_max_length=float)
-        most = longest or int(min(told.get("model_max_length", _NO_LIMIT), _NO_LIMIT))
+        own = told.get("model_max_length", _NO_LIMIT)
+        most = longest or int(min(max(own, 0), _NO_LIMIT))
         if (folder / "tokenizer.json").is_file():
             tokenizer = _from_file(folder / "tokenizer.json")
-            return Reader(tokenizer, most - tokenizer.num_special_tokens_to_add(False))
-        return Reader(_clip(folder), most - _CLIP_ENDS)
+            return Reader(tokenizer, max(0, most - tokenizer.num_special_tokens_to_add(False)))
+        return Reader(_clip(folder), max(0, most - _CLIP_ENDS))
     except (BadInput, OSError, TypeError, ValueError):
         return None
 
