@@ -29,8 +29,9 @@ from diffgrid.spec.run import RunSpec, key
 
 SECONDS_TO_PAINT = 3.0
 HEAD_START = 0.3  # seconds that the first grid has before the rest of its page
-SECONDS_BETWEEN_LOOKS = 0.5  # at a job that runs
-SECONDS_BETWEEN_LOOKS_AT_A_QUEUE = 2.0  # many that wait would keep the server from its work
+# From so many requests on that are served first, the seconds between two looks at a job: many that
+# wait would keep the server from its work.
+SECONDS_BETWEEN_LOOKS = {8: 8.0, 2: 2.0, 0: 0.5}
 SECONDS_TO_ANSWER = 0.2  # a click on what is cached is answered within its own run
 
 Around = tuple[float | None, *tuple[object, ...]]
@@ -250,8 +251,8 @@ class Session:
         job = self.job
         if not job or (snapshot := job.snapshot()).ended:
             return None
-        waits = snapshot.before > 1
-        return SECONDS_BETWEEN_LOOKS_AT_A_QUEUE if waits else SECONDS_BETWEEN_LOOKS
+        looks = SECONDS_BETWEEN_LOOKS.items()
+        return next(seconds for least, seconds in looks if snapshot.before >= least)
 
     @property
     def done(self) -> bool:
