@@ -7,12 +7,12 @@ the user's cache, tree by tree: stopped and started again it goes on, and asked 
 
 import argparse
 from collections.abc import Sequence
-from itertools import combinations, product
-from statistics import fmean
+from itertools import combinations, pairwise, product
 
+import numpy as np
 import pandas as pd
 
-from diffgrid.decisions.metrics import Estimate
+from diffgrid.decisions.metrics import Estimate, row_agreement
 from diffgrid.decisions.results import Results, results
 from diffgrid.decisions.study import Plan, begin_study
 from diffgrid.engine.choose import choose_engine
@@ -52,13 +52,22 @@ def side_by_side(found: dict[tuple[str, int], Results]) -> dict[Key, dict[int, E
     return table
 
 
+def by_trunk(found: Results) -> dict[int, "pd.Series[float]"]:
+    """φ of each trunk, averaged over factors, by the timestep that is forked at."""
+    factors = (row_agreement(found.cells, each.factor) for each in found.decisions.factors)
+    rows = pd.concat(factors).groupby(["step", "seed"]).value.mean()
+    levels = found.decisions.levels.timestep
+    steps = rows.index.unique("step")
+    return {round(levels[step]): rows.xs(step, level="step") for step in steps}
+
+
 def tell(found: dict[tuple[str, int], Results], trunks: int) -> None:
-    """The table in Markdown, how many pairs of φ lie within each other's intervals, and means of φ
-    over factors."""
+    """In Markdown: every φ, and how many pairs of them lie within each other's intervals; then the
+    mean over factors, and how far it moves with the steps, within trunks, with standard errors."""
     table = side_by_side(found)
     counts = sorted({steps for _, steps in found})
-    print(f"\n{trunks} trunks × {COLUMNS}\n")
-    print("| sampler | factor | t |", " | ".join(f"{steps} steps" for steps in counts), "|")
+    names = " | ".join(f"{steps} steps" for steps in counts)
+    print(f"\n{trunks} trunks × {COLUMNS}\n\n| sampler | factor | t | {names} |")
     print("|---" * (3 + len(counts)) + "|")
     pairs: list[tuple[Estimate, Estimate]] = []
     for (sampler, factor, t), by_steps in table.items():
@@ -69,17 +78,17 @@ def tell(found: dict[tuple[str, int], Results], trunks: int) -> None:
     apart = [a.high < b.low or b.high < a.low for a, b in pairs]
     print(
         f"\n{sum(within)} of {len(pairs)} pairs lie within each other's intervals; "
-        f"the intervals of {sum(apart)} do not meet.",
-        flush=True,
+        f"the intervals of {sum(apart)} do not meet."
     )
-    means: dict[tuple[str, int], dict[int, list[float]]] = {}
-    for (sampler, _, t), by_steps in table.items():
-        for count, phi in by_steps.items():
-            means.setdefault((sampler, t), {}).setdefault(count, []).append(phi.value)
-    print("\n| sampler | t |", " | ".join(f"{steps} steps" for steps in counts), "|")
-    print("|---" * (2 + len(counts)) + "|")
-    for (sampler, t), every in means.items():
-        cells = [f"{fmean(each):.3f}" for each in every.values()]
+    print(f"\n| sampler | t | {names} |", *(f"{b} less {a} |" for a, b in pairwise(counts)))
+    print("|---" * (1 + 2 * len(counts)) + "|")
+    trees = {which: by_trunk(each) for which, each in found.items()}
+    for sampler, t in dict.fromkeys((sampler, t) for sampler, _, t in table):
+        means = [trees[sampler, steps][t] for steps in counts]
+        moves = [(other - one).dropna().to_numpy() for one, other in pairwise(means)]
+        cells = [f"{np.mean(each):.2f}" for each in means]
+        errors = [move.std(ddof=1) / len(move) ** 0.5 for move in moves]
+        cells += [f"{m.mean():+.3f} ± {error:.3f}" for m, error in zip(moves, errors, strict=True)]
         print(f"| {sampler} | {t} |", " | ".join(cells), "|", flush=True)
 
 

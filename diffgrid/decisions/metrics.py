@@ -307,7 +307,7 @@ def agreement(cells: pd.DataFrame, factor: str) -> dict[int, Estimate]:
     class c (Σp_c² from frequencies p_c is too high); then averaged over the trees that have a
     pair.
     """
-    return _estimates(_row_agreement(cells, factor))
+    return _estimates(row_agreement(cells, factor))
 
 
 def unclear_share(cells: pd.DataFrame, factor: str) -> dict[int, Estimate]:
@@ -502,7 +502,7 @@ def _levels(levels: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
     return levels.assign(log_snr=np.maximum.accumulate(snr))
 
 
-def _row_agreement(cells: pd.DataFrame, factor: str) -> pd.DataFrame:
+def row_agreement(cells: pd.DataFrame, factor: str) -> pd.DataFrame:
     """A line a tree and fork step that has a clear pair: seed, step, value, pairs."""
     clear = cells[cells[factor] != UNCLEAR]
     counts = clear.groupby(["seed", "step", factor]).size()
@@ -618,7 +618,7 @@ def _sample(
     cells: pd.DataFrame, levels: pd.DataFrame, again: pd.DataFrame | None, factor: str
 ) -> _Sample:
     seeds = pd.Index(sorted(cells.seed.unique()))
-    rows = _row_agreement(cells, factor)
+    rows = row_agreement(cells, factor)
     by_step = rows.pivot(index="seed", columns="step", values="value").reindex(seeds)
     repeats = np.ones(len(seeds))
     if again is not None and len(found := _repeats(cells, again, factor)):
@@ -656,7 +656,7 @@ def _decide(
         factor=factor,
         scope="this trunk" if cells.seed.nunique() == 1 else "pooled",
         state=state,
-        agreement=_estimates(_row_agreement(cells, factor)),
+        agreement=_estimates(row_agreement(cells, factor)),
         unclear=unclear_share(cells, factor),
         chance=by_chance,
         ceiling=repeated,

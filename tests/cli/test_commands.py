@@ -197,7 +197,7 @@ def test_a_study_writes_curves_and_a_report_and_says_what_it_found(
     told = json.loads(report.read_text("utf-8"))
     assert told["evaluations"].keys() == set(COSTS)
     assert told["evaluations"]["sampled"] == told["evaluations"]["minimum"] == minimum
-    assert {"factors", "order", "divergence", "study", "run"} <= told.keys()
+    assert {"factors", "order", "order_sentence", "divergence", "study", "run"} <= told.keys()
     again = sh("study", *study, *shape)
     assert "0 evaluations sampled" in again.err
     assert table.read_text("utf-8").splitlines() == lines
