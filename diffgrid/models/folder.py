@@ -45,6 +45,7 @@ SETTING_KINDS = {
     "guidance": float,
     "eta": float,
     "licence": str,
+    "trained_words": int,  # the most in a prompt that it was trained on
     "sentence": {"adjectives": list[str], "noun": str, "parts": list[str], "place": str},
 }
 # By factor and value a colour, {"swatch": [red, green, blue]}, or SVG paths in a square of 16 px,

@@ -1,5 +1,6 @@
 """What of a prompt and its guidance changes nothing, said before somebody wonders."""
 
+import math
 import re
 
 from diffgrid.models.folder import Model
@@ -20,9 +21,10 @@ def unknown_words(model: Model, prompt: str) -> list[str]:
 def of_length(model: Model, prompt: str, which: str = "prompt") -> str | None:
     """What is said of a prompt that is longer than the model reads."""
     end = max((reader.reads(prompt) for reader in model.readers), default=len(prompt))
+    count, trained = len(prompt.split()), model.settings.get("trained_words", math.inf)
     if not (lost := prompt[end:].split()):
-        return None
-    count = len(prompt.split())
+        long = f"The {which} has {count} words, and the model was trained on {trained} at most"
+        return f"{long}: some may not be heeded." if count > trained else None
     return (
         f"Only the first {count - len(lost)} of {count} words of the {which} are heeded: the model "
         f"has no room for more, and nothing from “{shortened(lost[0])}” on changes anything."

@@ -62,11 +62,20 @@ def test_models_are_guided_above_1_alone_where_they_have_an_unconditional_half(
 LONG = "a red monster with two eyes " * 20
 
 
-@pytest.mark.parametrize("prompt", [LONG, "红色的怪物, a monster", "a kind monster"])
+AT_MOST = "a round red monster with two eyes and an open mouth and a bare head on a grey background"
+
+
+@pytest.mark.parametrize(
+    "prompt", [LONG, "红色的怪物, a monster", "a kind monster", f"{AT_MOST} and a hat"]
+)
 def test_the_box_model_says_what_it_has_no_room_for_and_what_it_does_not_know(prompt: str) -> None:
     told = unheeded(specify(prompt=prompt))
     assert len(told) == 1
-    assert any(word in told[0] for word in ("first 22 of 120 words", ": 红色的怪物.", ": kind."))
+    assert any(
+        word in told[0]
+        for word in ("first 22 of 120 words", ": 红色的怪物.", ": kind.", "19 at most")
+    )
+    assert unheeded(specify(prompt=AT_MOST)) == []
 
 
 @pytest.mark.parametrize("family", GUIDED)
