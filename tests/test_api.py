@@ -124,6 +124,7 @@ def previewed(tmp_path_factory: pytest.TempPathFactory, engine: LocalEngine) -> 
     )
 
 
+@pytest.mark.slow
 def test_approximate_pictures_say_so_in_every_sheet(
     g: diffgrid.Grid, previewed: diffgrid.Grid
 ) -> None:
@@ -188,6 +189,7 @@ def test_one_trajectory_is_the_grids_cell(
     np.testing.assert_array_equal(alone.latents, g.cell(1, 1).latents)
 
 
+@pytest.mark.slow
 def test_the_branch_that_is_in_view_gives_its_slot_to_the_path_it_left(
     engine: LocalEngine, folder: Folder, g: diffgrid.Grid
 ) -> None:

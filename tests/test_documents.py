@@ -67,6 +67,7 @@ def test_the_picture_of_the_floors_is_what_lint_holds() -> None:
     assert floors == ["floor", *layers]
 
 
+@pytest.mark.slow
 def test_the_readme_tells_what_the_shipped_studies_found() -> None:
     (words,) = make_decisions.WORDS.findall(read("README.md"))
     assert words == make_decisions.shipped()

@@ -126,6 +126,7 @@ def test_a_chart_needs_no_pictures_and_hardly_any_trunk() -> None:
     assert "1 trunk" not in drawn.panels[0].note
 
 
+@pytest.mark.slow
 def test_few_trunks_have_no_intervals() -> None:
     drawn = chart(found_by(plan_of(4)))
     scenes = [drawn.wide, *(panel.scene for panel in drawn.panels[:-1] if panel.scene)]
@@ -223,6 +224,7 @@ def shown(page: AppTest) -> dict[str, Any]:
     return told
 
 
+@pytest.mark.slow
 def test_it_opens_with_the_nearest_study_under_its_own_words(studies: None) -> None:
     page = opened()
     assert [title.value for title in page.title] == ["When is it decided?"]

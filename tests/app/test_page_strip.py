@@ -296,6 +296,7 @@ def said(page: AppTest) -> list[str]:
     return [caption.value for caption in page.caption]
 
 
+@pytest.mark.slow
 def test_previews_are_decoded_exactly_when_somebody_asks(
     previewed: Callable[[float], AppTest],
 ) -> None:
@@ -317,6 +318,7 @@ def test_previews_are_decoded_exactly_when_somebody_asks(
     assert again.session_state["_mine"].one_run.exact is None
 
 
+@pytest.mark.slow
 def test_previews_are_decoded_unasked_where_that_is_quick(
     previewed: Callable[[float], AppTest],
 ) -> None:

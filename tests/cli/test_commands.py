@@ -230,6 +230,7 @@ def test_a_strip_shows_one_trajectory(sh: Shell, options: list[object], tmp_path
     assert recipe["key"][:8] in done.err
 
 
+@pytest.mark.slow
 def test_previews_are_told_of_in_a_grid_and_decoded_exactly_in_a_strip(
     sh: Shell, tmp_path: Folder
 ) -> None:

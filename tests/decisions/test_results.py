@@ -52,6 +52,7 @@ def test_the_trunk_counts_where_its_own_noise_drew_the_branches(
     assert "η-kernel with η = 1 at each transition from the fork on" in kicked.kernel
 
 
+@pytest.mark.slow
 def test_a_line_a_cell_and_a_level_a_step(engine: LocalEngine, folder: Folder) -> None:
     found = results(finished(engine, folder, "ddim", 1.0), 4, bands=True)
     assert len(found.cells) == len(found.again) == 4 * len(ROWS) * (3 + 1)

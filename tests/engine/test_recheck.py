@@ -28,6 +28,7 @@ def check(engine: LocalEngine, trajectory: Trajectory) -> float:
     return recheck.differs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ROUNDING)
 def test_a_run_comes_out_as_it_is_stored_whatever_its_path(
     engine: LocalEngine, spec: RunSpec, dtype: str
@@ -39,6 +40,7 @@ def test_a_run_comes_out_as_it_is_stored_whatever_its_path(
         assert check(engine, job.result(path)[0]) < ROUNDING[dtype]
 
 
+@pytest.mark.slow
 def test_a_run_says_where_it_was_made(engine: LocalEngine, spec: RunSpec) -> None:
     make(engine, spec, ((),))
     (info,) = engine.store.runs()
@@ -52,6 +54,7 @@ def other_noise(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.concatenate([values[:3], np.roll(values[3:], 1, axis=-1)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("array", ["latents", "model_outputs"])
 @pytest.mark.parametrize("path", ["trunk", "3.0-2"])
 def test_a_number_that_does_not_follow_is_found(

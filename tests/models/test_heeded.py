@@ -43,6 +43,7 @@ def test_each_thing_that_changes_nothing_is_a_sentence(
     assert all(words in sentence for words, sentence in zip(said, told, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", GUIDED)
 def test_models_are_guided_above_1_alone_where_they_have_an_unconditional_half(
     family: str, tmp_path: Path
@@ -78,6 +79,7 @@ def test_the_box_model_says_what_it_has_no_room_for_and_what_it_does_not_know(pr
     assert unheeded(specify(prompt=AT_MOST)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", GUIDED)
 def test_as_many_words_are_heeded_as_the_pipelines_own_tokenizers_keep(
     family: str, tmp_path: Path

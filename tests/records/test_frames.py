@@ -250,6 +250,7 @@ def test_every_cell_is_on_the_sheet_in_reading_order(rows: int, columns: int) ->
     assert sheet.box(2000)[1] >= max((box[3] for box in boxes), default=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rows", "columns"), [(2, 64), (20, 6)])
 def test_no_sheet_is_larger_than_can_be_opened(
     rows: int, columns: int, monkeypatch: pytest.MonkeyPatch

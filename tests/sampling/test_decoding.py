@@ -175,6 +175,7 @@ def off(decoder: Decoder, latents: NDArray[np.float32]) -> float:
     return float(np.sqrt(np.mean(difference**2)))
 
 
+@pytest.mark.slow
 def test_linear_previews_of_a_trained_model_are_as_far_off_as_they_say() -> None:
     decoder, run = linear_monsters(), Bundled().get(key(specify(), ()))
     assert run is not None
@@ -223,6 +224,7 @@ def finish(job: LocalJob) -> LocalJob:
     return job
 
 
+@pytest.mark.slow
 def test_linear_frames_are_found_by_their_own_name_and_need_no_model(
     heavy: Folder, cache_directory: Folder
 ) -> None:
@@ -241,6 +243,7 @@ def test_linear_frames_are_found_by_their_own_name_and_need_no_model(
     assert not fresh._models.loaded
 
 
+@pytest.mark.slow
 def test_equal_latents_have_equal_pictures_at_every_step_of_trunks_and_branches(
     heavy: Folder, cache_directory: Folder
 ) -> None:
@@ -266,6 +269,7 @@ def exact_pictures(folder: Folder, latents: NDArray[np.float32]) -> list[NDArray
     return [decoder.final(each[None])[0] for each in latents]
 
 
+@pytest.mark.slow
 def test_what_is_called_exact_are_the_full_vaes_pictures_and_is_made_once(
     heavy: Folder, cache_directory: Folder
 ) -> None:
@@ -293,6 +297,7 @@ def test_what_is_called_exact_are_the_full_vaes_pictures_and_is_made_once(
     assert not fresh._models.loaded
 
 
+@pytest.mark.slow
 def test_exact_pictures_that_were_made_are_kept_when_the_rest_is_cancelled_and_shared(
     heavy: Folder, cache_directory: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -331,6 +336,7 @@ def test_what_was_never_in_previews_is_not_decoded_again(cache_directory: Folder
     assert job.frames(()).decoding.way == "vae"
 
 
+@pytest.mark.slow
 def test_the_error_that_is_shown_is_the_measured_one(
     heavy: Folder, cache_directory: Folder
 ) -> None:
@@ -350,6 +356,7 @@ def test_the_error_that_is_shown_is_the_measured_one(
     assert job.snapshot().decoding.note == found.decoding.note
 
 
+@pytest.mark.slow
 def test_an_older_versions_previews_are_shown_as_such_until_a_model_draws_them_anew(
     heavy: Folder, cache_directory: Folder
 ) -> None:
@@ -383,6 +390,7 @@ def test_an_older_versions_previews_are_shown_as_such_until_a_model_draws_them_a
         assert stored_frames(store, key(spec, path)) == job.frames(path)
 
 
+@pytest.mark.slow
 def test_a_finished_runs_linear_frames_do_not_depend_on_what_was_sampled_with_it(
     heavy: Folder, tmp_path: Folder
 ) -> None:
@@ -399,6 +407,7 @@ def test_a_finished_runs_linear_frames_do_not_depend_on_what_was_sampled_with_it
         assert_allclose(here, there, atol=4)  # of 255: rows in a batch round otherwise
 
 
+@pytest.mark.slow
 def test_the_best_stored_frames_are_found(heavy: Folder, cache_directory: Folder) -> None:
     spec = specify(model=str(heavy), prompt="a red cat", steps=3, seed=3)
     store = TrajectoryStore(cache_directory)
