@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 import warnings
 from pathlib import Path
 
@@ -19,6 +20,10 @@ from diffgrid.models.weights import files_in, read_header, variant_of
 from diffgrid.sampling import cpu_parallel
 from diffgrid.spec.checks import shown
 from diffgrid.spec.run import RunSpec
+
+# While it loads, transformers takes torch's functions that initialise away from the whole process:
+# what is built elsewhere in the meantime holds whatever was in memory.
+LOADING = threading.RLock()
 
 diffusers.utils.logging.set_verbosity_error()
 diffusers.utils.logging.disable_progress_bar()
@@ -92,7 +97,7 @@ def load(
     parts = {name: part for name, part in index.items() if isinstance(part, list)}
     left_out = {name: None for name, part in parts.items() if name in NEVER_ASKED or not any(part)}
     try:
-        with warnings.catch_warnings():
+        with LOADING, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             networks = {
                 name: network

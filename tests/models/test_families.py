@@ -35,7 +35,7 @@ SIDE, STEPS, SEED, PROMPT = 32, 4, 3, "a red cat"
 
 def sana() -> SanaPipeline:
     """A tiny one: (4, 16, 16) latents, 32 x 32 pictures."""
-    with torch.random.fork_rng():
+    with pipelines.LOADING, torch.random.fork_rng():
         torch.manual_seed(0)
         transformer = SanaTransformer2DModel(
             patch_size=1,

@@ -1,6 +1,7 @@
 """Loading: what is refused before and while a model is loaded, and what is left out."""
 
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -221,3 +222,22 @@ def test_parts_that_a_folder_has_as_null_are_left_out(tmp_path: Path) -> None:
     loaded = pipelines.load(find_model(str(tmp_path / "model")).folder, "float32", CPU)
     assert loaded.text_encoder_3 is None
     assert loaded.text_encoder_2 is not None
+
+
+def test_what_is_built_while_another_thread_loads_a_model_is_whole(tmp_path: Path) -> None:
+    folder, whole = tiny.save(tmp_path / "model"), tiny.stable_diffusion().text_encoder.state_dict()
+    over = threading.Event()
+
+    def load() -> None:
+        while not over.is_set():
+            pipelines.load(folder, "float32", torch.device("cpu"))
+
+    loading = threading.Thread(target=load)
+    loading.start()
+    try:
+        for _ in range(10):
+            built = tiny.stable_diffusion().text_encoder.state_dict()
+            assert all(torch.equal(built[name], whole[name]) for name in whole)
+    finally:
+        over.set()
+        loading.join()
