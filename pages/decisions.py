@@ -69,48 +69,64 @@ def offer(mine: Studies, spec: RunSpec, shown: RunSpec | None) -> None:
     label = "Study it anew, with other trunks, rows or columns" if known else None
     box = st.expander(label) if label else st.container(border=True)
     text, button = box.columns([0.76, 0.24], vertical_alignment="center")
-    place = box if known else box.expander("Trunks, rows and columns")
     try:
-        plan = settings(place, spec)
+        plan = wanted(spec)
         cost = mine.price(plan)
     except DiffgridError as error:
         text.error(plain(str(error)))
-        return
-    if known:
-        words = f"{plan.trunks} trunks take {cost}; what is stored of them is not sampled again."
     else:
-        below = f" Below: {quoted(shown, 40)}, {described(shown)}." if shown else ""
-        words = (
-            f"{quoted(spec, 80)} with {described(spec)} was not studied yet.{below} "
-            f"{plan.trunks} trunks take {cost}."
-        )
-    text.markdown(plain(words))
-    name = "Study it" if known else "Study this prompt"
-    button.button(name, type="primary", width="stretch", on_click=mine.start, args=(plan,))
+        if known:
+            words = f"{plan.trunks} trunks take {cost}; what is stored is not sampled again."
+        else:
+            below = f" Below: {quoted(shown, 40)}, {described(shown)}." if shown else ""
+            words = (
+                f"{quoted(spec, 80)} with {described(spec)} was not studied yet.{below} "
+                f"{plan.trunks} trunks take {cost}."
+            )
+        text.markdown(plain(words))
+        name = "Study it" if known else "Study this prompt"
+        button.button(name, type="primary", width="stretch", on_click=mine.start, args=(plan,))
+    settings(box if known else box.expander("Trunks, rows and columns"), spec)
 
 
-def settings(place: DeltaGenerator, spec: RunSpec) -> Plan:
-    """What a study is made of.
+def wanted(spec: RunSpec) -> Plan:
+    """What a study is made of, by the fields that are drawn below what is said of it: told before
+    they are there, it does not move them under somebody's hand.
 
     Raises:
         BadInput: it cannot be.
     """
+    given = st.session_state.get
+    rows = given(rows_key(spec), usual_rows(spec))
+    return plan_of(spec, given("trunks", USUAL_TRUNKS), rows, given("columns", USUAL_COLUMNS))
+
+
+def settings(place: DeltaGenerator, spec: RunSpec) -> None:
+    """The fields that `wanted` reads."""
     limits = Limits.from_environment()
-    counts = [count for count in TRUNKS if count <= limits.max_trunks]
-    usual = ", ".join(map(str, study_rows(spec.loop)))
     left, middle, right = place.columns([3, 4, 2])
-    trunks = left.segmented_control(
-        "Trunks", counts, default=USUAL_TRUNKS, required=True, key="trunks",
+    left.segmented_control(
+        "Trunks", [count for count in TRUNKS if count <= limits.max_trunks],
+        default=USUAL_TRUNKS, required=True, key="trunks",
         help="Seeds 0, 1, 2 …: the more, the shorter the intervals.",
     )  # fmt: skip
-    rows = middle.text_input(
-        "Rows", usual, key=f"rows-{spec.loop.length}", help="The steps at which each trunk is left."
+    middle.text_input(
+        "Rows", usual_rows(spec), key=rows_key(spec), help="The steps at which each trunk is left."
     )
-    columns = right.number_input(
+    right.number_input(
         "Columns", 2, limits.max_columns, USUAL_COLUMNS, key="columns",
         help="Branches at each of them.",
     )  # fmt: skip
-    return plan_of(spec, trunks or USUAL_TRUNKS, rows, columns)
+
+
+def rows_key(spec: RunSpec) -> str:
+    """Steps of one length are none of another."""
+    return f"rows-{spec.loop.length}"
+
+
+def usual_rows(spec: RunSpec) -> str:
+    """The rows that a study has where nobody chose, as they are typed."""
+    return ", ".join(map(str, study_rows(spec.loop)))
 
 
 # What is shown.

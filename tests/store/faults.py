@@ -302,10 +302,10 @@ def begun(*words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
-def killed(process: subprocess.Popen[str], seconds: float) -> list[list[str]]:
-    """Kill it so long after it first says something; the words of each line that it ended."""
+def killed(process: subprocess.Popen[str], lines: int, seconds: float) -> list[list[str]]:
+    """Kill it so long after it has said so much; the words of each line that it ended."""
     assert process.stdout
-    said = [process.stdout.readline()]
+    said = [process.stdout.readline() for _ in range(lines)]
     time.sleep(seconds)
     process.send_signal(signal.SIGKILL)
     said += process.stdout.readlines()
@@ -322,7 +322,7 @@ def kills(count: int, seed: int = 7) -> list[int]:
         for kill in range(count // 2):
             writers = [begun(name, str(10_000 * (2 * kill + each))) for each in (0, 1)]
             for writer in writers:
-                said = killed(writer, chance.uniform(0, 0.1))
+                said = killed(writer, chance.randint(1, 8), chance.uniform(0, 0.1))
                 told += [(word, int(number)) for word, number in said]
             store = TrajectoryStore(directory)
             assert store.verify() == []
@@ -370,7 +370,7 @@ def kills_of_sampling(count: int, seed: int = 7) -> tuple[int, int, int]:
     with tempfile.TemporaryDirectory() as name:
         tiny.save(Path(name) / "model")
         for _ in range(count):
-            told += killed(begun("sample", name, str(at)), chance.uniform(0, 2))
+            told += killed(begun("sample", name, str(at)), 1, chance.uniform(0, 2))
             at = max(int(line[1]) for line in told if line[0] == "begun")
             store = TrajectoryStore(Path(name) / "cache")
             assert store.verify() == []
