@@ -1,4 +1,4 @@
-"""How often the intervals of `decisions.metrics` hold the truth: python -m benchmarks.intervals
+"""How often the intervals of `diffgrid.decisions` hold the truth: python -m benchmarks.intervals
 
 Two worlds whose truth is known. In the first, `Mixture`, data is ±m with unit variance (Biroli et
 al., arXiv 2402.18491), labelled by the side, x_t = √ᾱ x_0 + √(1-ᾱ) ε. Along m the noised data is
@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from diffgrid.decisions import metrics
+from diffgrid.decisions import decision_steps, metrics
 
 Floats = NDArray[np.float64]
 LENGTH = 8.0  # |m|
@@ -153,13 +153,13 @@ def of_places(world: World, trees: int, repeats: int, seed: int = 0) -> dict[str
     levels = world.levels
     alpha_bar = np.array(world.alpha_bar)
     log_snr = np.log(alpha_bar / (1 - alpha_bar))
-    shares = np.array([metrics.START, metrics.HALF, metrics.END])
+    shares = np.array([decision_steps.START, decision_steps.HALF, decision_steps.END])
     targets = world.chance + shares * (world.ceiling - world.chance)
-    truth = metrics.crossings(np.tile(world.phi, (3, 1)), targets, log_snr)
+    truth = decision_steps.crossings(np.tile(world.phi, (3, 1)), targets, log_snr)
     hits: dict[str, list[bool]] = {}
     for _ in range(repeats):
         cells, again = world.cells(trees, rng)
-        (found,) = metrics.decisions(cells, levels, again, resamples=1).factors
+        (found,) = decision_steps.decisions(cells, levels, again, resamples=1).factors
         assert found.chance
         assert found.ceiling
         assert found.half
@@ -183,7 +183,7 @@ def of_order(world: World, trees: int, repeats: int, resamples: int = 400) -> fl
     rng, hits = np.random.default_rng(0), 0
     for _ in range(repeats):
         (one, again), (other, other_again) = (world.cells(trees, rng) for _ in range(2))
-        found = metrics.decisions(
+        found = decision_steps.decisions(
             one.assign(other=other.side),
             world.levels,
             again.assign(other=other_again.side),

@@ -9,7 +9,7 @@ from textwrap import fill
 
 from diffgrid.decisions.chart_png import to_png
 from diffgrid.decisions.charts import chart, words
-from diffgrid.decisions.metrics import ordered
+from diffgrid.decisions.decision_steps import ordered
 from diffgrid.decisions.results import STUDIES, Results
 
 STUDY = STUDIES / "monsters-25-steps-guidance-3.json.gz"

@@ -23,7 +23,8 @@ from diffgrid.app.state import session, studies, write_query
 from diffgrid.app.text import described, plain, quoted
 from diffgrid.decisions.chart_png import to_png
 from diffgrid.decisions.charts import Chart, chart, summary
-from diffgrid.decisions.metrics import FEWEST, ordered
+from diffgrid.decisions.decision_steps import ordered
+from diffgrid.decisions.intervals import FEWEST
 from diffgrid.decisions.results import Results
 from diffgrid.decisions.study import Plan, study_rows
 from diffgrid.errors import DiffgridError

@@ -10,18 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from diffgrid.decisions.metrics import (
-    BANDS,
-    END,
-    FEWEST,
-    HALF,
-    LEVEL,
-    START,
-    Crossing,
-    Decision,
-    Estimate,
-    ordered,
-)
+from diffgrid.decisions.decision_steps import END, HALF, START, Crossing, Decision, ordered
+from diffgrid.decisions.intervals import FEWEST, LEVEL
+from diffgrid.decisions.metrics import BANDS, Estimate
 from diffgrid.decisions.results import Results
 from diffgrid.models.registry import scheduler_name
 from diffgrid.pictures.primitives import STYLES, Kind, Point, Scene

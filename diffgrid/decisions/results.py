@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from diffgrid.decisions.metrics import KEYS, Decisions, band_energies, decisions, divergence
+from diffgrid.decisions.decision_steps import Decisions, decisions
+from diffgrid.decisions.metrics import KEYS, band_energies, divergence
 from diffgrid.decisions.study import Finding, GridStudy, Plan, Study, TimestepTable
 from diffgrid.errors import BadInput
 from diffgrid.models.folder import ASSETS

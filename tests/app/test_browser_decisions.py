@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import Page, expect
 
-from diffgrid.decisions.metrics import COLUMNS
+from diffgrid.decisions.decision_steps import COLUMNS
 from tests.app import browsing
 
 pytestmark = pytest.mark.browser

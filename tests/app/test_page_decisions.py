@@ -19,7 +19,7 @@ from diffgrid.app.session.bundled_studies import nearest
 from diffgrid.app.session.studies import USUAL_COLUMNS, Studies
 from diffgrid.decisions.chart_png import to_png
 from diffgrid.decisions.charts import MARKERS, chart, summary
-from diffgrid.decisions.metrics import ordered
+from diffgrid.decisions.decision_steps import ordered
 from diffgrid.decisions.results import Results, read
 from diffgrid.decisions.study import Finding, Plan, Study, study_rows
 from diffgrid.models.registry import find_model, specify

@@ -6,7 +6,7 @@ from pathlib import Path as Folder
 import pytest
 
 from diffgrid.api import study
-from diffgrid.decisions.metrics import COLUMNS
+from diffgrid.decisions.decision_steps import COLUMNS
 from diffgrid.decisions.results import TRUNK, Results, read, results
 from diffgrid.decisions.study import GridStudy, Plan, Study, begin_study
 from diffgrid.engine.local import LocalEngine
