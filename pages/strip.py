@@ -78,34 +78,32 @@ def show_one(mine: Session, grid: Grid, path: Path, job: Job, around: tuple[obje
 
 def exactness(mine: Session, grid: Grid, path: Path, frames: Frames, running: bool) -> None:
     """Whether x̂0 is in previews, and the one control that has the full VAE decode it."""
+    exact = mine.one_run.exact
+    snapshot = exact.snapshot() if exact else None
+    if running != (snapshot is not None and not snapshot.ended):
+        st.rerun()  # the whole page: it shows what was made, or looks at what is under way
+    if exact and snapshot and running:  # nothing is read: it looks twice a second
+        with st.container(horizontal=True, vertical_alignment="center"):
+            share = snapshot.decoded / max(1, snapshot.to_decode)
+            st.progress(share, progress(snapshot, grid.spec.model))
+            st.button("Stop", on_click=exact.cancel)
+        return
     length = grid.spec.length
     left = length - len(stored_exact(store(), key(grid.spec, path), length))
     took = frames.decoding.seconds
     cost = None if took is None else took * left
-    if (
-        left
-        and cost is not None
-        and cost < SECONDS_UNASKED
-        and not (mine.one_run.exact or mine.error)
-    ):
+    if left and cost is not None and cost < SECONDS_UNASKED and not (exact or mine.error):
         decode(mine, grid, path)
-    exact = mine.one_run.exact
-    if running != (exact is not None and not exact.snapshot().ended):
-        st.rerun()  # the whole page: it shows what was made, or looks at what is under way
+        st.rerun()
     with st.container(horizontal=True, vertical_alignment="center"):
-        if exact and running:
-            snapshot = exact.snapshot()
-            share = snapshot.decoded / max(1, snapshot.to_decode)
-            st.progress(share, progress(snapshot, grid.spec.model))
-            st.button("Stop", on_click=exact.cancel)
-        elif left:
+        if left:
             st.caption(f"{frames.decoding.note}.")
             words = "Decode exactly" if cost is None else f"Decode exactly, about {seconds(cost)}"
             st.button(words, help=DECODING, on_click=decode, args=(mine, grid, path))
         else:
             st.caption("x̂0 pictures are exact: the model's full VAE decoded them.")
-    if exact and exact.snapshot().state == "failed":
-        st.error(plain(str(exact.snapshot().error)))
+    if snapshot and snapshot.state == "failed":
+        st.error(plain(str(snapshot.error)))
 
 
 def decode(mine: Session, grid: Grid, path: Path) -> None:

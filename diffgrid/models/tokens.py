@@ -5,6 +5,7 @@ They are read from its folder as transformers does: from `tokenizer.json`, or CL
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from tokenizers import Encoding, Regex, Tokenizer, normalizers, pre_tokenizers
@@ -12,7 +13,9 @@ from tokenizers.models import BPE
 
 from diffgrid.errors import BadInput
 from diffgrid.models.json_file import read_file, read_json
+from diffgrid.models.weights import file_identity
 
+_FILES = ("tokenizer_config.json", "tokenizer.json", "vocab.json", "merges.txt")
 _CLIP_WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"  # arXiv 2103.00020
 _NO_LIMIT = 10**6  # tokens; transformers writes 10^30 where it knows none
 _CLIP_ENDS = 2  # tokens: its begin and its end
@@ -46,6 +49,12 @@ class Reader:
 def read(folder: Path, longest: int | None = None) -> Reader | None:
     """The tokenizer in a part of a model; `longest` is the most tokens that its pipeline takes,
     where that is not for the tokenizer to say."""
+    files = (folder / name for name in _FILES)
+    return _read(folder, longest, tuple(file_identity(file) for file in files if file.is_file()))
+
+
+@lru_cache(maxsize=16)  # CLIP's takes a tenth of a second, and each drawing of the form asks
+def _read(folder: Path, longest: int | None, identity: tuple[object, ...]) -> Reader | None:
     try:
         told = read_json(folder / "tokenizer_config.json", model_max_length=float)
         own = told.get("model_max_length", _NO_LIMIT)
