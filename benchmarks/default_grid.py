@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 
@@ -57,6 +58,7 @@ def parts_times(repeat: int) -> dict[str, float]:
     import torch
 
     from diffgrid.sampling import decoding, pipelines, preparation
+    from diffgrid.sampling.preparation import Standing
 
     spec = specify()
     pipe = pipelines.load(find_model(spec.model).folder, spec.dtype, torch.device("cpu"))
@@ -64,9 +66,13 @@ def parts_times(repeat: int) -> dict[str, float]:
     times = {}
     with torch.inference_mode():
         for n in (1, 4, 8, 16):
-            x = prepared.latents.expand(n, -1, -1, -1).contiguous()
-            t = prepared.timesteps[5]
-            times[f"evaluation, {n} together"] = best(partial(prepared.denoise, x, t), repeat) / n
+            standing = [
+                Standing(spec=spec, adapter=deepcopy(prepared.adapter), past=[prepared.latents])
+                for _ in range(n)
+            ]
+            together = partial(prepared.denoise, standing, n)
+            together()  # which begins them
+            times[f"evaluation, {n} together"] = best(together, repeat) / n
         z = prepared.latents.expand(8, -1, -1, -1).numpy()
         times["decode, 8 together"] = best(lambda: decoding.decode(pipe, z), repeat) / 8
         matrix = torch.randn(1024, 1024)

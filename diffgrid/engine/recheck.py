@@ -1,7 +1,6 @@
 """Checking a stored run step by step, each from what is stored before it."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -44,7 +43,7 @@ class Recheck:
         trajectory, spec = self._trajectory, self._trajectory.spec
         pipe = models.pipeline(spec)
         prepared = preparation.prepare(pipe, spec, pipelines.build_scheduler(spec))
-        steps = sampler.step_anew(prepared, trajectory, partial(preparation.denoiser, pipe))
+        steps = sampler.step_anew(prepared, trajectory)
         stored = zip(trajectory.model_outputs, trajectory.latents[1:], strict=True)
         for (output, following), (its_output, its_following) in zip(steps, stored, strict=True):
             self.differs = max(self.differs, _difference(output, its_output))

@@ -3,7 +3,6 @@
 import json
 import time
 from collections.abc import Iterator, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,8 +43,7 @@ def prepare(
         np.array(prepared.sigmas),
         prepared.prediction_type,
     )
-    changed = partial(preparation.denoiser, pipe)
-    return schedule, sampler.sample(prepared, spec, lengths, history, focus=focus, changed=changed)
+    return schedule, sampler.sample(prepared, spec, lengths, history, focus=focus)
 
 
 def where(pipe: Any) -> str:

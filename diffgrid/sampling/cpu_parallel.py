@@ -7,14 +7,20 @@ way is tried once for each size of batch; from then on the fastest is used, meas
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import accumulate, pairwise
+from typing import TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+
+T = TypeVar("T")
+R = TypeVar("R")
+Function = Callable[[Sequence[T]], Sequence[R]]
 
 COUNT = torch.get_num_threads()  # once: setting it in a worker changes what new threads see
 
@@ -39,21 +45,25 @@ class Cores:
     """Runs a function of a batch; remembers how long each layout took, for each shape of batch."""
 
     count: int = COUNT
-    seconds: dict[tuple[torch.Size, Layout], float] = field(default_factory=dict)
+    seconds: dict[tuple[Hashable, Layout], float] = field(default_factory=dict)
 
-    def run(self, function: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
-        """function(batch), the batch cut along its first dimension as is fastest."""
+    def run(self, function: Function[T, R], batch: Sequence[T], shape: Hashable = None) -> list[R]:
+        """function(batch), the batch cut as is fastest for as many rows of this shape."""
+        kind = len(batch), shape
         choices = layouts(len(batch), self.count)
-        layout = min(choices, key=lambda choice: self.seconds.get((batch.shape, choice), 0.0))
+        layout = min(choices, key=lambda choice: self.seconds.get((kind, choice), 0.0))
         began = time.perf_counter()
-        parts = batch.tensor_split(layout.parts)
-        outputs = list(_pool().map(lambda part: _run(function, part, layout.threads), parts))
-        self.seconds[batch.shape, layout] = time.perf_counter() - began
-        return torch.cat(outputs)
+        each, more = divmod(len(batch), layout.parts)
+        ends = list(accumulate(each + (part < more) for part in range(layout.parts)))
+        parts = [batch[begin:end] for begin, end in pairwise([0, *ends])]
+        outputs = _pool().map(lambda part: _run(function, part, layout.threads), parts)
+        made = [row for output in outputs for row in output]
+        self.seconds[kind, layout] = time.perf_counter() - began
+        return made
 
 
 @torch.inference_mode()
-def _run(function: Callable[[Tensor], Tensor], part: Tensor, threads: int) -> Tensor:
+def _run(function: Function[T, R], part: Sequence[T], threads: int) -> Sequence[R]:
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)  # of this worker alone
     return function(part)
@@ -67,8 +77,11 @@ def _pool() -> ThreadPoolExecutor:
 _known: "WeakKeyDictionary[nn.Module, Cores]" = WeakKeyDictionary()
 
 
-def run(network: nn.Module, function: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
-    """function(batch), whose work `network` does; laid over the cores where it is on a CPU."""
-    if batch.device.type != "cpu":
+def run(
+    network: nn.Module, function: Function[T, R], batch: Sequence[T], shape: Hashable = None
+) -> Sequence[R]:
+    """function(batch), row by row, whose work `network` does; laid over the cores where it is on a
+    CPU."""
+    if next(network.parameters()).device.type != "cpu":
         return function(batch)
-    return _known.setdefault(network, Cores()).run(function, batch)
+    return _known.setdefault(network, Cores()).run(function, batch, shape)

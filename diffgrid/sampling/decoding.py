@@ -12,7 +12,7 @@ The model's files alone decide, never a clock: pictures are kept by the name of 
 latents have equal previews, whatever run they are of.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from math import isfinite
@@ -113,7 +113,13 @@ def _family(pipe: DiffusionPipeline) -> Family:
 
 def _decode(family: Family, vae: Any, latents: Tensor) -> Tensor:
     """Latents (n, C, h, w) -> pixels (n, 3, H, W), -1 … 1."""
-    return cpu_parallel.run(vae, partial(family.decode, vae), latents.to(vae.device, vae.dtype))
+    rows = latents.to(vae.device, vae.dtype).split(1)
+
+    def decoded(part: Sequence[Tensor]) -> Sequence[Tensor]:
+        pixels: Tensor = family.decode(vae, torch.cat([*part]))
+        return [*pixels.split(1)]
+
+    return torch.cat(list(cpu_parallel.run(vae, decoded, rows, latents.shape[1:])))
 
 
 def _way(pipe: DiffusionPipeline) -> Way:

@@ -14,7 +14,7 @@ through.
 """
 
 import copy
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +25,7 @@ from torch import Tensor
 from diffgrid.records.trajectories import Trajectory, pred_original_sample
 from diffgrid.sampling import noise
 from diffgrid.sampling.adapters import Adapter
-from diffgrid.sampling.preparation import Denoise, Prepared
+from diffgrid.sampling.preparation import Prepared, Standing
 from diffgrid.spec.path import Path, ancestors, in_effect
 from diffgrid.spec.run import RunSpec, conditions
 from diffgrid.spec.schedulers import sigma_data_of
@@ -47,16 +47,12 @@ class Step:
     finite: bool = True  # whether x_{step+1} is; the trajectory ends here where it is not
 
 
-@dataclass
-class _Node:
+@dataclass(eq=False, kw_only=True)
+class _Node(Standing):
     """A trajectory under way. Each has a scheduler of its own: rows never share state."""
 
     path: Path
-    latents: Tensor
-    adapter: Adapter
-    denoise: Denoise
-    generator: torch.Generator | None  # the trunk's one stream; None draws keyed noise
-    step: int = 0
+    generator: torch.Generator | None = None  # the trunk's one stream; None draws keyed noise
     forces_noise: bool = False  # at the end of the step under way, which draws none
 
 
@@ -67,26 +63,20 @@ def sample(
     history: Mapping[Path, Trajectory],
     *,
     focus: Path = (),
-    changed: Callable[[RunSpec], Denoise] | None = None,
     rows: int = ROWS,
 ) -> Iterator[list[Step]]:
     """Sample every path of `lengths` up to its length (the number of steps wanted, at most T).
 
     `lengths` must hold every ancestor of each path, as far as the fork. The focus and its ancestors
-    come first. Steps in `history` are replayed: yielded too, with `evaluated` false. `changed`
-    makes the denoiser of a specification with another prompt or guidance.
+    come first. Steps in `history` are replayed: yielded too, with `evaluated` false.
     """
-    tree = _Tree(prepared, spec, lengths, history, changed, rows)
+    tree = _Tree(prepared, spec, lengths, history, rows)
     for phase in ({focus, *ancestors(focus)}, lengths.keys()):
         while alive := tree.least_advanced(phase):
             yield tree.advance(alive)
 
 
-def step_anew(
-    prepared: Prepared,
-    trajectory: Trajectory,
-    changed: Callable[[RunSpec], Denoise] | None = None,
-) -> Iterator[tuple[Tensor, Tensor | None]]:
+def step_anew(prepared: Prepared, trajectory: Trajectory) -> Iterator[tuple[Tensor, Tensor | None]]:
     """What each step makes of what is stored before it: model output, and x after the step, each
     (1, C, H, W); no x where that is one which was re-noised, from a step that is stored elsewhere.
 
@@ -94,10 +84,10 @@ def step_anew(
     step. `prepared` is of the trajectory's specification.
     """
     renoised = {fork.redrawn for fork in trajectory.path if fork.back}
-    tree = _Tree(prepared, trajectory.spec, {}, {}, changed, 1)
+    tree = _Tree(prepared, trajectory.spec, {}, {}, 1)
     node = tree.nodes[()]
     for step in range(trajectory.steps):
-        node.latents, node.step = _tensor(trajectory.latents[step], prepared.latents), step
+        node.past[step:] = [_tensor(trajectory.latents[step], prepared.latents)]
         for taken in range(len(node.path), len(in_effect(trajectory.path, step))):
             node = tree.taken(node, trajectory.path[: taken + 1])
         stored = _tensor(trajectory.model_outputs[step], prepared.latents)
@@ -114,18 +104,23 @@ class _Tree:
         spec: RunSpec,
         lengths: Mapping[Path, int],
         history: Mapping[Path, Trajectory],
-        changed: Callable[[RunSpec], Denoise] | None,
         rows: int,
     ) -> None:
         self.prepared, self.spec, self.rows = prepared, spec, rows
-        self.lengths, self.history, self.changed = lengths, history, changed
+        self.lengths, self.history = lengths, history
         self.forks: dict[tuple[Path, int], list[Path]] = {}  # parent, step -> those born there
         for path in filter(None, lengths):
             self.forks.setdefault((path[:-1], path[-1].step), []).append(path)
-        self.denoisers: dict[RunSpec, Denoise] = {spec: prepared.denoise}
         self.nodes: dict[Path, _Node] = {}
-        adapter, generator = copy.deepcopy(prepared.adapter), _copy(prepared.generator)
-        self._admit(_Node((), prepared.latents, adapter, prepared.denoise, generator))
+        self._admit(
+            _Node(
+                path=(),
+                spec=spec,
+                adapter=copy.deepcopy(prepared.adapter),
+                past=[prepared.latents],
+                generator=_copy(prepared.generator),
+            )
+        )
 
     def least_advanced(self, phase: Collection[Path]) -> list[_Node]:
         """Of the nodes that have steps to go, those that are least far."""
@@ -154,14 +149,13 @@ class _Tree:
             return self._changed(node, path)
         branch = self._fresh(node, path)
         if path[-1].back:
-            branch.adapter = self._restarted(node.step)
+            branch.adapter = self._restarted(node, node.step)
         return branch
 
     @torch.inference_mode()
     def evaluate(self, node: _Node, output: Tensor) -> tuple[Tensor, Tensor]:
         """The model's output at a node, and x after a step that is given `output` in its place."""
-        timestep = self.prepared.timesteps[node.step]
-        evaluated = node.denoise(self._scaled(node, timestep), timestep)
+        [evaluated] = self._evaluated([node])
         return evaluated, self._transition(node, output)[0]
 
     def _born(self, node: _Node) -> list[Path]:
@@ -178,34 +172,26 @@ class _Tree:
 
     def _fresh(self, parent: _Node, path: Path) -> _Node:
         adapter = copy.deepcopy(parent.adapter)
-        return _Node(path, parent.latents, adapter, parent.denoise, None, parent.step)
+        return _Node(path=path, spec=parent.spec, adapter=adapter, past=[*parent.past])
 
     def _changed(self, parent: _Node, path: Path) -> _Node:
-        wanted = conditions(self.spec, path)
-        if wanted not in self.denoisers:
-            if self.changed is None:
-                raise ValueError("a path that changes the prompt or guidance needs `changed`")
-            self.denoisers[wanted] = self.changed(wanted)
-        return _Node(
-            path,
-            parent.latents,
-            copy.deepcopy(parent.adapter),
-            self.denoisers[wanted],
-            _copy(parent.generator),
-            parent.step,
-        )
+        changed = self._fresh(parent, path)
+        changed.spec, changed.generator = conditions(self.spec, path), _copy(parent.generator)
+        return changed
 
     def _renoised(self, parent: _Node, path: Path) -> _Node:
         step, target = parent.step, path[-1].redrawn
         generator = noise.keyed_generator(self.spec.seed, path, step, "back")
         xi = noise.noise_like(parent.latents, generator)
         latents = noise.renoise(parent.latents, xi, self._level(step), self._level(target))
-        latents = latents.to(parent.latents.dtype)
-        return _Node(path, latents, self._restarted(target), parent.denoise, None, target)
+        past = [*parent.past[:target], latents.to(parent.latents.dtype)]
+        adapter = self._restarted(parent, target)
+        return _Node(path=path, spec=parent.spec, adapter=adapter, past=past)
 
-    def _restarted(self, step: int) -> Adapter:
+    def _restarted(self, node: _Node, step: int) -> Adapter:
         adapter = copy.deepcopy(self.prepared.adapter)
         adapter.start_at(step)
+        adapter.others = node.adapter.others
         return adapter
 
     def _level(self, step: int) -> tuple[float, float]:
@@ -214,30 +200,28 @@ class _Tree:
     def _outputs(self, nodes: Sequence[_Node]) -> dict[Path, tuple[Tensor, bool]]:
         """The guided model output of each node, and whether it had to be evaluated."""
         outputs: dict[Path, tuple[Tensor, bool]] = {}
-        batches: dict[Denoise, dict[Path, Tensor]] = {}
-        timestep = self.prepared.timesteps[nodes[0].step]
+        unknown = []
         for node in nodes:
-            # Called for its effect too: Euler-type schedulers find their step index here.
-            scaled = self._scaled(node, timestep)
             known = self.history.get(node.path)
             if known is not None and node.step < known.steps:
+                self._meet(node)
                 output = _tensor(known.model_outputs[node.step], node.latents)
                 outputs[node.path] = output, False
             else:
-                batches.setdefault(node.denoise, {})[node.path] = scaled
-        for denoise, inputs in batches.items():
-            paths = list(inputs)
-            for start in range(0, len(paths), self.rows):
-                batch = paths[start : start + self.rows]
-                guided = denoise(torch.cat([inputs[path] for path in batch]), timestep).split(1)
-                outputs |= {path: (out, True) for path, out in zip(batch, guided, strict=True)}
-        return outputs
+                unknown.append(node)
+        evaluated = zip(unknown, self._evaluated(unknown), strict=True)
+        return outputs | {node.path: (output, True) for node, output in evaluated}
 
-    def _scaled(self, node: _Node, timestep: Tensor) -> Tensor:
-        if not self.prepared.scales_input:
-            return node.latents
-        scaled: Tensor = node.adapter.scheduler.scale_model_input(node.latents, timestep)
-        return scaled
+    def _evaluated(self, nodes: Sequence[_Node]) -> list[Tensor]:
+        for node in nodes:
+            self._meet(node)
+        return self.prepared.denoise(nodes, self.rows) if nodes else []
+
+    def _meet(self, node: _Node) -> None:
+        """Euler-type schedulers find their step index where they scale what is denoised."""
+        scheduler = node.adapter.scheduler
+        if hasattr(scheduler, "scale_model_input"):
+            scheduler.scale_model_input(node.latents, self.prepared.timesteps[node.step])
 
     def _advance(self, node: _Node, output: Tensor, evaluated: bool) -> Step:
         """Take the node's transition step → step+1 with its own noise."""
@@ -246,7 +230,7 @@ class _Tree:
         known = self.history.get(node.path)
         if known is not None and step < known.steps:
             next_latents = _tensor(known.latents[step + 1], latents)
-        node.latents, node.step = next_latents, step + 1
+        node.past.append(next_latents)
         finite = bool(next_latents.isfinite().all())
         if finite:
             self._admit(node)

@@ -15,6 +15,7 @@ from diffgrid.models.registry import specify
 from diffgrid.models.tokens import read
 from diffgrid.sampling import pipelines, preparation
 from tests import tiny
+from tests.sampling.plain import first_call
 
 GUIDED = [name for name in tiny.FAMILIES if name not in ("ddpm", "ddim")]
 
@@ -55,7 +56,8 @@ def test_models_are_guided_above_1_alone_where_they_have_an_unconditional_half(
     for guidance in (0.5, 1.0, 1.5):
         guided = replace(spec, guidance_scale=guidance)
         prepared = preparation.prepare(pipe, guided, pipelines.build_scheduler(guided))
-        halves.append(vars(prepared.denoise)["guidance_scale"] is not None)
+        given = first_call(prepared, guided).leaves[0]
+        halves.append(len(given) == 2)
     said = any("is none" in sentence for sentence in unheeded(spec))
     assert halves == ([False, False, True] if said else [False] * 3)
 
@@ -101,10 +103,8 @@ def test_as_many_words_are_heeded_as_the_pipelines_own_tokenizers_keep(
 
     def conditions(prompt: str) -> list[torch.Tensor]:
         spec = specify(model=str(tmp_path), prompt=prompt, steps=2, **size)
-        given = vars(preparation.prepare(pipe, spec, pipelines.build_scheduler(spec)).denoise)[
-            "conditions"
-        ]
-        return [value for value in given.values() if torch.is_tensor(value)]
+        prepared = preparation.prepare(pipe, spec, pipelines.build_scheduler(spec))
+        return [value for value in first_call(prepared, spec).leaves if torch.is_tensor(value)]
 
     def same(one: str, other: str) -> bool:
         return all(map(torch.equal, conditions(one), conditions(other)))

@@ -23,6 +23,7 @@ from diffgrid.sampling.preparation import Prepared
 from diffgrid.spec.path import Fork, Path
 from diffgrid.spec.run import RunSpec
 from diffgrid.spec.schedulers import SCHEDULERS
+from tests.sampling.plain import in_batches
 from tests.sampling.recorded import final, record
 from tests.tiny import LATENT, STABLE_DIFFUSION
 
@@ -140,11 +141,10 @@ def prepare(name: str, prediction_type: str, seed: int) -> tuple[RunSpec, Prepar
         latents=alpha * MEAN + math.hypot(alpha * SPREAD, sigma) * xi,
         adapter=adapter,
         generator=generator,
-        denoise=denoiser,
+        denoise=in_batches(denoiser),
         alphas=alphas,
         sigmas=sigmas,
         prediction_type=f"edm_{prediction_type}" if denoiser.sigma_data else prediction_type,  # type: ignore[arg-type]  # mypy sees a str
-        scales_input=hasattr(scheduler, "scale_model_input"),
     )
     return spec, prepared
 

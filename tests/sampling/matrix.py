@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path as Folder
 from typing import Any
 
@@ -202,8 +202,7 @@ def sample(
     **settings: Any,
 ) -> tuple[dict[Path, Trajectory], int]:
     """These trajectories, and how many evaluations were made."""
-    changed = partial(preparation.denoiser, load(Folder(spec.model)))
-    return record(spec, prepare(spec), lengths, history, changed=changed, **settings)
+    return record(spec, prepare(spec), lengths, history, **settings)
 
 
 def resume(

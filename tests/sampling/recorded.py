@@ -1,6 +1,6 @@
 """Driving the sampler without an engine."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from diffgrid.engine.builder import NoiseSchedule, Recordings
 from diffgrid.records.trajectories import Trajectory
 from diffgrid.sampling import sampler
-from diffgrid.sampling.preparation import Denoise, Prepared
+from diffgrid.sampling.preparation import Prepared
 from diffgrid.spec.path import Path, parse_path
 from diffgrid.spec.run import RunSpec
 
@@ -19,7 +19,6 @@ def record(
     lengths: Mapping[Path, int],
     history: Mapping[Path, Trajectory] | None = None,
     *,
-    changed: Callable[[RunSpec], Denoise] | None = None,
     rows: int = sampler.ROWS,
 ) -> tuple[dict[Path, Trajectory], int]:
     """Sample these paths; the trajectories and how many evaluations were made."""
@@ -30,7 +29,7 @@ def record(
         prepared.prediction_type,
     )
     recordings, evaluated = Recordings(spec, schedule), 0
-    waves = sampler.sample(prepared, spec, lengths, history or {}, changed=changed, rows=rows)
+    waves = sampler.sample(prepared, spec, lengths, history or {}, rows=rows)
     for wave in waves:
         for step in wave:
             tensors = (step.latents, step.model_output, step.next_latents)

@@ -212,7 +212,7 @@ def test_fewer_large_pictures_are_decoded_together(
         return (torch.zeros(len(latents), 3, 8 * side, 8 * side),)
 
     monkeypatch.setattr(pipe.vae, "decode", decode)
-    monkeypatch.setattr(cpu_parallel, "run", lambda _, function, batch: function(batch))
+    monkeypatch.setattr(cpu_parallel, "run", lambda _, function, batch, __: function(batch))
     assert Decoder(pipe).final(random_latents(9, side)).shape == (9, 8 * side, 8 * side, 3)
     assert max(seen) == rows
     assert sum(seen) == 9

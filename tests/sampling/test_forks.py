@@ -1,7 +1,7 @@
 """The other kinds of fork: noise to the end, back to more noise, and on with other words."""
 
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path as Folder
 
 import numpy as np
@@ -51,8 +51,7 @@ def make(
 ) -> tuple[dict[Path, Trajectory], int]:
     pipe = load(folder)
     prepared = preparation.prepare(pipe, spec, pipelines.build_scheduler(spec))
-    changed = partial(preparation.denoiser, pipe)
-    return record(spec, prepared, lengths, history, changed=changed, rows=rows)
+    return record(spec, prepared, lengths, history, rows=rows)
 
 
 # --- words

@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path as Folder
@@ -17,13 +18,14 @@ from diffgrid.models.folder import ASSETS
 from diffgrid.models.registry import scheduler_name, specify
 from diffgrid.sampling import decoding, noise, pipelines, preparation
 from diffgrid.sampling.adapters import adapt
-from diffgrid.sampling.preparation import Prepared
+from diffgrid.sampling.preparation import Prepared, Standing
 from diffgrid.spec import options
 from diffgrid.spec.options import Option
 from diffgrid.spec.path import Fork, Path, minimum, parse_path
 from diffgrid.spec.run import RunSpec
 from diffgrid.spec.schedulers import SCHEDULERS
 from tests import tiny
+from tests.sampling.plain import first_call, in_batches
 from tests.sampling.recorded import final, record, whole
 
 pytestmark = pytest.mark.slow
@@ -190,21 +192,21 @@ def test_the_trunk_comes_first_and_branches_in_one_wavefront(folder: Folder) -> 
     prepared, sizes = prepare(spec, folder), []
     inner = prepared.denoise
 
-    def counting(latents: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
-        sizes.append(len(latents))
-        return inner(latents, timestep)
+    def counting(standing: Sequence[Standing], rows: int) -> list[torch.Tensor]:
+        sizes.append(len(standing))
+        return inner(standing, rows)
 
     counted = replace(prepared, denoise=counting)
     record(spec, counted, whole(spec, "trunk", "1.0", "1.1", "4.0", "4.1"))
     assert sizes == [1] * STEPS + [2] * 3 + [4] * 3
 
 
-def test_preparing_leaves_the_pipeline_as_it_was(folder: Folder) -> None:
+def test_sampling_leaves_the_pipeline_as_it_was(folder: Folder) -> None:
     spec = spec_for(folder)
     pipe = load(folder)
-    prepare(spec, folder)
-    assert not pipe.unet._forward_pre_hooks
-    assert "scale_model_input" not in vars(pipe.scheduler)
+    before = [dict(vars(each)) for each in (pipe, pipe.unet, pipe.scheduler)]
+    record(spec, prepare(spec, folder), whole(spec, "trunk", "1.0"))
+    assert [vars(each) for each in (pipe, pipe.unet, pipe.scheduler)] == before
 
 
 # --- keyed noise
@@ -273,7 +275,7 @@ def gaussian(name: str, eta: float | None, seed: int) -> tuple[RunSpec, Prepared
         latents=xi * scheduler.init_noise_sigma,
         adapter=adapter,
         generator=generator,
-        denoise=denoise,
+        denoise=in_batches(denoise),
         alphas=alphas,
         sigmas=sigmas,
         prediction_type="epsilon",
@@ -336,7 +338,7 @@ def test_an_added_option_reaches_the_pipeline_that_has_a_word_for_it(
     own = tiny.save(tmp_path / "model", family="pixart_sigma")
     lengths = []
     for chosen in ({}, {"max_sequence_length": 3}):
-        denoise = prepare(spec_for(own, steps=2, **chosen), own).denoise
-        assert isinstance(denoise, preparation._Denoiser)
-        lengths.append(denoise.conditions["encoder_hidden_states"].shape[1])
+        spec = spec_for(own, steps=2, **chosen)
+        given = first_call(prepare(spec, own), spec).kwargs
+        lengths.append(given["encoder_hidden_states"].shape[1])
     assert lengths[0] > lengths[1] == 3

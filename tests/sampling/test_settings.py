@@ -20,6 +20,7 @@ from diffgrid.spec.path import Fork
 from diffgrid.spec.path import Path as TreePath
 from diffgrid.spec.schedulers import SCHEDULERS, Scheduler, find_scheduler
 from tests import tiny
+from tests.sampling.plain import in_batches
 from tests.sampling.recorded import record
 
 pytestmark = pytest.mark.slow
@@ -62,7 +63,7 @@ def sample(
     config = json.dumps({**json.loads(spec.scheduler_config), **told})
     spec = replace(spec, scheduler_config=config)
     prepared = preparation.prepare(load(folder), spec, pipelines.build_scheduler(spec))
-    prepared = replace(prepared, denoise=lambda latents, _: 0.1 * latents)
+    prepared = replace(prepared, denoise=in_batches(lambda latents, _: 0.1 * latents))
     length = min(TRIED + (spec.fork_steps[0] if fork else 0), spec.length)
     paths: list[TreePath] = [(), *([(Fork(spec.fork_steps[0], 0),)] if fork else [])]
     record(spec, prepared, dict.fromkeys(paths, length))

@@ -1,4 +1,4 @@
-"""What must be known of a pipeline beyond what it shows itself at its first model call."""
+"""What must be known of a pipeline beyond what its own call does."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
@@ -32,7 +32,6 @@ class Family:
     mends: ClassVar[Mapping[str, Any]] = {}
     call: ClassVar[Mapping[str, Any]] = {}  # what its call is given besides
     longest: ClassVar[Mapping[str, int]] = {}  # most tokens of a tokenizer, where it has no say
-    shared: tuple[str, ...] = ()  # conditions that are one for all rows of a batch
 
     def __init_subclass__(cls) -> None:
         Family.kinds.append(cls)
@@ -48,23 +47,15 @@ class Family:
     def after_load(self, pipe: Any, dtype: str) -> None:
         """What its pipeline needs before it is used."""
 
-    # Tensors, on their way to the denoiser and back. Latents are (n, C, h, w).
-
-    def timestep(self, timestep: Any) -> Any:
-        """The scheduler's timestep as the denoiser takes it."""
-        return timestep
+    # Tensors, as its pipeline has them and as they are kept: latents, (n, C, h, w).
 
     def pack(self, latents: Any) -> Any:
-        """Latents as the denoiser takes them."""
+        """Latents as its pipeline has them."""
         return latents
 
     def unpack(self, latents: Any, height: int, width: int, pipe: Any) -> Any:
-        """Latents as the pipeline drew them, for a picture of so many pixels -> (n, C, h, w)."""
+        """Its pipeline's own, for a picture of so many pixels -> (n, C, h, w)."""
         return latents
-
-    def output(self, output: Any, latents: Any) -> Any:
-        """The denoiser's output -> what the scheduler's step takes, (n, C, h, w)."""
-        return output
 
     def decode(self, vae: Any, latents: Any) -> Any:
         """Final latents -> pixels (n, 3, H, W), -1 … 1, as its pipeline decodes them."""

@@ -17,14 +17,10 @@ class Flux(Family):
     draws_in_steps = False  # its pipeline would, in patches
     schedulers = ("flow_match_euler",)  # the only one that takes its pipeline's shifted sigmas
     longest: ClassVar = {"tokenizer_2": 512}
-    shared = ("img_ids", "txt_ids")
 
     def side(self, configs: Configs) -> int | None:
         blocks = configs("vae").get(self.blocks)
         return 128 * 2 ** (len(blocks) - 1) if isinstance(blocks, list) else None
-
-    def timestep(self, timestep: Any) -> Any:
-        return timestep / 1000
 
     def pack(self, latents: Any) -> Any:
         n, channels, height, width = latents.shape
@@ -32,15 +28,8 @@ class Flux(Family):
         return patches.permute(0, 2, 4, 1, 3, 5).reshape(n, -1, channels * 4)
 
     def unpack(self, latents: Any, height: int, width: int, pipe: Any) -> Any:
-        scale = pipe.vae_scale_factor
-        return _unpatched(latents, height // scale, width // scale)
-
-    def output(self, output: Any, latents: Any) -> Any:
-        return _unpatched(output, *latents.shape[-2:])
-
-
-def _unpatched(patches: Any, height: int, width: int) -> Any:
-    """(n, h/2 · w/2, 4 C) -> (n, C, h, w)"""
-    n, _, channels = patches.shape
-    latents = patches.view(n, height // 2, width // 2, channels // 4, 2, 2)
-    return latents.permute(0, 3, 1, 4, 2, 5).reshape(n, channels // 4, height, width)
+        """(n, h/2 · w/2, 4 C) -> (n, C, h, w)"""
+        n, _, channels = latents.shape
+        rows, columns = height // pipe.vae_scale_factor, width // pipe.vae_scale_factor
+        patches = latents.view(n, rows // 2, columns // 2, channels // 4, 2, 2)
+        return patches.permute(0, 3, 1, 4, 2, 5).reshape(n, channels // 4, rows, columns)

@@ -1,4 +1,4 @@
-"""PixArt-Σ: its transformer may predict a variance too, which its pipeline drops."""
+"""PixArt-Σ: one T5, and sizes that are not binned."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -13,6 +13,3 @@ class PixArtSigma(Family):
     steps = 20
     call: ClassVar[Mapping[str, Any]] = {"use_resolution_binning": False}  # the size asked for
     longest: ClassVar[Mapping[str, int]] = {"tokenizer": 300}
-
-    def output(self, output: Any, latents: Any) -> Any:
-        return output[:, : latents.shape[1]]

@@ -1,0 +1,241 @@
+"""A trajectory is one call of its pipeline, for one picture: a lane.
+
+A lane is suspended where the pipeline calls a network and where it takes a step of its scheduler;
+whoever drives it answers. What all classes of pipelines do otherwise (words, sizes, guidance of
+every kind, packing) stays in their own code. Steps that are known need no network: a lane that
+begins in the middle is given the known x after each, and zeros in place of outputs.
+"""
+
+import copy
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from diffusers import DiffusionPipeline, ModelMixin, SchedulerMixin
+from diffusers.schedulers.scheduling_utils import SchedulerOutput
+from greenlet import error as GreenletError
+from greenlet import getcurrent, greenlet
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from transformers import PreTrainedModel
+
+from diffgrid.errors import BadInput, ModelError, reason_of
+from diffgrid.sampling.adapters import Adapter, refusing
+from diffgrid.sampling.batches import Axes, Call, equal, grown, on_tensors
+
+PICTURES = ("num_images_per_prompt", "batch_size")  # how a call says how many it is to make
+
+
+@dataclass(frozen=True, eq=False)
+class Taken:
+    """A step about to be taken."""
+
+    model_output: Tensor
+    sample: Tensor
+
+
+class Lane:
+    """One call of a pipeline, suspended. `wants` is what it waits for; None when it has ended."""
+
+    def __init__(self, pipe: DiffusionPipeline, arguments: Mapping[str, Any]) -> None:
+        self.wants: Call | Taken | None = None
+        self.scheduler: SchedulerMixin = pipe.scheduler
+        self._greenlet = greenlet(lambda _: pipe(**arguments) and None)
+
+    def send(self, answer: Any = None) -> None:
+        """Go on with what it waits for, to what it waits for next.
+
+        Raises:
+            BadInput: the pipeline does not take its arguments.
+        """
+        self._greenlet.parent = getcurrent()
+        try:
+            # What the pipeline turns off (gradients) is the thread's: it ends here, not in there.
+            with torch.inference_mode():
+                self.wants = self._greenlet.switch(answer)
+        except ValueError as refused:  # the pipeline's own word
+            raise BadInput(
+                f"the model does not take these settings: {reason_of(refused)}."
+            ) from refused
+
+    @property
+    def taken(self) -> Taken:
+        """The step that it is about to take.
+
+        Raises:
+            ModelError: it wants no other.
+        """
+        if not isinstance(self.wants, Taken):
+            raise ModelError(
+                "the model's pipeline takes fewer steps than its scheduler has: choose another."
+            )
+        return self.wants
+
+    def __del__(self) -> None:
+        """End it where it stands, and there alone what its pipeline turned off."""
+        if self._greenlet.dead:
+            return
+        self._greenlet.parent = getcurrent()
+        with (
+            suppress(GreenletError),
+            torch.inference_mode(),
+        ):  # the thread it began in ends it, then
+            self._greenlet.throw()
+
+
+def _ask(wants: Call | Taken) -> Any:
+    """Suspend the lane that calls this, until what it wants is there."""
+    driver = getcurrent().parent
+    if driver is None:
+        raise RuntimeError("the networks of a lane are called from nowhere else.")
+    return driver.switch(wants)
+
+
+class Lanes:
+    """Begins calls of a pipeline that share its networks; each has a scheduler of its own."""
+
+    def __init__(self, pipe: DiffusionPipeline, scheduler: SchedulerMixin) -> None:
+        self._pipe, self._scheduler = pipe, scheduler
+        self._remembered: list[tuple[Call, Any]] = []
+        self._parts = {
+            name: _standing_in(part, _ask if isinstance(part, ModelMixin) else self._remember)
+            for name, part in pipe.components.items()
+            if isinstance(part, ModelMixin | PreTrainedModel)
+        }
+
+    def begin(self, arguments: Mapping[str, Any], latents: Tensor | None = None) -> Lane:
+        """A call, up to where it first wants something; `latents` in place of those it draws."""
+        pipe = copy.copy(self._pipe)
+        own = {**self._parts, "scheduler": _asking(copy.deepcopy(self._scheduler))}
+        if latents is not None and hasattr(pipe, "prepare_latents"):
+            own["prepare_latents"] = _giving(latents, pipe.prepare_latents)
+        vars(pipe).update(own)
+        lane = Lane(pipe, arguments)
+        lane.send()
+        if latents is not None and isinstance(lane.wants, Call):
+            for given in lane.wants.leaves:  # where its loop holds them, and nobody prepares them
+                if "prepare_latents" not in own and _alike(given, latents):
+                    given.copy_(latents)
+        return lane
+
+    def axes(self, call: Call, arguments: Mapping[str, Any]) -> Axes | None:
+        """Which axes of a call's arguments grow with the number of pictures."""
+        known = _axes.setdefault(call.network, {})
+        if call.shape not in known:
+            known[call.shape] = self._learnt(call, arguments)
+        return known[call.shape]
+
+    def _learnt(self, call: Call, arguments: Mapping[str, Any]) -> Axes | None:
+        takes = inspect.signature(type(self._pipe).__call__).parameters
+        pictures = next((name for name in PICTURES if name in takes), None)
+        if pictures is None:
+            return None
+        one, two = (self.begin({**arguments, pictures: count}) for count in (1, 2))
+        first, second = one.wants, two.wants
+        if not (isinstance(first, Call) and isinstance(second, Call)):
+            return None
+        return grown(first, second) if first.shape == call.shape else None
+
+    def _remember(self, call: Call) -> Any:
+        """What a text encoder makes, once for all lanes."""
+        for known, output in self._remembered:
+            if equal(known, call):
+                return output
+        output = call()
+        self._remembered.append((call, output))
+        return output
+
+
+_axes: "WeakKeyDictionary[nn.Module, dict[Any, Axes | None]]" = WeakKeyDictionary()
+_outputs: "WeakKeyDictionary[nn.Module, dict[Any, Any]]" = WeakKeyDictionary()
+
+
+def zeros(call: Call) -> Any:
+    """An output of a call's shape, for nothing: for one that is not looked at."""
+    known = _outputs.setdefault(call.network, {})
+    if call.shape not in known:
+        fake = FakeTensorMode()
+
+        network = call.network
+        state = dict([*network.named_parameters(), *network.named_buffers()])
+        given = on_tensors((state, call.args, call.kwargs), fake.from_tensor)
+        try:
+            with torch.inference_mode(False), torch.no_grad(), fake:
+                output = torch.func.functional_call(network, *given)
+        except Exception:  # one whose shapes depend on numbers: evaluated once more than needed
+            output = call()
+        known[call.shape] = on_tensors(
+            output, lambda each: torch.zeros(each.shape, dtype=each.dtype, device=each.device)
+        )
+    return known[call.shape]
+
+
+def forward_to(lane: Lane, latents: Sequence[Tensor], adapter: Adapter) -> None:
+    """Let a lane that has just begun stand at step len(latents) - 1, with what is known: x before
+    each step, and the scheduler as it is there."""
+    for step, following in enumerate(latents):
+        if step:
+            while isinstance(lane.wants, Call):
+                lane.send(zeros(lane.wants))
+        if step == len(latents) - 1:
+            lane.scheduler.__dict__ = vars(adapter.scheduler)
+        if step:
+            lane.send((following, *adapter.others))
+
+
+def _standing_in(network: nn.Module, answer: Callable[[Call], Any]) -> nn.Module:
+    """The same network to whoever looks, which is not called: it asks for an answer."""
+    kind = type(network)
+
+    def call(_: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        return answer(Call(network, args, kwargs))
+
+    twin: nn.Module = object.__new__(type(kind.__name__, (kind,), {"__call__": call}))
+    object.__setattr__(twin, "__dict__", vars(network))
+    return twin
+
+
+def _asking(scheduler: SchedulerMixin) -> SchedulerMixin:
+    """A scheduler of the same class whose steps are taken elsewhere."""
+    kind: Any = type(scheduler)
+    signature = inspect.signature(kind.step)
+
+    @wraps(kind.step)  # pipelines look at what it takes
+    def step(self: Any, *args: Any, **kwargs: Any) -> Any:
+        given = signature.bind(self, *args, **kwargs).arguments
+        following = _ask(Taken(given["model_output"], given["sample"]))
+        if given.get("return_dict", True):
+            return SchedulerOutput(prev_sample=following[0])
+        return following
+
+    @wraps(kind.set_timesteps)
+    def set_timesteps(self: Any, num_inference_steps: Any = None, *args: Any, **kwargs: Any) -> Any:
+        with refusing(self, num_inference_steps):
+            return kind.set_timesteps(self, num_inference_steps, *args, **kwargs)
+
+    scheduler.__class__ = type(
+        kind.__name__, (kind,), {"step": step, "set_timesteps": set_timesteps}
+    )
+    return scheduler
+
+
+def _giving(latents: Tensor, prepare: Callable[..., Any]) -> Callable[..., Any]:
+    """A pipeline's `prepare_latents`, whose own are replaced."""
+
+    @wraps(prepare)
+    def given(*args: Any, **kwargs: Any) -> Any:
+        own = prepare(*args, **kwargs)
+        if isinstance(own, tuple):
+            return tuple(latents.clone() if _alike(each, latents) else each for each in own)
+        return latents.clone() if _alike(own, latents) else own
+
+    return given
+
+
+def _alike(one: Any, other: Tensor) -> bool:
+    return torch.is_tensor(one) and one.shape == other.shape
