@@ -49,7 +49,6 @@ class Adapter:
 
     def __init__(self, scheduler: SchedulerMixin, step_kwargs: dict[str, float]) -> None:
         self.scheduler, self.step_kwargs = scheduler, step_kwargs
-        self.others: tuple[Tensor, ...] = ()  # what its last step gave beside x
 
     def noise_levels(self) -> tuple[list[float], list[float]]:
         """alpha and sigma before each step and after the last, T+1 values each."""
@@ -79,12 +78,10 @@ class Adapter:
         if "generator" in inspect.signature(self.scheduler.step).parameters:
             kwargs["generator"] = generator
         with refusing(self.scheduler, self.scheduler.num_inference_steps):
-            following, *others = self.scheduler.step(
+            following: Tensor = self.scheduler.step(
                 output, timestep, x, **kwargs, return_dict=False
-            )
-        self.others = tuple(others)
-        narrowed: Tensor = following.to(x.dtype)
-        return narrowed
+            )[0]
+        return following.to(x.dtype)
 
     def make_ready(self, output: Tensor, x: Tensor, generator: Generator, trunk: bool) -> None:
         """Give it what its next step needs and it lacks."""

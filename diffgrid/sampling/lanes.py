@@ -81,10 +81,7 @@ class Lane:
         if self._greenlet.dead:
             return
         self._greenlet.parent = getcurrent()
-        with (
-            suppress(GreenletError),
-            torch.inference_mode(),
-        ):  # the thread it began in ends it, then
+        with suppress(GreenletError), torch.inference_mode():  # in another thread: that ends it
             self._greenlet.throw()
 
 
@@ -151,6 +148,7 @@ class Lanes:
         return output
 
 
+_values: dict[type, int] = {}  # how many a scheduler's step gives
 _axes: "WeakKeyDictionary[nn.Module, dict[Any, Axes | None]]" = WeakKeyDictionary()
 _outputs: "WeakKeyDictionary[nn.Module, dict[Any, Any]]" = WeakKeyDictionary()
 
@@ -185,7 +183,7 @@ def forward_to(lane: Lane, latents: Sequence[Tensor], adapter: Adapter) -> None:
         if step == len(latents) - 1:
             lane.scheduler.__dict__ = vars(adapter.scheduler)
         if step:
-            lane.send((following, *adapter.others))
+            lane.send(following)
 
 
 def _standing_in(network: nn.Module, answer: Callable[[Call], Any]) -> nn.Module:
@@ -204,14 +202,19 @@ def _asking(scheduler: SchedulerMixin) -> SchedulerMixin:
     """A scheduler of the same class whose steps are taken elsewhere."""
     kind: Any = type(scheduler)
     signature = inspect.signature(kind.step)
+    unseeded = {"generator": None} if "generator" in signature.parameters else {}
 
     @wraps(kind.step)  # pipelines look at what it takes
     def step(self: Any, *args: Any, **kwargs: Any) -> Any:
         given = signature.bind(self, *args, **kwargs).arguments
+        as_tuple = not given.get("return_dict", True)
+        if as_tuple and kind not in _values:
+            with torch.random.fork_rng():
+                _values[kind] = len(kind.step(copy.deepcopy(self), *args, **{**kwargs, **unseeded}))
         following = _ask(Taken(given["model_output"], given["sample"]))
-        if given.get("return_dict", True):
-            return SchedulerOutput(prev_sample=following[0])
-        return following
+        if as_tuple:  # the others are x̂0, which after the last step is x
+            return (following,) * _values[kind]
+        return SchedulerOutput(prev_sample=following)
 
     @wraps(kind.set_timesteps)
     def set_timesteps(self: Any, num_inference_steps: Any = None, *args: Any, **kwargs: Any) -> Any:

@@ -149,7 +149,7 @@ class _InLanes:
             standing.lane = self.lanes.begin(self.arguments(standing.spec), past[0])
             forward_to(standing.lane, past, standing.adapter)
         else:
-            standing.lane.send((self.family.pack(standing.latents), *standing.adapter.others))
+            standing.lane.send(self.family.pack(standing.latents))
         return standing.lane
 
     def _axes(self, call: Call) -> batches.Axes | None:

@@ -149,7 +149,7 @@ class _Tree:
             return self._changed(node, path)
         branch = self._fresh(node, path)
         if path[-1].back:
-            branch.adapter = self._restarted(node, node.step)
+            branch.adapter = self._restarted(node.step)
         return branch
 
     @torch.inference_mode()
@@ -185,13 +185,12 @@ class _Tree:
         xi = noise.noise_like(parent.latents, generator)
         latents = noise.renoise(parent.latents, xi, self._level(step), self._level(target))
         past = [*parent.past[:target], latents.to(parent.latents.dtype)]
-        adapter = self._restarted(parent, target)
+        adapter = self._restarted(target)
         return _Node(path=path, spec=parent.spec, adapter=adapter, past=past)
 
-    def _restarted(self, node: _Node, step: int) -> Adapter:
+    def _restarted(self, step: int) -> Adapter:
         adapter = copy.deepcopy(self.prepared.adapter)
         adapter.start_at(step)
-        adapter.others = node.adapter.others
         return adapter
 
     def _level(self, step: int) -> tuple[float, float]:
