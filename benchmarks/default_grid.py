@@ -73,8 +73,9 @@ def parts_times(repeat: int) -> dict[str, float]:
             together = partial(prepared.denoise, standing, n)
             together()  # which begins them
             times[f"evaluation, {n} together"] = best(together, repeat) / n
+        decoder = decoding.Decoder(pipe)
         z = prepared.latents.expand(8, -1, -1, -1).numpy()
-        times["decode, 8 together"] = best(lambda: decoding.decode(pipe, z), repeat) / 8
+        times["decode, 8 together"] = best(lambda: decoder.final(z), repeat) / 8
         matrix = torch.randn(1024, 1024)
         times["matrix product, 1024³"] = best(lambda: matrix @ matrix, 10 * repeat)
     return times

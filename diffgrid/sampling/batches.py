@@ -6,7 +6,7 @@ one picture and for two. With guidance the rows of n calls lie as u1 … un, c1 
 
 import dataclasses
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from operator import itemgetter
 from typing import Any
@@ -21,11 +21,12 @@ Axes = list[int | None]  # of each leaf the axis that grows; None is one for all
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """A network about to be called for one picture."""
+    """A network about to be called, or a method of it."""
 
     network: nn.Module
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
+    method: str = "__call__"
 
     @cached_property
     def leaves(self) -> list[Any]:
@@ -40,7 +41,7 @@ class Call:
         return str(mapped((self.args, self.kwargs), _size))
 
     def __call__(self) -> Any:
-        return self.network(*self.args, **self.kwargs)
+        return getattr(self.network, self.method)(*self.args, **self.kwargs)
 
 
 def grown(one: Call, two: Call) -> Axes | None:
@@ -95,7 +96,8 @@ def _groups(
 
 
 def _alike(one: Call, other: Call) -> bool:
-    return one.network is other.network and one.shape == other.shape
+    same = one.network is other.network and one.method == other.method
+    return same and one.shape == other.shape
 
 
 def _agree(one: list[Any], other: list[Any], places: Sequence[int]) -> bool:
@@ -124,7 +126,7 @@ def _merged(axes: Axes, calls: Sequence[Call]) -> list[Any]:
         first if axis is None else _interleaved(axis, first, *rest) for axis, first, *rest in places
     )
     args, kwargs = mapped((calls[0].args, calls[0].kwargs), lambda _: next(merged))
-    output = calls[0].network(*args, **kwargs)
+    output = replace(calls[0], args=args, kwargs=kwargs)()
     return [on_tensors(output, itemgetter(slice(j, None, n))) for j in range(n)]
 
 
@@ -147,6 +149,26 @@ def mapped(value: Any, function: Callable[[Any], Any]) -> Any:
 def on_tensors(value: Any, function: Callable[[Tensor], Any]) -> Any:
     """A value of nested containers with each of its tensors replaced."""
     return mapped(value, lambda held: function(held) if torch.is_tensor(held) else held)
+
+
+def by_rows(call: Call) -> Any:
+    """The output of a call for several pictures: each row by itself, merged as calls that meet."""
+    rows = next(len(leaf) for leaf in call.leaves if torch.is_tensor(leaf))
+    axes: Axes = [0 if torch.is_tensor(leaf) else None for leaf in call.leaves]
+    one = [
+        on_tensors((call.args, call.kwargs), itemgetter(slice(row, row + 1))) for row in range(rows)
+    ]
+    calls = [replace(call, args=args, kwargs=kwargs) for args, kwargs in one]
+    outputs = evaluate(calls, lambda _: axes, rows)
+    whole = (torch.cat(parts) for parts in zip(*map(tensors_in, outputs), strict=True))
+    return on_tensors(outputs[0], lambda _: next(whole))
+
+
+def tensors_in(value: Any) -> list[Tensor]:
+    """Those of nested containers, in their order."""
+    found: list[Tensor] = []
+    on_tensors(value, found.append)
+    return found
 
 
 def _size(leaf: Any) -> Any:

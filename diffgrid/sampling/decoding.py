@@ -12,9 +12,10 @@ The model's files alone decide, never a clock: pictures are kept by the name of 
 latents have equal previews, whatever run they are of.
 """
 
-from collections.abc import Callable, Sequence
+import copy
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
@@ -29,7 +30,8 @@ from torch.nn.functional import interpolate, pad, pixel_shuffle, pixel_unshuffle
 
 from diffgrid.errors import ModelError, reason_of
 from diffgrid.models.families import FAMILIES, Family
-from diffgrid.sampling import cpu_parallel
+from diffgrid.sampling.batches import by_rows
+from diffgrid.sampling.lanes import Lanes, Taken, zeros
 
 BATCH = 8  # pictures decoded together; more are no cheaper a picture on a CPU, and take memory
 # px a side, up to which so many are. Of 512 px SD's VAE takes 0.8 GB for one, 6.2 GB for eight.
@@ -40,9 +42,10 @@ FEATURES = 256
 RIDGE = 0.03
 STRENGTHS = (0.7, 2.0)  # of the noise; with guidance x̂0 overshoots in the first steps
 TINY = "vae_tiny"
+STEPS = 2  # of a call that only ends
 
 Way = Literal["vae", "tiny", "linear"]
-_ToPixels = Callable[[Tensor], Tensor]  # latents (n, C, h, w) -> pixels (n, 3, H, W), -1 … 1
+_ToColours = Callable[[Tensor], Tensor]  # latents (n, C, h, w) -> colours (n, 3, H, W), 0 … 1
 
 
 class Decoder:
@@ -65,34 +68,32 @@ class Decoder:
 
     def final(self, latents: NDArray[np.float32]) -> NDArray[np.uint8]:
         """Latents (n, C, h, w) -> finished pictures (n, H, W, 3)."""
-        return decode(self._pipe, latents)
+        return _pictures(self._ending, latents, _factor(self._pipe))
 
     def preview(self, latents: NDArray[np.float32]) -> NDArray[np.uint8]:
         """Latents (n, C, h, w) -> pictures (n, H, W, 3) by `way`."""
         if self.way == "vae":
-            return decode(self._pipe, latents)
-        return _pictures(self._preview.to_pixels, latents, _factor(self._pipe))
+            return self.final(latents)
+        return _pictures(self._preview.to_colours, latents, _factor(self._pipe))
+
+    @cached_property
+    def _ending(self) -> _ToColours:
+        return _ending(self._pipe)
 
     @cached_property
     def _preview(self) -> "_Preview":
         return (_tiny if self.way == "tiny" else _linear)(self._pipe)
 
 
-def decode(pipe: DiffusionPipeline, latents: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Latents (n, C, h, w) -> pictures (n, H, W, 3), as the pipeline itself makes them."""
-    if getattr(pipe, "vae", None) is None:
-        return _pictures(lambda pixels: pixels, latents, 1)
-    return _pictures(partial(_decode, _family(pipe), pipe.vae), latents, _factor(pipe))
-
-
 @torch.inference_mode()
-def _pictures(to_pixels: _ToPixels, latents: NDArray[np.float32], factor: int) -> NDArray[np.uint8]:
+def _pictures(
+    to_colours: _ToColours, latents: NDArray[np.float32], factor: int
+) -> NDArray[np.uint8]:
     pictures = []
     rows = _rows(latents.shape[-2] * factor, latents.shape[-1] * factor)
     for start in range(0, len(latents), rows):
-        pixels = to_pixels(torch.tensor(latents[start : start + rows]))
-        colours = (pixels / 2 + 0.5).clamp(0, 1).expand(-1, 3, -1, -1)  # grey ones have one channel
-        as_numpy = colours.permute(0, 2, 3, 1).float().cpu().numpy()
+        colours = to_colours(torch.tensor(latents[start : start + rows])).clamp(0, 1)
+        as_numpy = colours.movedim(1, -1).float().cpu().numpy()
         pictures.append((as_numpy * 255).round().astype(np.uint8))
     return np.concatenate(pictures)
 
@@ -104,22 +105,41 @@ def _rows(height: int, width: int) -> int:
 
 def _factor(pipe: DiffusionPipeline) -> int:
     """Pixels a latent, along one side."""
-    return int(pipe.vae_scale_factor)
+    return int(getattr(pipe, "vae_scale_factor", 1))
 
 
 def _family(pipe: DiffusionPipeline) -> Family:
     return FAMILIES[type(pipe).__name__]
 
 
-def _decode(family: Family, vae: Any, latents: Tensor) -> Tensor:
-    """Latents (n, C, h, w) -> pixels (n, 3, H, W), -1 … 1."""
-    rows = latents.to(vae.device, vae.dtype).split(1)
+def _ending(pipe: DiffusionPipeline) -> _ToColours:
+    """How a pipeline ends: what a call of it makes, each of whose steps leads to the latents."""
+    lanes, family = Lanes(pipe, pipe.scheduler), _family(pipe)
 
-    def decoded(part: Sequence[Tensor]) -> Sequence[Tensor]:
-        pixels: Tensor = family.decode(vae, torch.cat([*part]))
-        return [*pixels.split(1)]
+    def to_colours(latents: Tensor) -> Tensor:
+        height, width = (_factor(pipe) * side for side in latents.shape[-2:])
+        every = {
+            "prompt": "",
+            "num_inference_steps": STEPS,
+            "guidance_scale": 1.0,
+            "height": height,
+            "width": width,
+            "generator": torch.Generator("cpu"),
+            "output_type": "np",
+            **family.call,
+        }
+        lane = lanes.begin(lanes.arguments(every) | lanes.pictures(len(latents)))
+        left = len(lane.scheduler.timesteps)
+        while lane.wants:
+            if isinstance(lane.wants, Taken):
+                left -= 1
+                lane.send(family.pack(latents).to(lane.wants.sample))
+            else:
+                lane.send(by_rows(lane.wants) if left == 0 else zeros(lane.wants))
+        colours = torch.tensor(lane.result[0]).movedim(-1, 1)
+        return colours.expand(-1, 3, -1, -1)  # grey ones have one channel
 
-    return torch.cat(list(cpu_parallel.run(vae, decoded, rows, latents.shape[1:])))
+    return to_colours
 
 
 def _way(pipe: DiffusionPipeline) -> Way:
@@ -135,7 +155,7 @@ def _way(pipe: DiffusionPipeline) -> Way:
 class _Preview:
     """A cheap decoder of one VAE's latents, and its error against the VAE, RMS of 255."""
 
-    to_pixels: _ToPixels
+    to_colours: _ToColours
     error: float | None
 
 
@@ -150,8 +170,9 @@ def _tiny_folder(pipe: DiffusionPipeline) -> Path:
 
 def _tiny(pipe: DiffusionPipeline) -> _Preview:
     if pipe.vae not in _tinies:
-        tiny = _read_tiny(_tiny_folder(pipe), pipe.vae)
-        _tinies[pipe.vae] = _measured(pipe, partial(_decode, _family(pipe), tiny))
+        own = copy.copy(pipe)
+        vars(own)["vae"] = _read_tiny(_tiny_folder(pipe), pipe.vae)
+        _tinies[pipe.vae] = _measured(pipe, _ending(own))
     return _tinies[pipe.vae]
 
 
@@ -180,17 +201,17 @@ def _linear(pipe: DiffusionPipeline) -> _Preview:
 
 
 @torch.inference_mode()
-def _measured(pipe: DiffusionPipeline, to_pixels: _ToPixels) -> _Preview:
+def _measured(pipe: DiffusionPipeline, to_colours: _ToColours) -> _Preview:
     """Such a decoder with its error, on noise that it was not fitted to."""
     noise = _noise(MEASURED, pipe.vae.config.latent_channels, seed=1)
-    true = _decode(_family(pipe), pipe.vae, noise).float().cpu().clamp(-1, 1)
-    off = to_pixels(noise).float().cpu().clamp(-1, 1) - true
-    error = float(off.square().mean().sqrt()) * 255 / 2
-    return _Preview(to_pixels, error if isfinite(error) else None)
+    true = _ending(pipe)(noise)
+    off = to_colours(noise).float().cpu().clamp(0, 1) - true
+    error = float(off.square().mean().sqrt()) * 255
+    return _Preview(to_colours, error if isfinite(error) else None)
 
 
 @torch.inference_mode()
-def _fit(pipe: DiffusionPipeline) -> _ToPixels:
+def _fit(pipe: DiffusionPipeline) -> _ToColours:
     """A map from each latent, with its neighbours, to its pixels: least squares on what the VAE
     makes of noise.
 
@@ -213,17 +234,17 @@ def _fit(pipe: DiffusionPipeline) -> _ToPixels:
         return torch.cat([patches, random, torch.ones_like(patches[..., :1])], -1)
 
     noise = _noise(FITTED, channels, seed=0)
-    pixels = _decode(_family(pipe), pipe.vae, noise).float().cpu().clamp(-1, 1)
+    pixels = _ending(pipe)(noise) * 2 - 1
     inputs = features(noise).flatten(0, 1)
     targets = pixel_unshuffle(pixels, factor).flatten(2).movedim(1, -1).flatten(0, 1).double()
     gram = inputs.T @ inputs / len(inputs) + RIDGE * torch.eye(inputs.shape[1]).double()
     solution = torch.linalg.solve(gram, inputs.T @ targets / len(inputs))
 
-    def to_pixels(latents: Tensor) -> Tensor:
+    def to_colours(latents: Tensor) -> Tensor:
         blocks = (features(latents) @ solution).movedim(1, -1)
-        return pixel_shuffle(blocks.unflatten(-1, latents.shape[-2:]), factor)
+        return pixel_shuffle(blocks.unflatten(-1, latents.shape[-2:]), factor) / 2 + 0.5
 
-    return to_pixels
+    return to_colours
 
 
 def _noise(count: int, channels: int, seed: int) -> Tensor:

@@ -45,7 +45,8 @@ class Lane:
     def __init__(self, pipe: DiffusionPipeline, arguments: Mapping[str, Any]) -> None:
         self.wants: Call | Taken | None = None
         self.scheduler: SchedulerMixin = pipe.scheduler
-        self._greenlet = greenlet(lambda _: pipe(**arguments) and None)
+        self.result: Any = None  # what the call returned
+        self._greenlet = greenlet(lambda _: pipe(**arguments))
 
     def send(self, answer: Any = None) -> None:
         """Go on with what it waits for, to what it waits for next.
@@ -57,11 +58,12 @@ class Lane:
         try:
             # What the pipeline turns off (gradients) is the thread's: it ends here, not in there.
             with torch.inference_mode():
-                self.wants = self._greenlet.switch(answer)
+                told = self._greenlet.switch(answer)
         except ValueError as refused:  # the pipeline's own word
             raise BadInput(
                 f"the model does not take these settings: {reason_of(refused)}."
             ) from refused
+        self.wants, self.result = (None, told) if self._greenlet.dead else (told, None)
 
     @property
     def taken(self) -> Taken:
@@ -99,11 +101,15 @@ class Lanes:
     def __init__(self, pipe: DiffusionPipeline, scheduler: SchedulerMixin) -> None:
         self._pipe, self._scheduler = pipe, scheduler
         self._remembered: list[tuple[Call, Any]] = []
-        self._parts = {
-            name: _standing_in(part, _ask if isinstance(part, ModelMixin) else self._remember)
-            for name, part in pipe.components.items()
-            if isinstance(part, ModelMixin | PreTrainedModel)
-        }
+        kind = type(pipe)  # one that knows where it is: to find that out is half of a begin
+        where = {"device": pipe.device, "_execution_device": pipe._execution_device}
+        self._kind = type(kind.__name__, (kind,), where)
+        self._parts: dict[str, Any] = {"watermark": None}  # the model's picture, not the library's
+        for name, part in pipe.components.items():
+            if isinstance(part, ModelMixin):
+                self._parts[name] = _standing_in(part, _ask, ("__call__", "decode"))
+            elif isinstance(part, PreTrainedModel):
+                self._parts[name] = _standing_in(part, self._remember, ("__call__",))
 
     def begin(self, arguments: Mapping[str, Any], latents: Tensor | None = None) -> Lane:
         """A call, up to where it first wants something; `latents` in place of those it draws."""
@@ -112,6 +118,7 @@ class Lanes:
         if latents is not None and hasattr(pipe, "prepare_latents"):
             own["prepare_latents"] = _giving(latents, pipe.prepare_latents)
         vars(pipe).update(own)
+        pipe.__class__ = self._kind
         lane = Lane(pipe, arguments)
         lane.send()
         if latents is not None and isinstance(lane.wants, Call):
@@ -119,6 +126,15 @@ class Lanes:
                 if "prepare_latents" not in own and _alike(given, latents):
                     given.copy_(latents)
         return lane
+
+    def arguments(self, every: Mapping[str, Any]) -> dict[str, Any]:
+        """Of these, what the pipeline has a word for."""
+        takes = inspect.signature(type(self._pipe).__call__).parameters
+        return {name: value for name, value in every.items() if name in takes and value is not None}
+
+    def pictures(self, count: int) -> dict[str, Any]:
+        """What the pipeline is given to make so many pictures of one prompt."""
+        return self.arguments(dict.fromkeys(PICTURES, count))
 
     def axes(self, call: Call, arguments: Mapping[str, Any]) -> Axes | None:
         """Which axes of a call's arguments grow with the number of pictures."""
@@ -128,11 +144,7 @@ class Lanes:
         return known[call.shape]
 
     def _learnt(self, call: Call, arguments: Mapping[str, Any]) -> Axes | None:
-        takes = inspect.signature(type(self._pipe).__call__).parameters
-        pictures = next((name for name in PICTURES if name in takes), None)
-        if pictures is None:
-            return None
-        one, two = (self.begin({**arguments, pictures: count}) for count in (1, 2))
+        one, two = (self.begin({**arguments, **self.pictures(count)}) for count in (1, 2))
         first, second = one.wants, two.wants
         if not (isinstance(first, Call) and isinstance(second, Call)):
             return None
@@ -186,14 +198,17 @@ def forward_to(lane: Lane, latents: Sequence[Tensor], adapter: Adapter) -> None:
             lane.send(following)
 
 
-def _standing_in(network: nn.Module, answer: Callable[[Call], Any]) -> nn.Module:
+def _standing_in(
+    network: nn.Module, answer: Callable[[Call], Any], methods: Sequence[str]
+) -> nn.Module:
     """The same network to whoever looks, which is not called: it asks for an answer."""
     kind = type(network)
 
-    def call(_: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        return answer(Call(network, args, kwargs))
+    def asking(method: str) -> Callable[..., Any]:
+        return lambda _, *args, **kwargs: answer(Call(network, args, kwargs, method))
 
-    twin: nn.Module = object.__new__(type(kind.__name__, (kind,), {"__call__": call}))
+    own = {method: asking(method) for method in methods if hasattr(kind, method)}
+    twin: nn.Module = object.__new__(type(kind.__name__, (kind,), own))
     object.__setattr__(twin, "__dict__", vars(network))
     return twin
 

@@ -5,7 +5,6 @@ network's outputs what the scheduler is given, all in its own way.
 """
 
 import copy
-import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -175,5 +174,4 @@ class _InLanes:
             **spec.chosen,
             **self.family.call,
         }
-        taken = inspect.signature(self.pipe.__call__).parameters
-        return {name: value for name, value in every.items() if name in taken and value is not None}
+        return self.lanes.arguments(every)

@@ -84,11 +84,11 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     from diffgrid.sampling import decoding
 
     counts: list[int] = []
-    decode = decoding.decode
+    decode = decoding.Decoder.final
 
-    def counting(pipe: Any, latents: Any) -> Any:
+    def counting(decoder: decoding.Decoder, latents: Any) -> Any:
         counts.append(len(latents))
-        return decode(pipe, latents)
+        return decode(decoder, latents)
 
-    monkeypatch.setattr(decoding, "decode", counting)
+    monkeypatch.setattr(decoding.Decoder, "final", counting)
     return counts

@@ -457,15 +457,15 @@ def test_noisy_pictures_of_every_scheduler_have_the_decoders_scale(
     from diffgrid.sampling import decoding
 
     given: list[Any] = []
-    make_pictures = decoding.decode
+    make_pictures = decoding.Decoder.final
     spec = specify(model=str(folder), prompt="a red cat", steps=STEPS, seed=3, scheduler="euler")
     make(engine, spec, ((),))
 
-    def noting(pipe: Any, latents: Any) -> Any:
+    def noting(decoder: decoding.Decoder, latents: Any) -> Any:
         given.append(latents)
-        return make_pictures(pipe, latents)
+        return make_pictures(decoder, latents)
 
-    monkeypatch.setattr(decoding, "decode", noting)
+    monkeypatch.setattr(decoding.Decoder, "final", noting)
     assert finish(engine.submit(spec, [()], noisy=True)).state == "done"
     assert 0.5 < given[0][0].std() < 1.5  # Euler's own has a standard deviation of 14
 

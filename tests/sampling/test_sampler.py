@@ -122,7 +122,7 @@ def test_the_bundled_models_trunk_is_what_diffusers_makes(scheduler: str) -> Non
 def test_the_trunks_picture_is_what_diffusers_makes() -> None:
     spec = specify(seed=7, steps=4)
     trunk = record(spec, prepare(spec, MONSTERS), whole(spec, "trunk"))[0][()]
-    picture = decoding.decode(load(MONSTERS), final(trunk)[None])[0]
+    picture = decoding.Decoder(load(MONSTERS)).final(final(trunk)[None])[0]
     expected = np.asarray(plain_diffusers(spec, MONSTERS, spec.eta or 0.0, "pil")[0])
     assert np.abs(picture.astype(int) - expected.astype(int)).max() <= 1
 

@@ -56,14 +56,3 @@ class Family:
     def unpack(self, latents: Any, height: int, width: int, pipe: Any) -> Any:
         """Its pipeline's own, for a picture of so many pixels -> (n, C, h, w)."""
         return latents
-
-    def decode(self, vae: Any, latents: Any) -> Any:
-        """Final latents -> pixels (n, 3, H, W), -1 … 1, as its pipeline decodes them."""
-        config = vae.config
-        mean, std = config.get("latents_mean"), config.get("latents_std")
-        if mean is not None and std is not None:  # of SDXL's kin
-            mean, std = (latents.new_tensor(values).view(1, -1, 1, 1) for values in (mean, std))
-            latents = latents * std / config.scaling_factor + mean
-        else:
-            latents = latents / config.scaling_factor + (config.get("shift_factor") or 0.0)
-        return vae.decode(latents, return_dict=False)[0]
