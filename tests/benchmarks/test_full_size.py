@@ -17,7 +17,7 @@ from diffgrid.store.forgiving import TrajectoryStore
 pytestmark = pytest.mark.slow
 
 SMALL: dict[str, dict[str, Any]] = {
-    "unet": {"block_out_channels": [32] * 4, "cross_attention_dim": 32},
+    "unet": {"block_out_channels": [64] * 4, "cross_attention_dim": 32},
     "vae": {"block_out_channels": [32] * 4},
     "text_encoder": {
         "hidden_size": 32,
