@@ -114,7 +114,7 @@ class Lanes:
     def begin(self, arguments: Mapping[str, Any], latents: Tensor | None = None) -> Lane:
         """A call, up to where it first wants something; `latents` in place of those it draws."""
         pipe = copy.copy(self._pipe)
-        own = {**self._parts, "scheduler": _asking(copy.deepcopy(self._scheduler))}
+        own = {**self._parts, "scheduler": _asking(copy.copy(self._scheduler))}
         if latents is not None and hasattr(pipe, "prepare_latents"):
             own["prepare_latents"] = _giving(latents, pipe.prepare_latents)
         vars(pipe).update(own)
