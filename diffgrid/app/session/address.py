@@ -18,6 +18,8 @@ class Address:
         self.page: Page | None = None
         self._written: dict[str, str] | None = None  # as this session wrote it
         self._followed = False  # whether it came from elsewhere and is to be confirmed
+        # What the browser may still show: the newest that it was seen to, and all written since.
+        self._shown: list[dict[str, str]] = []
 
     def load_query(
         self, page: Page, query: Mapping[str, str], now: View, *, back: bool = False
@@ -36,8 +38,12 @@ class Address:
             self._written = None  # this address is not the view's: it will be written
             return None
         if dict(query) == self._written:
+            self._shown = [dict(query)]
             return None
-        self._written, self._followed = dict(query), True
+        if not (arrived or back) and query in self._shown:
+            self._followed = True  # it was sent before the newest was heard of, which is said again
+            return None
+        self._written, self._followed, self._shown = dict(query), True, [dict(query)]
         named = from_query(query)
         view, one = named, page.shows_one_path
         if "trunk" in query:
@@ -52,6 +58,8 @@ class Address:
         # A link within the app changes the query but not the browser's address until it is written.
         known = query == self._written and query == shown and not self._followed
         self._written, self._followed = query, False
+        if not known:
+            self._shown.append(query)
         return None if known else query
 
 

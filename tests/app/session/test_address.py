@@ -76,6 +76,26 @@ def test_what_is_written_already_is_not_written_again() -> None:
     assert address.write_query(query, {}) == query  # a link within the app took it away
 
 
+def test_an_address_that_was_sent_before_the_newest_was_heard_of_takes_nothing_back(
+    opened: Session,
+) -> None:
+    queries = []
+    for seed in (8, 9, 10):
+        opened.go(opened.view.with_options(seed=seed))
+        queries.append(to_query(opened.view))
+        assert opened.address.write_query(queries[-1], {}) == queries[-1]
+        if seed == 8:
+            opened.load_query(GRID, queries[0])  # it was heard of
+    heard, unheard, newest = queries
+    for late in (heard, unheard):
+        opened.load_query(GRID, late)
+        assert opened.view.seed == 10
+        assert opened.address.write_query(newest, late) == newest
+    opened.load_query(GRID, newest)
+    opened.load_query(GRID, unheard, back=True)
+    assert opened.view.seed == 9
+
+
 def test_what_was_followed_is_confirmed_once() -> None:
     address, query = Address(), {"seed": "8"}
     assert address.load_query(GRID, query, DEFAULT) == (from_query(query), ())
