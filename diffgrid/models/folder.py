@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from diffgrid.errors import BadInput
-from diffgrid.models.families import FAMILIES, Family
+from diffgrid.models.families import Family, family_of, known
 from diffgrid.models.hub_list import HubModel, fetching
 from diffgrid.models.json_file import read_json
 from diffgrid.models.memory import BYTES
@@ -27,6 +27,7 @@ from diffgrid.models.weights import (
 )
 from diffgrid.spec.checks import shown
 from diffgrid.spec.options import FIRST_MODEL
+from diffgrid.spec.schedulers import scheduler_of
 
 ASSETS = Path(__file__).parents[1] / "assets"
 BUNDLED = (FIRST_MODEL,)
@@ -101,9 +102,13 @@ class Model:
     @cached_property
     def scheduler_config(self) -> dict[str, Any]:
         """That of its folder, of the class that its pipeline makes of it."""
-        config = read_json(self.part("scheduler") / "scheduler_config.json", _class_name=str)
+        config = self._scheduler_config
         own = self.family.scheduler_class or config.get("_class_name", "")
         return {**config, "_class_name": own}
+
+    @cached_property
+    def _scheduler_config(self) -> dict[str, Any]:
+        return read_json(self.part("scheduler") / "scheduler_config.json", _class_name=str)
 
     def part(self, name: str) -> Path:
         """The folder of one of its parts; its own where a model with a single one lies flat."""
@@ -166,7 +171,11 @@ class Model:
     @property
     def family(self) -> Family:
         """What is special about its pipeline."""
-        return FAMILIES[self.index["_class_name"]]
+        return family_of(self.index["_class_name"], self._of_flow)
+
+    @property
+    def _of_flow(self) -> bool:
+        return scheduler_of(self._scheduler_config.get("_class_name", "")).flow
 
     @cached_property
     def side(self) -> int:
@@ -213,10 +222,10 @@ class Model:
                 "folder."
             )
         family = self.index.get("_class_name")
-        if not isinstance(family, str) or family not in FAMILIES:
+        if not isinstance(family, str) or family not in known():
             raise BadInput(
                 f"model {self.name[:60]!r} is a {str(family)[:60]!r}, which is not supported: use "
-                f"a {' or a '.join(FAMILIES)}."
+                f"a {' or a '.join(known())}."
             )
         for part in self.parts:
             if self.index[part][0] not in LIBRARIES:

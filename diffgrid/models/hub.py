@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from diffgrid.errors import ModelError, reason_of
-from diffgrid.models.families import FAMILIES
+from diffgrid.models.families import family_of
 from diffgrid.models.hub_list import HubModel, cache
 
 # Unconditional models lie flat, with no folder a part.
@@ -58,7 +58,7 @@ def fetch(model: HubModel, *, show: bool = False) -> Path:
 
 def patterns(model: HubModel) -> list[str]:
     """The files of its repository that are loaded, as the hub's library matches them."""
-    family = FAMILIES[model.pipeline]
+    family = family_of(model.pipeline)
     tensors = f"*.{model.variant}*.safetensors" if model.variant else "*.safetensors"
     names = (tensors, "*.json", "*.txt", "*.model")
     parts = ("scheduler", family.denoiser, *family.parts)

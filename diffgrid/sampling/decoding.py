@@ -29,14 +29,15 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad, pixel_shuffle, pixel_unshuffle, unfold
 
 from diffgrid.errors import ModelError, reason_of
-from diffgrid.models.families import FAMILIES, Family
-from diffgrid.sampling.batches import by_rows
-from diffgrid.sampling.lanes import Lanes, Taken, zeros
+from diffgrid.sampling.batches import Call, by_rows
+from diffgrid.sampling.lanes import Lane, Lanes, Taken, zeros
+from diffgrid.sampling.preparation import family_of_pipe
 
 BATCH = 8  # pictures decoded together; more are no cheaper a picture on a CPU, and take memory
 # px a side, up to which so many are. Of 512 px SD's VAE takes 0.8 GB for one, 6.2 GB for eight.
 BATCHED_SIDE = 128
 LIGHT = 32  # channels at full resolution: with as many a VAE costs a sixteenth of SD's, with 128
+CHANNELS = ("block_out_channels", "decoder_block_out_channels")  # of each level, in the VAE
 FITTED, MEASURED = 64, 16  # patches of noise, each of 64 px: 51 are as much as a picture of 512 px
 FEATURES = 256
 RIDGE = 0.03
@@ -108,32 +109,48 @@ def _factor(pipe: DiffusionPipeline) -> int:
     return int(getattr(pipe, "vae_scale_factor", 1))
 
 
-def _family(pipe: DiffusionPipeline) -> Family:
-    return FAMILIES[type(pipe).__name__]
+def _begun(pipe: DiffusionPipeline, lanes: Lanes, count: int, side: tuple[int, int]) -> Lane:
+    """A call for so many pictures of some height and width, at its first step."""
+    every = {
+        "prompt": "",
+        "num_inference_steps": STEPS,
+        "height": side[0],
+        "width": side[1],
+        "generator": torch.Generator("cpu"),
+        "output_type": "np",
+        **family_of_pipe(pipe).call,
+    }
+    lane = lanes.begin(lanes.arguments(every) | lanes.pictures(count))
+    while isinstance(lane.wants, Call):
+        lane.send(zeros(lane.wants))
+    return lane
+
+
+def _channels(pipe: DiffusionPipeline) -> int:
+    """Of latents as they are kept: all of a patch, where a token is one."""
+    side = 16 * _factor(pipe)
+    sample = _begun(pipe, Lanes(pipe, pipe.scheduler), 1, (side, side)).taken.sample
+    return int(family_of_pipe(pipe).unpack(sample, side, side, pipe).shape[1])
 
 
 def _ending(pipe: DiffusionPipeline) -> _ToColours:
     """How a pipeline ends: what a call of it makes, each of whose steps leads to the latents."""
-    lanes, family = Lanes(pipe, pipe.scheduler), _family(pipe)
+    lanes, family = Lanes(pipe, pipe.scheduler), family_of_pipe(pipe)
+
+    def begun(latents: Tensor, factor: int) -> Lane:
+        height, width = (factor * side for side in latents.shape[-2:])
+        lane = _begun(pipe, lanes, len(latents), (height, width))
+        drawn = family.unpack(lane.taken.sample, height, width, pipe)
+        # Where a token is a patch of latents, its side counts too.
+        return lane if drawn.shape[2:] == latents.shape[2:] else begun(latents, 2 * factor)
 
     def to_colours(latents: Tensor) -> Tensor:
-        height, width = (_factor(pipe) * side for side in latents.shape[-2:])
-        every = {
-            "prompt": "",
-            "num_inference_steps": STEPS,
-            "guidance_scale": 1.0,
-            "height": height,
-            "width": width,
-            "generator": torch.Generator("cpu"),
-            "output_type": "np",
-            **family.call,
-        }
-        lane = lanes.begin(lanes.arguments(every) | lanes.pictures(len(latents)))
+        lane = begun(latents, _factor(pipe))
         left = len(lane.scheduler.timesteps)
         while lane.wants:
             if isinstance(lane.wants, Taken):
                 left -= 1
-                lane.send(family.pack(latents).to(lane.wants.sample))
+                lane.send(family.pack(latents, lane.wants.sample).to(lane.wants.sample))
             else:
                 lane.send(by_rows(lane.wants) if left == 0 else zeros(lane.wants))
         colours = torch.tensor(lane.result[0]).movedim(-1, 1)
@@ -146,7 +163,8 @@ def _way(pipe: DiffusionPipeline) -> Way:
     vae = getattr(pipe, "vae", None)
     if vae is None or isinstance(vae, AutoencoderTiny):
         return "vae"
-    if vae.config[_family(pipe).blocks][0] <= LIGHT:
+    channels = next((vae.config[name] for name in CHANNELS if name in vae.config), [LIGHT + 1])
+    if channels[0] <= LIGHT:
         return "vae"
     return "tiny" if (_tiny_folder(pipe) / "config.json").is_file() else "linear"
 
@@ -203,7 +221,7 @@ def _linear(pipe: DiffusionPipeline) -> _Preview:
 @torch.inference_mode()
 def _measured(pipe: DiffusionPipeline, to_colours: _ToColours) -> _Preview:
     """Such a decoder with its error, on noise that it was not fitted to."""
-    noise = _noise(MEASURED, pipe.vae.config.latent_channels, seed=1)
+    noise = _noise(MEASURED, _channels(pipe), seed=1)
     true = _ending(pipe)(noise)
     off = to_colours(noise).float().cpu().clamp(0, 1) - true
     error = float(off.square().mean().sqrt()) * 255
@@ -220,7 +238,7 @@ def _fit(pipe: DiffusionPipeline) -> _ToColours:
     model, x̂0 against the true pictures, RMS of 255: 36 off in the first five steps, 39 in the last
     half, 39 on noise; of pictures unlike the rest, up to 45. Encoded drawings do no better.
     """
-    channels, factor = pipe.vae.config.latent_channels, _factor(pipe)
+    channels = _channels(pipe)
     generator = torch.Generator("cpu").manual_seed(2)
     near = torch.tensor([0.2, 0.45, 0.2, 0.45, 1.0, 0.45, 0.2, 0.45, 0.2])
     weights = (torch.randn(FEATURES, channels, 9, generator=generator) * near).flatten(1)
@@ -236,6 +254,7 @@ def _fit(pipe: DiffusionPipeline) -> _ToColours:
     noise = _noise(FITTED, channels, seed=0)
     pixels = _ending(pipe)(noise) * 2 - 1
     inputs = features(noise).flatten(0, 1)
+    factor = pixels.shape[-1] // noise.shape[-1]
     targets = pixel_unshuffle(pixels, factor).flatten(2).movedim(1, -1).flatten(0, 1).double()
     gram = inputs.T @ inputs / len(inputs) + RIDGE * torch.eye(inputs.shape[1]).double()
     solution = torch.linalg.solve(gram, inputs.T @ targets / len(inputs))

@@ -28,6 +28,7 @@ from diffgrid.errors import BadInput, ModelError, reason_of
 from diffgrid.sampling.adapters import Adapter, refusing
 from diffgrid.sampling.batches import Axes, Call, equal, grown, on_tensors
 
+OVER = ("step", "set_timesteps")  # what a lane's scheduler does otherwise
 PICTURES = ("num_images_per_prompt", "batch_size")  # how a call says how many it is to make
 
 
@@ -169,20 +170,25 @@ def zeros(call: Call) -> Any:
     """An output of a call's shape, for nothing: for one that is not looked at."""
     known = _outputs.setdefault(call.network, {})
     if call.shape not in known:
-        fake = FakeTensorMode()
-
-        network = call.network
-        state = dict([*network.named_parameters(), *network.named_buffers()])
-        given = on_tensors((state, call.args, call.kwargs), fake.from_tensor)
         try:
-            with torch.inference_mode(False), torch.no_grad(), fake:
-                output = torch.func.functional_call(network, *given)
+            output = _shaped(call)
         except Exception:  # one whose shapes depend on numbers: evaluated once more than needed
-            output = call()
+            with torch.inference_mode():
+                output = call()
         known[call.shape] = on_tensors(
             output, lambda each: torch.zeros(each.shape, dtype=each.dtype, device=each.device)
         )
     return known[call.shape]
+
+
+def _shaped(call: Call) -> Any:
+    """The output without its numbers, of a copy without weights: networks keep what they met."""
+    fake = FakeTensorMode(allow_non_fake_inputs=True)
+    weights = [*call.network.parameters(), *call.network.buffers()]
+    copied = copy.deepcopy(call.network, {id(each): fake.from_tensor(each) for each in weights})
+    args, kwargs = on_tensors((call.args, call.kwargs), fake.from_tensor)
+    with torch.inference_mode(False), torch.no_grad(), fake:
+        return copied(*args, **kwargs)
 
 
 def forward_to(lane: Lane, latents: Sequence[Tensor], adapter: Adapter) -> None:
@@ -193,7 +199,7 @@ def forward_to(lane: Lane, latents: Sequence[Tensor], adapter: Adapter) -> None:
             while isinstance(lane.wants, Call):
                 lane.send(zeros(lane.wants))
         if step == len(latents) - 1:
-            lane.scheduler.__dict__ = vars(adapter.scheduler)
+            vars(lane.scheduler).update(vars(adapter.scheduler))
         if step:
             lane.send(following)
 
@@ -214,32 +220,43 @@ def _standing_in(
 
 
 def _asking(scheduler: SchedulerMixin) -> SchedulerMixin:
-    """A scheduler of the same class whose steps are taken elsewhere."""
+    """A scheduler, of the class that pipelines ask for, whose steps are taken elsewhere."""
     kind: Any = type(scheduler)
-    signature = inspect.signature(kind.step)
+    own_step, own_set_timesteps = (
+        kind.step.__get__(scheduler),
+        kind.set_timesteps.__get__(scheduler),
+    )
+    signature = inspect.signature(own_step)
     unseeded = {"generator": None} if "generator" in signature.parameters else {}
 
-    @wraps(kind.step)  # pipelines look at what it takes
-    def step(self: Any, *args: Any, **kwargs: Any) -> Any:
-        given = signature.bind(self, *args, **kwargs).arguments
+    @wraps(own_step)  # pipelines look at what it takes
+    def step(*args: Any, **kwargs: Any) -> Any:
+        given = signature.bind(*args, **kwargs).arguments
         as_tuple = not given.get("return_dict", True)
         if as_tuple and kind not in _values:
+            trial = kind.step.__get__(copy.deepcopy(scheduler))
             with torch.random.fork_rng():
-                _values[kind] = len(kind.step(copy.deepcopy(self), *args, **{**kwargs, **unseeded}))
+                _values[kind] = len(trial(*args, **{**kwargs, **unseeded}))
         following = _ask(Taken(given["model_output"], given["sample"]))
         if as_tuple:  # the others are x̂0, which after the last step is x
             return (following,) * _values[kind]
         return SchedulerOutput(prev_sample=following)
 
-    @wraps(kind.set_timesteps)
-    def set_timesteps(self: Any, num_inference_steps: Any = None, *args: Any, **kwargs: Any) -> Any:
-        with refusing(self, num_inference_steps):
-            return kind.set_timesteps(self, num_inference_steps, *args, **kwargs)
+    @wraps(own_set_timesteps)
+    def set_timesteps(num_inference_steps: Any = None, *args: Any, **kwargs: Any) -> Any:
+        with refusing(scheduler, num_inference_steps):
+            return own_set_timesteps(num_inference_steps, *args, **kwargs)
 
-    scheduler.__class__ = type(
-        kind.__name__, (kind,), {"step": step, "set_timesteps": set_timesteps}
-    )
+    vars(scheduler).update(zip(OVER, (step, set_timesteps), strict=True))
     return scheduler
+
+
+def as_it_stands(scheduler: SchedulerMixin) -> SchedulerMixin:
+    """A lane's scheduler as a plain one, in the state that it is in."""
+    plain = copy.copy(scheduler)
+    for name in OVER:
+        del vars(plain)[name]
+    return copy.deepcopy(plain)
 
 
 def _giving(latents: Tensor, prepare: Callable[..., Any]) -> Callable[..., Any]:

@@ -5,6 +5,7 @@ import os
 import threading
 import warnings
 from pathlib import Path
+from typing import Any
 
 import diffusers
 import torch
@@ -117,8 +118,9 @@ def load(
         raise ModelError(f"model {folder.name} cannot be loaded: {reason_of(error)}.") from error
     pipe.set_progress_bar_config(disable=True)
     pipe.to(device)
-    vae = getattr(pipe, "vae", None)  # pixels are diffused without one
-    if vae is not None and device.type == "cpu":
+    vae: Any = getattr(pipe, "vae", None)  # pixels are diffused without one
+    on_cpu = vae is not None and device.type == "cpu"
+    if on_cpu and all(each.ndim <= 4 for each in vae.parameters()):
         # Convolutions are 1.1 to 1.3 times as fast so. Not the denoiser's: it then rounds otherwise
         # than plain diffusers', and LCM makes 6e-4 of that by its last step.
         vae.to(memory_format=torch.channels_last)

@@ -4,7 +4,6 @@ The pipeline encodes the prompts, sets the timesteps, draws the initial latents 
 network's outputs what the scheduler is given, all in its own way.
 """
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,14 +13,14 @@ from diffusers import DiffusionPipeline, SchedulerMixin
 from torch import Tensor
 
 from diffgrid.errors import BadInput, ModelError
-from diffgrid.models.families import FAMILIES
+from diffgrid.models.families import Family, family_of, known
 from diffgrid.records.trajectories import PredictionType
 from diffgrid.sampling import batches
 from diffgrid.sampling.adapters import Adapter, adapt, refusing
 from diffgrid.sampling.batches import Call
-from diffgrid.sampling.lanes import Lane, Lanes, forward_to, zeros
+from diffgrid.sampling.lanes import Lane, Lanes, as_it_stands, forward_to, zeros
 from diffgrid.spec.run import RunSpec
-from diffgrid.spec.schedulers import draws_noise
+from diffgrid.spec.schedulers import draws_noise, scheduler_of
 
 
 @dataclass(eq=False, kw_only=True)
@@ -88,8 +87,9 @@ def prepare(pipe: DiffusionPipeline, spec: RunSpec, scheduler: SchedulerMixin) -
     lane = denoise.lanes.begin(denoise.arguments(spec, generator))
     while isinstance(lane.wants, Call):
         lane.send(zeros(lane.wants))
-    latents = denoise.unpack(lane.taken.sample)
-    scheduler.__dict__ = copy.deepcopy(vars(lane.scheduler))
+    denoise.like = lane.taken.sample
+    latents = denoise.unpack(denoise.like)
+    scheduler = as_it_stands(lane.scheduler)
     if len(scheduler.timesteps) != spec.length:
         raise BadInput(
             f"steps {spec.num_inference_steps} is not allowed with {spec.scheduler}: it makes "
@@ -100,7 +100,9 @@ def prepare(pipe: DiffusionPipeline, spec: RunSpec, scheduler: SchedulerMixin) -
             f"scheduler {spec.scheduler} draws noise as this model configures it, which "
             f"{type(pipe).__name__} does otherwise than diffgrid: choose another scheduler."
         )
-    scale = getattr(pipe, "vae_scale_factor", 1)
+    scale = spec.height // latents.shape[-2]  # of tokens: each is a patch of latents
+    if denoise.like.ndim != 3 or latents.shape[1] != denoise.like.shape[-1]:
+        scale = getattr(pipe, "vae_scale_factor", scale)
     if (made := [scale * side for side in latents.shape[-2:]]) != [spec.height, spec.width]:
         raise BadInput(
             f"height {spec.height} and width {spec.width} are not allowed with this model, which "
@@ -123,15 +125,25 @@ def prepare(pipe: DiffusionPipeline, spec: RunSpec, scheduler: SchedulerMixin) -
     )
 
 
+def family_of_pipe(pipe: DiffusionPipeline) -> Family:
+    """What is special about a loaded pipeline.
+
+    Raises:
+        ModelError: nothing is known of its class.
+    """
+    name = type(pipe).__name__
+    if name not in known():
+        raise ModelError(f"{name} is not supported: use one of {', '.join(known())}.")
+    return family_of(name, scheduler_of(type(pipe.scheduler).__name__).flow)
+
+
 class _InLanes:
     """The denoiser of a pipeline: each trajectory is one call of it, calls that meet one batch."""
 
     def __init__(self, pipe: DiffusionPipeline, spec: RunSpec, scheduler: SchedulerMixin) -> None:
-        name = type(pipe).__name__
-        if name not in FAMILIES:
-            raise ModelError(f"{name} is not supported: use one of {', '.join(FAMILIES)}.")
-        self.pipe, self.spec, self.family = pipe, spec, FAMILIES[name]
+        self.pipe, self.spec, self.family = pipe, spec, family_of_pipe(pipe)
         self.lanes = Lanes(pipe, scheduler)
+        self.like = torch.empty(0)  # what the pipeline has, of x
 
     def __call__(self, standing: Sequence[Standing], rows: int) -> list[Tensor]:
         lanes = [self._at_its_step(each) for each in standing]
@@ -144,11 +156,12 @@ class _InLanes:
     def _at_its_step(self, standing: Standing) -> Lane:
         """A trajectory's lane, further by the step that was taken, or begun and brought there."""
         if standing.lane is None:
-            past = [self.family.pack(x) for x in standing.past]
+            past = [self.family.pack(x, self.like) for x in standing.past]
             standing.lane = self.lanes.begin(self.arguments(standing.spec), past[0])
             forward_to(standing.lane, past, standing.adapter)
         else:
-            standing.lane.send(self.family.pack(standing.latents))
+            vars(standing.lane.scheduler).update(vars(standing.adapter.scheduler))
+            standing.lane.send(self.family.pack(standing.latents, self.like))
         return standing.lane
 
     def _axes(self, call: Call) -> batches.Axes | None:
@@ -164,7 +177,7 @@ class _InLanes:
         every = {
             "prompt": spec.prompt,
             "negative_prompt": spec.negative_prompt or None,
-            "guidance_scale": spec.guidance_scale,
+            "guidance_scale": spec.guidance_scale if self.family.guided else None,
             "num_inference_steps": spec.num_inference_steps,
             "eta": 0.0 if spec.eta is None else spec.eta,
             "height": spec.height,

@@ -26,24 +26,25 @@ from typing import Any
 import diffusers
 import numpy as np
 import torch
-from diffusers import DiffusionPipeline, FluxPipeline
+from diffusers import DiffusionPipeline
 from numpy.typing import NDArray
 
 from diffgrid.errors import DiffgridError
-from diffgrid.models.families import FAMILIES
-from diffgrid.models.registry import specify
+from diffgrid.models.registry import find_model, specify
 from diffgrid.records.trajectories import Trajectory, from_bytes, to_bytes
 from diffgrid.sampling import noise, pipelines, preparation
 from diffgrid.sampling.preparation import Prepared
 from diffgrid.spec.path import Path, ancestors, behind, minimum, parse_path
 from diffgrid.spec.run import RunSpec
 from diffgrid.spec.schedulers import SCHEDULERS, Scheduler
-from tests import tiny
+from tests import tiny, zoo
 from tests.sampling import gaussian
 from tests.sampling.recorded import final, record
 
 STEPS, SEED = 8, 3
 ETA = 0.5  # of schedulers that take one
+BUILT = tiny.FAMILIES | zoo.CLASSES
+OWN = "own"  # the scheduler of the folder
 NAMES = tuple(scheduler.name for scheduler in SCHEDULERS)
 TRUNK = 1e-5  # the most a trunk may be off, absolutely: finals are of order 1 to 10
 BRANCH = 1e-4  # batches of other sizes round otherwise
@@ -83,6 +84,12 @@ class Cell:
         return f"{trunk} · {short(self.branches)}"
 
 
+def save(folder: Folder, family: str) -> Folder:
+    """A tiny pipeline's folder."""
+    BUILT[family].build().save_pretrained(folder)
+    return folder
+
+
 def short(error: float) -> str:
     return f"{error:.0e}" if error else "0"
 
@@ -96,6 +103,8 @@ def scales_input(kind: Scheduler) -> bool:
 
 def unsuited(family: str, name: str) -> str:
     """Why a pair makes no sense; empty where it does."""
+    if name == OWN:
+        return ""
     kind = next(scheduler for scheduler in SCHEDULERS if scheduler.name == name)
     takes = inspect.signature(getattr(diffusers, kind.class_name).step).parameters
     if package := kind.missing():
@@ -121,22 +130,37 @@ def unsuited(family: str, name: str) -> str:
 
 def options(family: str, name: str, folder: Folder) -> dict[str, Any]:
     """What `specify` is given for a pair."""
-    call = tiny.FAMILIES[family].call
+    call = BUILT[family].call
+    if family in zoo.CLASSES:  # what no option of a run names
+        of_a_run = ("guidance_scale", "negative_prompt", "height", "width")
+        vars(find_model(str(folder)).family)["call"] = {
+            name: value for name, value in call.items() if name not in of_a_run
+        }
     pipeline = type(plain_pipeline(folder))
     takes = inspect.signature(pipeline.__call__).parameters
-    kind = next(scheduler for scheduler in SCHEDULERS if scheduler.name == name)
+    kind = kind_of(name, folder)
     chosen = {
         "model": str(folder),
-        "scheduler": name,
+        "scheduler": None if name == OWN else name,
         "steps": STEPS,
         "seed": SEED,
         "prompt": "a red cat" if "prompt" in takes else None,
         "guidance": call.get("guidance_scale"),
+        "negative_prompt": call.get("negative_prompt"),
         "eta": ETA if kind.takes_eta and "eta" in takes else None,
         "height": call.get("height"),
         "width": call.get("width"),
     }
     return {option: value for option, value in chosen.items() if value is not None}
+
+
+def kind_of(name: str, folder: Folder) -> Scheduler:
+    """The scheduler of a pair."""
+    own = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())["_class_name"]
+    wanted = (name, None) if name != OWN else (None, own)
+    return next(
+        kind for kind in SCHEDULERS if kind.name == wanted[0] or kind.class_name == wanted[1]
+    )
 
 
 # --- the library's own
@@ -160,19 +184,27 @@ def plain_diffusers(family: str, spec: RunSpec, kind: Scheduler) -> NDArray[np.f
     every = {
         "prompt": spec.prompt,
         "eta": spec.eta,
-        "output_type": "latent" if spec.prompt else "pt",
+        "output_type": "latent" if hasattr(pipe, "vae") or hasattr(pipe, "movq") else "pt",
         "num_inference_steps": STEPS,
         "generator": torch.Generator("cpu").manual_seed(SEED),
-        **tiny.FAMILIES[family].call,
+        **BUILT[family].call,
     }
     takes = inspect.signature(pipe.__call__).parameters
-    if not FAMILIES[type(pipe).__name__].seeds_steps:
+    own_way = preparation.family_of_pipe(pipe)
+    if not own_way.seeds_steps:
         torch.manual_seed(SEED)
     call = {name: value for name, value in every.items() if name in takes and value is not None}
-    made = pipe(**call).images
-    if isinstance(pipe, FluxPipeline):
-        made = pipe._unpack_latents(made, spec.height, spec.width, pipe.vae_scale_factor)
-    latents: NDArray[np.float32] = made[0].numpy()
+    after: list[torch.Tensor] = []  # x after each step, as the pipeline has it
+
+    def noted(_: Any, __: int, ___: Any, now: dict[str, Any]) -> dict[str, Any]:
+        after.append(now["latents"])
+        return now
+
+    if family in zoo.CLASSES and "callback_on_step_end" in takes:
+        call |= {"callback_on_step_end": noted, "output_type": "np"}
+    made = pipe(**call)[0]
+    made = after[-1] if after else made
+    latents: NDArray[np.float32] = own_way.unpack(made, spec.height, spec.width, pipe)[0].numpy()
     return latents
 
 
@@ -259,7 +291,7 @@ def check(family: str, name: str, folder: Folder, executor: Executor | None = No
             return Cell(refused=reason)
         raise AssertionError(f"{family} with {name} is not refused, but {reason}")
     spec = specify(**chosen)
-    kind = next(scheduler for scheduler in SCHEDULERS if scheduler.name == name)
+    kind = kind_of(name, folder)
     first, second = (plain_diffusers(family, spec, kind) for _ in range(2))
     paths = branches(spec)
     together, evaluated = sample(spec, dict.fromkeys([(), *paths], spec.length))
@@ -364,6 +396,19 @@ def pairs() -> tuple[str, list[str]]:
     return "\n".join([table, "", "Refused (–):", "", *lines]), failures
 
 
+def classes() -> tuple[str, list[str]]:
+    """The table of the classes that are only read, each with its folder's scheduler."""
+    rows, failures = {}, []
+    with tempfile.TemporaryDirectory() as scratch:
+        for name in zoo.CLASSES:
+            print(name, file=sys.stderr)
+            folder = save(Folder(scratch) / name, name)
+            cell = check(name, OWN, folder)
+            rows[name] = [kind_of(OWN, folder).name, str(cell)]
+            failures += [f"{name}: {what}" for what in cell.failures]
+    return markdown(["class", "scheduler", "trunk · branches"], rows), failures
+
+
 def truths() -> tuple[str, list[str]]:
     """What exact Gaussian data says of each scheduler, and what failed."""
     failures: list[str] = []
@@ -391,12 +436,13 @@ def truths() -> tuple[str, list[str]]:
 
 def main() -> int:
     warnings.simplefilter("ignore")
-    table, failures = pairs()
-    truth, more = truths()
-    print(table, truth, sep="\n\n")
-    for failure in failures + more:
+    failed = []
+    for table, failures in (make() for make in (pairs, classes, truths)):
+        print(table, end="\n\n")
+        failed += failures
+    for failure in failed:
         print(f"FAILED {failure}", file=sys.stderr)
-    return 1 if failures + more else 0
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

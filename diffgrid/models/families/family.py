@@ -49,10 +49,14 @@ class Family:
 
     # Tensors, as its pipeline has them and as they are kept: latents, (n, C, h, w).
 
-    def pack(self, latents: Any) -> Any:
-        """Latents as its pipeline has them."""
-        return latents
+    def pack(self, latents: Any, like: Any) -> Any:
+        """Latents as its pipeline has them, which has some `like` these."""
+        return latents.flatten(2).movedim(1, -1) if like.ndim == 3 else latents.view(like.shape)
 
     def unpack(self, latents: Any, height: int, width: int, pipe: Any) -> Any:
-        """Its pipeline's own, for a picture of so many pixels -> (n, C, h, w)."""
-        return latents
+        """Its pipeline's own, for a picture of so many pixels -> (n, C, h, w); tokens, row by row,
+        are latents with all that a token holds as channels."""
+        if latents.ndim != 3:
+            return latents.view(len(latents), -1, *latents.shape[-2:])
+        rows = round((latents.shape[1] * height / width) ** 0.5)
+        return latents.movedim(-1, 1).unflatten(2, (rows, -1))

@@ -22,7 +22,7 @@ class Flux(Family):
         blocks = configs("vae").get(self.blocks)
         return 128 * 2 ** (len(blocks) - 1) if isinstance(blocks, list) else None
 
-    def pack(self, latents: Any) -> Any:
+    def pack(self, latents: Any, like: Any) -> Any:
         n, channels, height, width = latents.shape
         patches = latents.view(n, channels, height // 2, 2, width // 2, 2)
         return patches.permute(0, 2, 4, 1, 3, 5).reshape(n, -1, channels * 4)

@@ -1,0 +1,42 @@
+"""What a call of a diffusers pipeline takes, by its source: to import it would bring torch."""
+
+import ast
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+
+@cache
+def call_of(pipeline: str) -> dict[str, Any]:
+    """The arguments of a pipeline class's call with their defaults; None also stands for one that
+    is no literal. Empty where the installed diffusers has no such class, or one without a call."""
+    for module in _modules_with(pipeline):
+        classes = {node.name: node for node in module.body if isinstance(node, ast.ClassDef)}
+        for node in classes[pipeline].body:
+            if isinstance(node, ast.FunctionDef) and node.name == "__call__":
+                return _defaults(node.args)
+    return {}
+
+
+def _modules_with(pipeline: str) -> list[ast.Module]:
+    spec = find_spec("diffusers")
+    if spec is None or spec.origin is None or not pipeline.isidentifier():
+        return []
+    files = (Path(spec.origin).parent / "pipelines").rglob("pipeline_*.py")
+    texts = (file.read_text("utf-8") for file in files)
+    return [ast.parse(text) for text in texts if f"\nclass {pipeline}(" in text]
+
+
+def _defaults(arguments: ast.arguments) -> dict[str, Any]:
+    names = [argument.arg for argument in arguments.args[1:]]
+    nodes = arguments.defaults[-len(names) :] if names else []
+    given = dict(zip(names[len(names) - len(nodes) :], map(_literal, nodes), strict=True))
+    return {name: given.get(name) for name in names}
+
+
+def _literal(node: ast.expr) -> Any:
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        return None

@@ -1,0 +1,81 @@
+"""Classes of which nothing is known but what their call takes: held against the library's own."""
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from diffgrid.models.calls import call_of
+from diffgrid.models.families import known
+from diffgrid.models.families.read import CLASSES
+from diffgrid.models.registry import find_model
+from diffgrid.sampling.decoding import Decoder
+from tests import zoo
+from tests.sampling import matrix
+
+pytestmark = [
+    pytest.mark.slow,
+    # The library's own: its networks still make it.
+    pytest.mark.filterwarnings("ignore:.FluxPosEmbed. is deprecated:FutureWarning"),
+]
+
+
+@pytest.fixture(scope="module", params=zoo.CLASSES)
+def built(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, Path]:
+    name: str = request.param
+    return name, matrix.save(tmp_path_factory.mktemp("zoo") / name, name)
+
+
+def test_each_class_that_is_only_read_is_tried() -> None:
+    assert sorted(zoo.CLASSES) == sorted(CLASSES)
+    assert {*CLASSES} <= {*known()}
+
+
+def test_trunk_and_branches_are_what_the_library_makes(built: tuple[str, Path]) -> None:
+    name, folder = built
+    assert matrix.check(name, matrix.OWN, folder).failures == []
+
+
+def test_a_finished_picture_is_the_pipelines_own(built: tuple[str, Path]) -> None:
+    name, folder = built
+    pipe = matrix.load(folder)
+    call = {"prompt": "a red cat", "num_inference_steps": 2, **zoo.CLASSES[name].call}
+    after: list[torch.Tensor] = []
+
+    def noted(_: Any, __: int, ___: Any, now: dict[str, Any]) -> dict[str, Any]:
+        after.append(now["latents"])
+        return now
+
+    if "callback_on_step_end" in call_of(name):
+        call["callback_on_step_end"] = noted
+    expected, latents = (
+        pipe(**call, output_type=kind, generator=torch.Generator().manual_seed(0))[0]
+        for kind in ("np", "latent")
+    )
+    latents = after[-1] if after else latents
+    family = find_model(str(folder)).family
+    unpacked = family.unpack(torch.as_tensor(latents), call["height"], call["width"], pipe)
+    picture = Decoder(pipe).final(unpacked.numpy())
+    np.testing.assert_allclose(picture / 255, expected, atol=1 / 255)
+
+
+def test_what_a_call_takes_is_read_as_python_reads_it(built: tuple[str, Path]) -> None:
+    name, folder = built
+    every = inspect.signature(matrix.load(folder).__call__).parameters.values()
+    parameters = [each for each in every if each.kind != each.VAR_KEYWORD]
+    taken = call_of(name)
+    assert list(taken) == [each.name for each in parameters]
+    plain = {
+        each.name: each.default for each in parameters if isinstance(each.default, int | float)
+    }
+    assert {key: taken[key] for key in plain} == plain
+
+
+def test_a_class_that_is_not_there_takes_nothing() -> None:
+    assert call_of("NoSuchPipeline") == {}
+    assert call_of("no/such") == {}
