@@ -95,6 +95,7 @@ def prepare(spec: RunSpec, folder: Path) -> preparation.Prepared:
     return preparation.prepare(pipe, spec, pipelines.build_scheduler(spec))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", tiny.FAMILIES)
 def test_what_is_not_looked_at_has_the_shape_of_what_would_be(family: str, tmp_path: Path) -> None:
     own = tiny.save(tmp_path / "model", family=family)
