@@ -23,8 +23,8 @@ pytestmark = [
 ]
 
 
-# Guided by perturbed attention, packed, in lists, in five dimensions, with two patches a token, with
-# a decoder of another shape, without a VAE's name, with a variance beside its output.
+# Guided by perturbed attention, packed, in lists, in five dimensions, with two patches a token,
+# with a decoder of another shape, without a VAE's name, with a variance beside its output.
 KINDS = [
     "StableDiffusionPAGPipeline", "ChromaPipeline", "ZImagePipeline", "QwenImagePipeline",
     "Flux2KleinPipeline", "SanaPipeline", "Kandinsky3Pipeline", "HunyuanDiTPAGPipeline",
