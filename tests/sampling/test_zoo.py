@@ -54,6 +54,7 @@ def test_trunk_and_branches_are_what_the_library_makes(name: str, tmp_path: Path
 def test_a_finished_picture_is_the_pipelines_own(built: tuple[str, Path]) -> None:
     name, folder = built
     pipe = matrix.load(folder)
+    matrix.options(name, matrix.OWN, folder)  # and what no option of a run names
     call = {"prompt": "a red cat", "num_inference_steps": 2, **zoo.CLASSES[name].call}
     after: list[torch.Tensor] = []
 
