@@ -26,8 +26,6 @@ from diffusers import (
     Flux2KleinPipeline,
     Flux2Pipeline,
     Flux2Transformer2DModel,
-    HiDreamImagePipeline,
-    HiDreamImageTransformer2DModel,
     HunyuanDiT2DModel,
     HunyuanDiTPAGPipeline,
     HunyuanDiTPipeline,
@@ -58,15 +56,12 @@ from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 from transformers import (
     BertConfig,
     BertModel,
-    CLIPTextModelWithProjection,
     Gemma2Config,
     Gemma2Model,
     GemmaConfig,
     GemmaModel,
     GlmConfig,
     GlmModel,
-    LlamaConfig,
-    LlamaForCausalLM,
     Mistral3Config,
     Mistral3ForConditionalGeneration,
     PreTrainedTokenizerFast,
@@ -633,44 +628,6 @@ def ovis_image() -> OvisImagePipeline:
 
 
 @tiny._seeded
-def hidream_image() -> HiDreamImagePipeline:
-    """Four text encoders, of whose last each block takes a layer, and experts.
-
-    Whatever is asked for, its latents are as many as 128 x 128: patches are large, and the VAE
-    leaves sizes as they are.
-    """
-    transformer = HiDreamImageTransformer2DModel(
-        patch_size=16,
-        in_channels=4,
-        num_layers=1,
-        num_single_layers=1,
-        attention_head_dim=16,
-        num_attention_heads=2,
-        caption_channels=[WIDTH, WIDTH],
-        text_emb_dim=2 * WIDTH,
-        num_routed_experts=2,
-        num_activated_experts=1,
-        axes_dims_rope=(8, 4, 4),
-        max_resolution=(128, 128),
-        llama_layers=[0, 1],
-    )
-    language = LlamaConfig(**LANGUAGE, attn_implementation="eager")  # which can tell attentions
-    return HiDreamImagePipeline(
-        transformer=transformer.eval(),
-        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
-        vae=_plain_vae(levels=1, mid_block_add_attention=False),
-        text_encoder=tiny._clip(CLIPTextModelWithProjection),
-        tokenizer=tiny._tokenizer(),
-        text_encoder_2=tiny._clip(CLIPTextModelWithProjection),
-        tokenizer_2=tiny._tokenizer(),
-        text_encoder_3=tiny._t5(),
-        tokenizer_3=tiny._tokenizer(),
-        text_encoder_4=LlamaForCausalLM(language).eval(),
-        tokenizer_4=tiny._tokenizer(),
-    )
-
-
-@tiny._seeded
 def flux_2() -> Flux2Pipeline:
     """Text as layers 10, 20 and 30 of its encoder have it, guidance as an embedding."""
     config = Mistral3Config(
@@ -721,8 +678,5 @@ CLASSES: dict[str, Family] = {
     "CogView4Pipeline": Family(cogview_4, GUIDED | SHORT),
     "BriaPipeline": Family(bria, GUIDED | SHORT),
     "OvisImagePipeline": Family(ovis_image, GUIDED | CHATTY),
-    "HiDreamImagePipeline": Family(
-        hidream_image, {"guidance_scale": 4.5, "height": 128, "width": 128} | SHORT
-    ),
     "Flux2Pipeline": Family(flux_2, GUIDED | {"max_sequence_length": 64}),
 }

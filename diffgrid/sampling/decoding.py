@@ -134,23 +134,29 @@ def _channels(pipe: DiffusionPipeline) -> int:
 
 
 def _ending(pipe: DiffusionPipeline) -> _ToColours:
-    """How a pipeline ends: what a call of it makes, each of whose steps leads to the latents."""
+    """How a pipeline ends: what a call of it makes, whose last step leads to the latents."""
     lanes, family = Lanes(pipe, pipe.scheduler), family_of_pipe(pipe)
 
-    def begun(latents: Tensor, factor: int) -> Lane:
-        height, width = (factor * side for side in latents.shape[-2:])
-        lane = _begun(pipe, lanes, len(latents), (height, width))
-        drawn = family.unpack(lane.taken.sample, height, width, pipe)
-        # Where a token is a patch of latents, its side counts too.
-        return lane if drawn.shape[2:] == latents.shape[2:] else begun(latents, 2 * factor)
+    fits: list[int] = []  # pixels a latent; where a token is a patch, its side counts too
+
+    def begun(latents: Tensor) -> Lane:
+        for factor in fits or [_factor(pipe) << doubled for doubled in range(4)]:
+            height, width = (factor * side for side in latents.shape[-2:])
+            lane = _begun(pipe, lanes, len(latents), (height, width))
+            drawn = family.unpack(lane.taken.sample, height, width, pipe)
+            if drawn.shape[2:] == latents.shape[2:]:
+                fits[:] = [factor]
+                break
+        return lane
 
     def to_colours(latents: Tensor) -> Tensor:
-        lane = begun(latents, _factor(pipe))
+        lane = begun(latents)
         left = len(lane.scheduler.timesteps)
         while lane.wants:
             if isinstance(lane.wants, Taken):
                 left -= 1
-                lane.send(family.pack(latents, lane.wants.sample).to(lane.wants.sample))
+                sample = lane.wants.sample
+                lane.send(sample if left else family.pack(latents, sample).to(sample))
             else:
                 lane.send(by_rows(lane.wants) if left == 0 else zeros(lane.wants))
         colours = torch.tensor(lane.result[0]).movedim(-1, 1)

@@ -75,6 +75,18 @@ def test_a_finished_picture_is_the_pipelines_own(built: tuple[str, Path]) -> Non
     np.testing.assert_allclose(picture / 255, expected, atol=1 / 255)
 
 
+def test_previews_are_fitted_to_patches_too(tmp_path: Path) -> None:
+    name = "QwenImagePipeline"
+    folder = matrix.save(tmp_path / "model", name)
+    matrix.options(name, matrix.OWN, folder)
+    decoder = Decoder(matrix.load(folder))
+    assert decoder.way == "linear"
+    assert decoder.error is not None
+    latents = np.random.default_rng(0).standard_normal((2, 16, 6, 10)).astype(np.float32)
+    off = decoder.preview(latents).astype(float) - (finals := decoder.final(latents))
+    assert np.sqrt((off**2).mean()) < finals.std()  # of which nothing were known
+
+
 def test_what_a_call_takes_is_read_as_python_reads_it(built: tuple[str, Path]) -> None:
     name, folder = built
     every = inspect.signature(matrix.load(folder).__call__).parameters.values()

@@ -10,6 +10,8 @@ from diffgrid.sharing.address import from_query, to_query
 from diffgrid.sharing.view import View
 from diffgrid.spec.path import Path, format_path, parse_path
 
+MOST_SHOWN = 100  # written and not seen to be heard of; a page that is only touched is not run anew
+
 
 class Address:
     """The address of one tab, on whichever page it is."""
@@ -59,7 +61,7 @@ class Address:
         known = query == self._written and query == shown and not self._followed
         self._written, self._followed = query, False
         if not known:
-            self._shown.append(query)
+            self._shown = [*self._shown[-MOST_SHOWN:], query]
         return None if known else query
 
 

@@ -51,7 +51,9 @@ class Family:
 
     def pack(self, latents: Any, like: Any) -> Any:
         """Latents as its pipeline has them, which has some `like` these."""
-        return latents.flatten(2).movedim(1, -1) if like.ndim == 3 else latents.view(like.shape)
+        if like.ndim == 3:
+            return latents.flatten(2).movedim(1, -1)
+        return latents.view(*like.shape[:-2], *latents.shape[-2:])
 
     def unpack(self, latents: Any, height: int, width: int, pipe: Any) -> Any:
         """Its pipeline's own, for a picture of so many pixels -> (n, C, h, w); tokens, row by row,

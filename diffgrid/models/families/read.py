@@ -16,7 +16,6 @@ CLASSES = (
     "CogView4Pipeline",
     "Flux2Pipeline",
     "Flux2KleinPipeline",
-    "HiDreamImagePipeline",
     "HunyuanDiTPipeline",
     "HunyuanDiTPAGPipeline",
     "Kandinsky3Pipeline",
