@@ -1,6 +1,7 @@
 """Eight things to try: each a sentence, and links to the grids that show it."""
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import streamlit as st
@@ -83,8 +84,19 @@ def experiments() -> None:
             with place.container(border=True, height="stretch"):
                 st.markdown(f"**{experiment.title}**  \n:small[{experiment.sentence}]")
                 with st.container(horizontal=True):
-                    for label, changes in experiment.links.items():
-                        st.page_link(page_file(GRID), label=label, query_params=link(changes))
+                    for label in experiment.links:
+                        query = links()[experiment.title, label]
+                        st.page_link(page_file(GRID), label=label, query_params=query)
+
+
+@cache  # each draws on all that decides a run
+def links() -> dict[tuple[str, str], dict[str, str]]:
+    """The addresses, by the experiment's title and the link's label."""
+    return {
+        (experiment.title, label): link(changes)
+        for experiment in EXPERIMENTS
+        for label, changes in experiment.links.items()
+    }
 
 
 def link(changes: dict[str, Any]) -> dict[str, str]:

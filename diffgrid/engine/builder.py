@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffgrid.records.trajectories import PredictionType, Trajectory
-from diffgrid.spec.path import Path, behind
+from diffgrid.spec.path import Path, behind, evaluations_of
 from diffgrid.spec.run import RunSpec
 
 
@@ -106,4 +106,4 @@ class FrameBook:
 
     def of(self, path: Path, length: int) -> tuple[bytes, ...]:
         """The pictures of a whole trajectory of `length` steps, in order."""
-        return tuple(self._pictures[behind(path, step), step] for step in range(length))
+        return tuple(self._pictures[name] for name in evaluations_of(path, length))

@@ -107,6 +107,11 @@ class Model:
         return {**config, "_class_name": own}
 
     @cached_property
+    def canonical_configs(self) -> dict[str | None, str]:
+        """By the scheduler chosen, what became of its configuration: see `registry.specify`."""
+        return {}
+
+    @cached_property
     def _scheduler_config(self) -> dict[str, Any]:
         return read_json(self.part("scheduler") / "scheduler_config.json", _class_name=str)
 

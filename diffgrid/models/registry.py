@@ -17,7 +17,7 @@ from diffgrid.models.folder import ASSETS, BUNDLED, Model
 from diffgrid.models.hub_list import HUB_MODELS, HubModel, fetching, find_hub_model
 from diffgrid.spec.options import FIRST_MODEL, OPTIONS, SEED
 from diffgrid.spec.options import added as added_options
-from diffgrid.spec.run import RunSpec
+from diffgrid.spec.run import RunSpec, canonical
 from diffgrid.spec.schedulers import (
     SCHEDULERS,
     Loop,
@@ -158,7 +158,7 @@ def specify(
         negative_prompt=negative_prompt,
         guidance_scale=family.guidance if guidance is None else guidance,
         scheduler=kind.class_name,
-        scheduler_config=json.dumps(config),
+        scheduler_config=_canonical(chosen, scheduler, config),
         num_inference_steps=steps,
         eta=eta,
         seed=seed,
@@ -175,10 +175,19 @@ def loop_of(model: str, scheduler: str | None, steps: int) -> Loop:
     Raises:
         BadInput: the model or the scheduler is not known.
     """
-    kind, config = choose_scheduler(find_model(model), scheduler)
+    chosen = find_model(model)
+    kind, config = choose_scheduler(chosen, scheduler)
     # Views may ask for more than is allowed, and are refused later: until then it stays small.
     steps = max(0, min(steps, Limits().max_steps))
-    return loop(kind.class_name, json.dumps(config, sort_keys=True), steps)
+    return loop(kind.class_name, _canonical(chosen, scheduler, config), steps)
+
+
+def _canonical(model: Model, scheduler: str | None, config: dict[str, Any]) -> str:
+    """The configuration as text: with a thousand betas it takes longer than all else of a link."""
+    known = model.canonical_configs
+    if scheduler not in known:
+        known[scheduler] = canonical(config)
+    return known[scheduler]
 
 
 def choose_scheduler(model: Model, name: str | None) -> tuple[Scheduler, dict[str, Any]]:

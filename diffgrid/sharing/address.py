@@ -9,6 +9,7 @@ import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 
 from diffgrid.errors import BadInput
 from diffgrid.limits import Limits
@@ -69,6 +70,12 @@ def from_query(query: Mapping[str, str]) -> View:
 
 def command(view: View, path: Path) -> str:
     """The command line that makes one trajectory's strip."""
+    words = ["--path", format_path(path)] if path else []
+    return f"{_command_of(view)} {shlex.join([*words, '--out', f'{file_name(path)}.png'])}"
+
+
+@lru_cache(maxsize=100)  # asked for with each cell that is drawn
+def _command_of(view: View) -> str:
     words = ["python", "-m", "diffgrid", "strip"]
     said = _said(view)
     for option in OPTIONS:
@@ -76,9 +83,7 @@ def command(view: View, path: Path) -> str:
             text = said[option.name]
             # Alone, a text that begins with a dash would be taken for the next option.
             words += [f"{option.flag}={text}"] if text[:1] == "-" else [option.flag, text]
-    if path:
-        words += ["--path", format_path(path)]
-    return shlex.join([*words, "--out", f"{file_name(path)}.png"])
+    return shlex.join(words)
 
 
 def _said(view: View) -> dict[str, str]:

@@ -18,6 +18,7 @@ import math
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -235,12 +236,18 @@ def choose(loop: Loop) -> str:
     return chosen
 
 
+@lru_cache(maxsize=1000)  # each drawing of a grid asks for all of its paths
+def evaluations_of(path: Path, length: int) -> tuple[tuple[Path, int], ...]:
+    """The names of the evaluations that one trajectory consists of, by step."""
+    return tuple((behind(path, step), step) for step in range(length))
+
+
 def evaluations(length: int, paths: Collection[Path]) -> set[tuple[Path, int]]:
     """The names of all evaluations behind these trajectories: (what is behind step i, i).
 
     Re-noise goes back from x_k, which the parent has to reach first.
     """
-    own = {(behind(path, step), step) for path in paths for step in range(length)}
+    own = {name for path in paths for name in evaluations_of(path, length)}
     return own | {
         (behind(path[:depth], step), step)
         for path in paths

@@ -154,7 +154,7 @@ class RunSpec:
             )
         told = {name: value for name, value in values.items() if name in own}
         later = {name: value for name, value in values.items() if name not in own}
-        return cls(**told, added=_canonical(later))
+        return cls(**told, added=canonical(later))
 
 
 def key(spec: RunSpec, path: Path) -> str:
@@ -175,7 +175,7 @@ def _key(spec: RunSpec, path: Path, sampler: int) -> str:
     specification = spec.to_dict()
     del specification["model"]
     forks = [fork.words for fork in path]
-    text = _canonical({"specification": specification, "path": forks, "sampler": sampler})
+    text = canonical({"specification": specification, "path": forks, "sampler": sampler})
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
@@ -192,7 +192,8 @@ def conditions(spec: RunSpec, path: Path) -> RunSpec:
     return spec
 
 
-def _canonical(value: object) -> str:
+def canonical(value: object) -> str:
+    """JSON that is the same for the same value."""
     # Not allow_nan=False: DPM-Solver's own default is lambda_min_clipped = -Infinity.
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
@@ -203,7 +204,7 @@ def _without_defaults(text: object) -> str:
         raise BadInput(f"added options {shown(text)} are not allowed: give a JSON object.")
     known = added()
     checked = {name: known[name].check(v) if name in known else v for name, v in values.items()}
-    return _canonical({n: v for n, v in checked.items() if n not in known or v != known[n].default})
+    return canonical({n: v for n, v in checked.items() if n not in known or v != known[n].default})
 
 
 def _canonical_config(text: object) -> str:
@@ -219,4 +220,4 @@ def _canonical_object(text: str) -> str | None:
         config = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    return _canonical(config) if isinstance(config, dict) else None
+    return canonical(config) if isinstance(config, dict) else None

@@ -96,10 +96,10 @@ class BytesDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
         """The file of that name, if it is one that this disk can have made."""
         if not isinstance(filename, str) or not _FILE_NAME.fullmatch(filename):
             return None
-        directory = Path(self._directory).resolve()
-        path = directory / filename
-        # A link planted in place of a folder would lead out all the same.
-        return path if path.resolve().is_relative_to(directory) else None
+        path = Path(self._directory, filename)
+        # A link planted in place of it or of a folder would lead out all the same.
+        steps = (path, path.parent, path.parent.parent)
+        return None if any(step.is_symlink() for step in steps) else path
 
 
 class _OfThread:

@@ -29,7 +29,7 @@ from diffgrid.engine.protocol import PathView
 from diffgrid.models.folder import Signs
 from diffgrid.records.frames import Frames
 from diffgrid.spec.grid import Grid, row_steps
-from diffgrid.spec.path import Path, ancestors, behind, describe, format_path
+from diffgrid.spec.path import Path, ancestors, describe, evaluations_of, format_path
 
 _component = component("grid", '<div class="board"></div>')
 
@@ -119,16 +119,16 @@ def message(state: GridState, sent_images: SentImages | None = None) -> bytes:
     length = grid.spec.length
     # An evaluation is named by the forks before it, and its step.
     x0 = {
-        (behind(path, step), step): frame
+        name: frame
         for path, frames in state.made.items()
-        for step, frame in enumerate(frames.x0)
+        for name, frame in zip(evaluations_of(path, length), frames.x0, strict=True)
     }
 
     def entry(path: Path, branch: int | None = None) -> dict[str, Any]:
         view, frames = state.views.get(path, PathView()), state.made.get(path)
         decoded = state.noisy.get(path)
         final = frames.final if frames else None
-        guesses = [x0.get((behind(path, step), step)) for step in range(length)]
+        guesses = [x0.get(name) for name in evaluations_of(path, length)]
         later = path != grid.path
         if later and final:  # till then the last guess, a tenth of its size, stands in for it
             pool.put(guesses[-1])
