@@ -369,12 +369,16 @@ async def load(address: str, process: int, options: argparse.Namespace) -> bool:
     watching = asyncio.create_task(watch(process, tally, costs))
     await living
     watching.cancel()
-    end = Cost.of(process)
+    costs.append(end := Cost.of(process))
     for visitor in visitors:
         with suppress(ConnectionClosed):
             await visitor.leave()
-    growth = end.memory / warm.memory - 1
-    print(f"at the end {end} ({growth:+.0%}); {max(c.memory for c in costs):.0f} MB at most")
+    first, last = (max(cost.memory for cost in minute) for minute in (costs[:60], costs[-60:]))
+    growth = last / first - 1
+    print(
+        f"at the end {end}; at most {first:.0f} MB in the first minute that counts, {last:.0f} MB "
+        f"in the last ({growth:+.0%}), {max(cost.memory for cost in costs):.0f} MB in all"
+    )
     well = not tally.faults and growth <= MOST_GROWTH
     if waited := sorted(tally.waited):
         late = statistics.quantiles(waited, n=20)[-1] if len(waited) > 1 else waited[0]
