@@ -14,7 +14,7 @@ import sqlite3
 import time
 import uuid
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -41,6 +41,7 @@ _BROKEN = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _BARRED = {errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP}
 _COLUMNS = "key, raw, store_time, expire_time, access_time, access_count, tag, size, mode, filename"
 _LOOK = "SELECT mode, filename, value FROM Cache WHERE key = ? AND raw = ?"
+_STAMPS = "SELECT key, raw, rowid, store_time FROM Cache"
 _USE = "UPDATE Cache SET access_time = ? WHERE key = ? AND raw = 1"
 _FILE_NAME = re.compile(r"[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{28}\.val")  # as diskcache makes them
 
@@ -219,6 +220,10 @@ class DiskShelf(diskcache.Cache):  # type: ignore[misc]  # diskcache has no type
         except BaseException:
             self.failed = True
             raise
+
+    def stamps(self) -> Iterator[tuple[str, object]]:
+        for key, raw, *stamp in self._sql(_STAMPS).fetchall():
+            yield self._disk.get(key, raw), tuple(stamp)
 
     def sweep(self) -> None:
         """Delete files that no row names. Nobody else may write."""

@@ -44,6 +44,9 @@ class MemoryShelf:
     def __iter__(self) -> Iterator[str]:
         return iter(list(self.values))
 
+    def stamps(self) -> Iterator[tuple[str, object]]:
+        return iter(list(self.values.items()))
+
     @contextlib.contextmanager
     def transact(self) -> Iterator[None]:
         with self._lock:

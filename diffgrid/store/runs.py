@@ -39,6 +39,7 @@ from diffgrid.store.shelf import Shelf
 _KEY = re.compile(r"[0-9a-f]{64}")
 _DIGEST = re.compile(r"[0-9A-Za-z_-]{1,64}")
 _T = TypeVar("_T")
+_Stamps = tuple[object, object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,8 @@ class Runs:
         self._saved_limit = saved_limit
         self._bundled = bundled or Bundled(None)
         self._unreadable: set[tuple[Shelf, str]] = set()  # keys of arrays that were left alone
+        # What lists showed last, by shelf and key, and the stamps of the rows that said so.
+        self._listed: dict[Shelf, dict[str, tuple[_Stamps, RunInfo]]] = {}
 
     @property
     def there(self) -> bool:
@@ -179,11 +182,19 @@ class Runs:
         """All stored trajectories, the newest first; then, if asked for, those that are bundled."""
         found: dict[str, RunInfo] = {}
         for shelf in (self._runs, self._saved):  # a saved run is listed as saved
-            rows = list(shelf)
+            rows = dict(shelf.stamps())
             framed = {row.split("/")[0] for row in rows if "/frames/" in row}
+            before, now = self._listed.get(shelf, {}), dict[str, tuple[_Stamps, RunInfo]]()
             for key in _keys(rows, self._saved is shelf):
-                if info := self._info(shelf, key):
-                    found[key] = replace(info, has_frames=key in framed)
+                # Reading ten thousand descriptions takes seconds, on each drawing of a list.
+                stamps = rows.get(row := f"{key}/meta"), rows.get(_beside(row))
+                known, info = before.get(key, (None, None))
+                if known != stamps or info is None or info.has_frames != (key in framed):
+                    info = self._info(shelf, key)
+                    info = info and replace(info, has_frames=key in framed)
+                if info:
+                    found[key], now[key] = info, (stamps, info)
+            self._listed[shelf] = now
         listed = sorted(found.values(), key=lambda info: info.created, reverse=True)
         return listed + [
             RunInfo(key, spec, path, 0.0, size, None, has_frames=True, bundled=True)

@@ -40,6 +40,9 @@ class Shelf(Protocol):
     def __iter__(self) -> Iterator[str]:
         """The names of all rows, planted ones too."""
 
+    def stamps(self) -> Iterator[tuple[str, object]]:
+        """The same names, each with what is another whenever the row is written."""
+
     def transact(self) -> AbstractContextManager[None]:
         """All that is written until the end is written together, or not at all."""
 

@@ -409,3 +409,40 @@ def test_sweeping_up_leaves_a_saved_run_whose_file_is_gone(opened: TrajectorySto
     assert [info.saved for info in again.runs()] == ["mine"]
     assert [(found.cache, found.row) for found in again.verify()] == [("saved", run.key)]
     again.close()
+
+
+def test_a_list_reads_again_only_what_was_written_since(
+    opened: TrajectoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = [trajectory(seed, side=4) for seed in range(4)]
+    for run in runs:
+        opened.add(run)
+    look, read = DiskShelf.look, list[str]()
+
+    def noted(self: DiskShelf, row: str) -> bytes | None:
+        read.append(row)
+        return look(self, row)
+
+    def listed() -> dict[int, tuple[str | None, bool]]:
+        read.clear()
+        return {info.spec.seed: (info.saved, info.has_frames) for info in opened.runs()}
+
+    monkeypatch.setattr(DiskShelf, "look", noted)
+    plain = (None, False)
+    assert listed() == {0: plain, 1: plain, 2: plain, 3: plain}
+    assert len(read) == 4
+    assert len(listed()) == 4
+    assert read == []
+
+    other = TrajectoryStore(opened.directory)  # another process's
+    other.save(runs[0].key, "mine")
+    other.add_frames(runs[1].key, "abc", {}, b"pictures")
+    other.remove(runs[2].key)
+    other.add(trajectory(9, side=4))
+    assert listed() == {0: ("mine", False), 1: (None, True), 3: plain, 9: plain}
+    assert {row for row in read if row.startswith(runs[3].key)} == set()
+    other.save(runs[0].key, "yours")
+    assert listed()[0] == ("yours", False)
+    other.unsave(runs[0].key)
+    assert listed() == {0: plain, 1: (None, True), 3: plain, 9: plain}
+    other.close()

@@ -252,7 +252,7 @@ def test_commands_say_that_the_cache_failed(monkeypatch: pytest.MonkeyPatch) -> 
     opened.add(trajectory())
     asked: dict[str, Callable[[], object]] = {
         "set": lambda: opened.save(trajectory().key, "mine"),
-        "__iter__": opened.runs,
+        "stamps": opened.runs,
         "clear": opened.clear,
         "get": opened.verify,
     }
