@@ -13,6 +13,9 @@ from diffusers import (
     AutoencoderDC,
     AutoencoderKLFlux2,
     AutoencoderKLQwenImage,
+    AutoencoderKLWan,
+    BriaFiboPipeline,
+    BriaFiboTransformer2DModel,
     BriaPipeline,
     BriaTransformer2DModel,
     ChromaPipeline,
@@ -22,15 +25,20 @@ from diffusers import (
     DDIMScheduler,
     DDPMScheduler,
     DPMSolverMultistepScheduler,
+    ErnieImagePipeline,
+    ErnieImageTransformer2DModel,
     FlowMatchEulerDiscreteScheduler,
     Flux2KleinPipeline,
     Flux2Pipeline,
     Flux2Transformer2DModel,
+    FluxKontextPipeline,
     HunyuanDiT2DModel,
     HunyuanDiTPAGPipeline,
     HunyuanDiTPipeline,
     Kandinsky3Pipeline,
     Kandinsky3UNet,
+    LongCatImagePipeline,
+    LongCatImageTransformer2DModel,
     Lumina2Pipeline,
     Lumina2Transformer2DModel,
     LuminaNextDiT2DModel,
@@ -49,6 +57,7 @@ from diffusers import (
     StableDiffusionPAGPipeline,
     StableDiffusionXLPAGPipeline,
     VQModel,
+    ZImageOmniPipeline,
     ZImagePipeline,
     ZImageTransformer2DModel,
 )
@@ -64,12 +73,18 @@ from transformers import (
     GlmModel,
     Mistral3Config,
     Mistral3ForConditionalGeneration,
+    Mistral3Model,
     PreTrainedTokenizerFast,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen3Config,
     Qwen3ForCausalLM,
     Qwen3Model,
+    Siglip2ImageProcessor,
+    Siglip2VisionConfig,
+    Siglip2VisionModel,
+    SmolLM3Config,
+    SmolLM3ForCausalLM,
     UMT5Config,
     UMT5EncoderModel,
 )
@@ -460,9 +475,7 @@ def lumina_2() -> Lumina2Pipeline:
     )
 
 
-@tiny._seeded
-def z_image() -> ZImagePipeline:
-    """A transformer that takes lists of pictures, and a guidance that is added on top."""
+def _z_image_transformer(**options: Any) -> ZImageTransformer2DModel:
     transformer = ZImageTransformer2DModel(
         in_channels=4,
         dim=32,
@@ -473,9 +486,16 @@ def z_image() -> ZImagePipeline:
         cap_feat_dim=WIDTH,
         axes_dims=[4, 4, 8],
         axes_lens=[128, 16, 16],
+        **options,
     )
+    return transformer.eval()
+
+
+@tiny._seeded
+def z_image() -> ZImagePipeline:
+    """A transformer that takes lists of pictures, and a guidance that is added on top."""
     return ZImagePipeline(
-        transformer=transformer.eval(),
+        transformer=_z_image_transformer(),
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
         vae=_plain_vae(),
         text_encoder=_qwen_3(Qwen3Model),
@@ -495,7 +515,14 @@ def _flux_2(text_width: int, guided: bool) -> dict[str, Any]:
         axes_dims_rope=(4, 4, 4, 4),
         guidance_embeds=guided,
     )
-    levels = 3
+    return {
+        "transformer": _amplified(transformer),
+        "vae": _flux_2_vae(),
+        "scheduler": FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
+    }
+
+
+def _flux_2_vae(levels: int = 3) -> AutoencoderKLFlux2:
     vae = AutoencoderKLFlux2(
         latent_channels=4,
         block_out_channels=(8,) * levels,
@@ -503,11 +530,7 @@ def _flux_2(text_width: int, guided: bool) -> dict[str, Any]:
         up_block_types=("UpDecoderBlock2D",) * levels,
         norm_num_groups=4,
     )
-    return {
-        "transformer": _amplified(transformer),
-        "vae": vae.eval(),
-        "scheduler": FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
-    }
+    return vae.eval()
 
 
 @tiny._seeded
@@ -518,6 +541,23 @@ def flux_2_klein() -> Flux2KleinPipeline:
         text_encoder=_qwen_3(Qwen3ForCausalLM, layers=28),
         tokenizer=_chat_tokenizer(),
     )
+
+
+def _wan_vae() -> AutoencoderKLWan:
+    vae = AutoencoderKLWan(
+        base_dim=8,
+        z_dim=4,
+        dim_mult=[1, 1, 1, 1],
+        num_res_blocks=1,
+        temperal_downsample=[False, True, True],
+        latents_mean=[0.1] * 4,
+        latents_std=[2.0] * 4,
+        patch_size=2,
+        in_channels=12,
+        out_channels=12,
+        is_residual=True,
+    )
+    return vae.eval()
 
 
 def _qwen_vae() -> AutoencoderKLQwenImage:
@@ -628,10 +668,106 @@ def ovis_image() -> OvisImagePipeline:
 
 
 @tiny._seeded
-def flux_2() -> Flux2Pipeline:
-    """Text as layers 10, 20 and 30 of its encoder have it, guidance as an embedding."""
+def flux_kontext() -> FluxKontextPipeline:
+    """Flux, with no picture to begin from."""
+    return FluxKontextPipeline(**tiny.flux().components)
+
+
+@tiny._seeded
+def longcat_image() -> LongCatImagePipeline:
+    """Words of 512 tokens, and guidance that is no longer than the prompt's own output."""
+    transformer = LongCatImageTransformer2DModel(
+        in_channels=64,  # the pipeline's own number, of patches
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=1,
+        joint_attention_dim=WIDTH,
+        pooled_projection_dim=WIDTH,
+        axes_dims_rope=[4, 4, 8],
+    )
+    return LongCatImagePipeline(
+        transformer=transformer.eval(),
+        scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
+        vae=_plain_vae(channels=16),
+        text_encoder=_qwen_2_5_vl(),
+        tokenizer=_chat_tokenizer(),
+        text_processor=_chat_tokenizer(),  # which only rewrites what it is told
+    )
+
+
+@tiny._seeded
+def ernie_image() -> ErnieImagePipeline:
+    """Latents of patches, which its loop draws itself."""
+    transformer = ErnieImageTransformer2DModel(
+        hidden_size=32,
+        num_attention_heads=2,
+        num_layers=1,
+        ffn_hidden_size=32,
+        in_channels=16,
+        out_channels=16,
+        text_in_dim=WIDTH,
+        rope_axes_dim=(4, 4, 8),
+    )
+    for closed in (transformer.adaLN_modulation[-1], transformer.final_linear):  # at first
+        closed.reset_parameters()
+    return ErnieImagePipeline(
+        transformer=_amplified(transformer),
+        vae=_flux_2_vae(),
+        text_encoder=_mistral_3(Mistral3Model, layers=2),
+        tokenizer=tiny._tokenizer(),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+    )
+
+
+@tiny._seeded
+def z_image_omni() -> ZImageOmniPipeline:
+    """Z-Image, with no pictures beside the prompt."""
+    vision = Siglip2VisionConfig(
+        hidden_size=WIDTH,
+        intermediate_size=WIDTH,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        patch_size=4,
+        num_patches=16,
+    )
+    return ZImageOmniPipeline(
+        transformer=_z_image_transformer(siglip_feat_dim=WIDTH),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        vae=_plain_vae(),
+        text_encoder=_qwen_3(Qwen3Model),
+        tokenizer=_chat_tokenizer(),
+        siglip=Siglip2VisionModel(vision).eval(),
+        siglip_processor=Siglip2ImageProcessor(),
+    )
+
+
+@tiny._seeded
+def bria_fibo() -> BriaFiboPipeline:
+    """A transformer that is given all layers of the text encoder; a token for each latent."""
+    config = SmolLM3Config(**LANGUAGE | {"vocab_size": 128001})  # the empty prompt's token
+    transformer = BriaFiboTransformer2DModel(
+        in_channels=4,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=2 * WIDTH,
+        axes_dims_rope=[4, 4, 8],
+        text_encoder_dim=WIDTH,
+    )
+    return BriaFiboPipeline(
+        transformer=transformer.eval(),
+        scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
+        vae=_wan_vae(),
+        text_encoder=SmolLM3ForCausalLM(config).eval(),
+        tokenizer=tiny._tokenizer(),
+    )
+
+
+def _mistral_3(kind: Any, layers: int) -> Any:
     config = Mistral3Config(
-        text_config={"model_type": "mistral", **LANGUAGE, "num_hidden_layers": 31},
+        text_config={"model_type": "mistral", **LANGUAGE, "num_hidden_layers": layers},
         vision_config={
             "model_type": "pixtral",
             "hidden_size": 16,
@@ -642,9 +778,15 @@ def flux_2() -> Flux2Pipeline:
             "patch_size": 14,
         },
     )
+    return kind(config).eval()
+
+
+@tiny._seeded
+def flux_2() -> Flux2Pipeline:
+    """Text as layers 10, 20 and 30 of its encoder have it, guidance as an embedding."""
     return Flux2Pipeline(
         **_flux_2(text_width=3 * WIDTH, guided=True),
-        text_encoder=Mistral3ForConditionalGeneration(config).eval(),
+        text_encoder=_mistral_3(Mistral3ForConditionalGeneration, layers=31),
         tokenizer=_chat_tokenizer(),
     )
 
@@ -679,4 +821,9 @@ CLASSES: dict[str, Family] = {
     "BriaPipeline": Family(bria, GUIDED | SHORT),
     "OvisImagePipeline": Family(ovis_image, GUIDED | CHATTY),
     "Flux2Pipeline": Family(flux_2, GUIDED | {"max_sequence_length": 64}),
+    "FluxKontextPipeline": Family(flux_kontext, GUIDED | SHORT | {"max_area": 32 * 32}),
+    "LongCatImagePipeline": Family(longcat_image, GUIDED | {"enable_prompt_rewrite": False}),
+    "ErnieImagePipeline": Family(ernie_image, LARGE | {"use_pe": False}),
+    "ZImageOmniPipeline": Family(z_image_omni, GUIDED | CHATTY),
+    "BriaFiboPipeline": Family(bria_fibo, LARGE | SHORT),
 }

@@ -116,6 +116,7 @@ def _begun(pipe: DiffusionPipeline, lanes: Lanes, count: int, side: tuple[int, i
         "num_inference_steps": STEPS,
         "height": side[0],
         "width": side[1],
+        "max_area": side[0] * side[1],
         "generator": torch.Generator("cpu"),
         "output_type": "np",
         **family_of_pipe(pipe).call,

@@ -182,6 +182,7 @@ class _InLanes:
             "eta": 0.0 if spec.eta is None else spec.eta,
             "height": spec.height,
             "width": spec.width,
+            "max_area": spec.height * spec.width,
             "generator": generator or torch.Generator("cpu").manual_seed(spec.seed),
             "output_type": "latent",
             **spec.chosen,

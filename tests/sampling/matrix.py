@@ -1,6 +1,7 @@
 """Family x scheduler: every pair against plain diffusers and against itself.
 
     OMP_NUM_THREADS=1 python -m tests.sampling.matrix > table.md
+    OMP_NUM_THREADS=1 python -m tests.sampling.matrix ChromaPipeline  # the rows of these classes
 
 The one suite for "the trunk is what diffusers makes": test_matrix.py checks some pairs with it, and
 `make matrix` all. Of each pair: the trunk is what the pipeline's own call makes; branches of every
@@ -19,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path as Folder
 from typing import Any
 
@@ -396,11 +397,11 @@ def pairs() -> tuple[str, list[str]]:
     return "\n".join([table, "", "Refused (–):", "", *lines]), failures
 
 
-def classes() -> tuple[str, list[str]]:
+def classes(names: Sequence[str] = tuple(zoo.CLASSES)) -> tuple[str, list[str]]:
     """The table of the classes that are only read, each with its folder's scheduler."""
     rows, failures = {}, []
     with tempfile.TemporaryDirectory() as scratch:
-        for name in zoo.CLASSES:
+        for name in names:
             print(name, file=sys.stderr)
             folder = save(Folder(scratch) / name, name)
             cell = check(name, OWN, folder)
@@ -434,10 +435,11 @@ def truths() -> tuple[str, list[str]]:
     return markdown([*head, "σ of trunks", *gaussian.WHERE], rows), failures
 
 
-def main() -> int:
+def main(names: Sequence[str]) -> int:
     warnings.simplefilter("ignore")
     failed = []
-    for table, failures in (make() for make in (pairs, classes, truths)):
+    tables = (partial(classes, names),) if names else (pairs, classes, truths)
+    for table, failures in (make() for make in tables):
         print(table, end="\n\n")
         failed += failures
     for failure in failed:
@@ -446,4 +448,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -94,7 +94,9 @@ def test_what_a_call_takes_is_read_as_python_reads_it(built: tuple[str, Path]) -
     taken = call_of(name)
     assert list(taken) == [each.name for each in parameters]
     plain = {
-        each.name: each.default for each in parameters if isinstance(each.default, int | float)
+        each.name: each.default
+        for each in parameters
+        if isinstance(each.default, int | float) and each.name != "max_area"  # a power: no literal
     }
     assert {key: taken[key] for key in plain} == plain
 

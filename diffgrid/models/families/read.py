@@ -11,14 +11,18 @@ from diffgrid.models.families.family import Configs, Family
 # Those that `make matrix` holds for: trunk and branches are what the library makes.
 CLASSES = (
     "AuraFlowPipeline",
+    "BriaFiboPipeline",
     "BriaPipeline",
     "ChromaPipeline",
     "CogView4Pipeline",
+    "ErnieImagePipeline",
     "Flux2Pipeline",
     "Flux2KleinPipeline",
+    "FluxKontextPipeline",
     "HunyuanDiTPipeline",
     "HunyuanDiTPAGPipeline",
     "Kandinsky3Pipeline",
+    "LongCatImagePipeline",
     "LuminaPipeline",
     "Lumina2Pipeline",
     "OvisImagePipeline",
@@ -30,6 +34,7 @@ CLASSES = (
     "StableDiffusion3PAGPipeline",
     "StableDiffusionPAGPipeline",
     "StableDiffusionXLPAGPipeline",
+    "ZImageOmniPipeline",
     "ZImagePipeline",
 )
 
@@ -37,7 +42,11 @@ CLASSES = (
 class Read(Family):
     """Of such a class, by the literals in its source."""
 
-    call: ClassVar[Mapping[str, Any]] = {"use_resolution_binning": False}  # the size asked for
+    call: ClassVar[Mapping[str, Any]] = {
+        "use_resolution_binning": False,  # the size asked for
+        "enable_prompt_rewrite": False,  # and the words: no language model puts them otherwise
+        "use_pe": False,
+    }
 
     def __init__(self, pipeline: str, flow: bool) -> None:
         takes = call_of(pipeline)
