@@ -14,6 +14,8 @@ from diffusers import (
     AutoencoderKLFlux2,
     AutoencoderKLQwenImage,
     AutoencoderKLWan,
+    BriaFibo2Pipeline,
+    BriaFibo2Transformer2DModel,
     BriaFiboPipeline,
     BriaFiboTransformer2DModel,
     BriaPipeline,
@@ -25,9 +27,11 @@ from diffusers import (
     DDIMScheduler,
     DDPMScheduler,
     DPMSolverMultistepScheduler,
+    DreamLiteMobilePipeline,
     ErnieImagePipeline,
     ErnieImageTransformer2DModel,
     FlowMatchEulerDiscreteScheduler,
+    Flux2KleinKVPipeline,
     Flux2KleinPipeline,
     Flux2Pipeline,
     Flux2Transformer2DModel,
@@ -43,6 +47,8 @@ from diffusers import (
     Lumina2Transformer2DModel,
     LuminaNextDiT2DModel,
     LuminaPipeline,
+    NucleusMoEImagePipeline,
+    NucleusMoEImageTransformer2DModel,
     OvisImagePipeline,
     OvisImageTransformer2DModel,
     PixArtAlphaPipeline,
@@ -53,14 +59,18 @@ from diffusers import (
     SanaPAGPipeline,
     SanaPipeline,
     SanaTransformer2DModel,
+    SemanticStableDiffusionPipeline,
     StableDiffusion3PAGPipeline,
+    StableDiffusionLDM3DPipeline,
     StableDiffusionPAGPipeline,
+    StableDiffusionPipeline,
     StableDiffusionXLPAGPipeline,
     VQModel,
     ZImageOmniPipeline,
     ZImagePipeline,
     ZImageTransformer2DModel,
 )
+from diffusers.models.unets.unet_dreamlite import DreamLiteUNetModel
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 from transformers import (
     BertConfig,
@@ -80,6 +90,8 @@ from transformers import (
     Qwen3Config,
     Qwen3ForCausalLM,
     Qwen3Model,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
     Siglip2ImageProcessor,
     Siglip2VisionConfig,
     Siglip2VisionModel,
@@ -156,6 +168,21 @@ def _qwen_2_5_vl() -> Qwen2_5_VLForConditionalGeneration:
     return Qwen2_5_VLForConditionalGeneration(config).eval()
 
 
+def _qwen_3_vl(kind: Any, layers: int) -> Any:
+    vision = {
+        "depth": 1,
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_heads": 2,
+        "out_hidden_size": WIDTH,
+        "num_position_embeddings": 16,
+        "deepstack_visual_indexes": [0],
+    }
+    rotations = {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 10000.0}
+    text = LANGUAGE | {"rope_parameters": rotations, "num_hidden_layers": layers}
+    return kind(Qwen3VLConfig(text_config=text, vision_config=vision)).eval()
+
+
 def _amplified(network: torch.nn.Module, factor: float = 2.0) -> torch.nn.Module:
     """With larger matrices: torch's first ones take two thirds of the variance that they are
     given, and behind a gate or two nothing that a prompt says would be seen.
@@ -176,6 +203,27 @@ def stable_diffusion_pag() -> StableDiffusionPAGPipeline:
         tiny._unet(),
         tiny._vae(),
     )
+
+
+@tiny._seeded
+def semantic_stable_diffusion() -> SemanticStableDiffusionPipeline:
+    """Nothing of a picture is edited."""
+    return SemanticStableDiffusionPipeline(**_stable_diffusion())
+
+
+@tiny._seeded
+def stable_diffusion_ldm3d() -> StableDiffusionLDM3DPipeline:
+    """Pictures with their depth."""
+    parts = _stable_diffusion() | {"vae": tiny._vae(in_channels=6, out_channels=6)}
+    return StableDiffusionLDM3DPipeline(**parts, image_encoder=None)
+
+
+def _stable_diffusion() -> dict[str, Any]:
+    pipe = tiny._latent(
+        StableDiffusionPipeline, DDIMScheduler(**GENTLE, **tiny.LATENT), tiny._unet(), tiny._vae()
+    )
+    parts = {name: part for name, part in pipe.components.items() if name != "image_encoder"}
+    return parts | {"requires_safety_checker": False}
 
 
 @tiny._seeded
@@ -560,6 +608,12 @@ def _wan_vae() -> AutoencoderKLWan:
     return vae.eval()
 
 
+@tiny._seeded
+def flux_2_klein_kv() -> Flux2KleinKVPipeline:
+    """The same with no picture to begin from, whose keys and values it would keep."""
+    return Flux2KleinKVPipeline(**flux_2_klein().components)
+
+
 def _qwen_vae() -> AutoencoderKLQwenImage:
     vae = AutoencoderKLQwenImage(
         base_dim=8,
@@ -765,6 +819,91 @@ def bria_fibo() -> BriaFiboPipeline:
     )
 
 
+@tiny._seeded
+def nucleus_moe_image() -> NucleusMoEImagePipeline:
+    """Experts that choose their tokens, and guidance as long as the prompt's own output."""
+    transformer = NucleusMoEImageTransformer2DModel(
+        in_channels=16,
+        out_channels=4,
+        num_layers=5,  # all but one of them are dense
+        attention_head_dim=16,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        joint_attention_dim=WIDTH,
+        axes_dims_rope=(4, 6, 6),
+        mlp_ratio=6.0,  # the least that has 128 channels, of which there are multiples
+        num_experts=4,
+        moe_intermediate_dim=16,
+        capacity_factors=2.0,
+    )
+    for block in transformer.transformer_blocks:
+        for weights in getattr(block.img_mlp, "experts", torch.nn.Module()).parameters():
+            torch.nn.init.normal_(weights, std=0.2)  # which are whatever was in memory
+    return NucleusMoEImagePipeline(
+        transformer=_amplified(transformer),
+        scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
+        vae=_qwen_vae(),
+        text_encoder=_qwen_3_vl(Qwen3VLForConditionalGeneration, layers=8),
+        processor=_chat_tokenizer(),  # of which no pictures are asked
+    )
+
+
+@tiny._seeded
+def bria_fibo_2() -> BriaFibo2Pipeline:
+    """Text as bundles of layers of its encoder, of which the last is its 35th."""
+    transformer = BriaFibo2Transformer2DModel(
+        in_channels=4,
+        dim=32,
+        n_layers=2,
+        n_refiner_layers=1,
+        n_heads=2,
+        cap_feat_dim=3 * WIDTH,
+        injection_layer_ids=(0, 0, 0, 0, 1),
+        perceiver_num_layers=1,
+        min_num_gist_tokens=4,
+        max_num_gist_tokens=8,
+        gist_step=4,
+        gist_min_text_len=8,
+        gist_max_text_len=32,
+        axes_dims=(4, 6, 6),
+        axes_lens=(64, 16, 16),
+    )
+    return BriaFibo2Pipeline(
+        transformer=transformer.eval(),
+        scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
+        vae=_flux_2_vae(),
+        text_encoder=_qwen_3_vl(Qwen3VLForConditionalGeneration, layers=36),
+        processor=_chat_tokenizer(),
+    )
+
+
+@tiny._seeded
+def dream_lite_mobile() -> DreamLiteMobilePipeline:
+    """A U-Net that sees beside the latents those of a picture, which are empty without one."""
+    unet = DreamLiteUNetModel(
+        sample_size=8,
+        block_out_channels=(16,),
+        layers_per_block=1,
+        down_block_types=("DreamLiteDownBlock2D",),
+        up_block_types=("DreamLiteUpBlock2D",),
+        cross_attention_dim=WIDTH,
+        attention_head_dim=2,
+        norm_num_groups=4,
+        use_linear_projection=True,
+        addition_embed_type="time",
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=2 * 8,
+    )
+    return DreamLiteMobilePipeline(
+        text_encoder=_qwen_3_vl(Qwen3VLForConditionalGeneration, layers=2),
+        tokenizer=_chat_tokenizer(),
+        processor=_chat_tokenizer(),
+        vae=tiny.stable_diffusion().vae,
+        unet=unet.eval(),
+        scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
+    )
+
+
 def _mistral_3(kind: Any, layers: int) -> Any:
     config = Mistral3Config(
         text_config={"model_type": "mistral", **LANGUAGE, "num_hidden_layers": layers},
@@ -826,4 +965,10 @@ CLASSES: dict[str, Family] = {
     "ErnieImagePipeline": Family(ernie_image, LARGE | {"use_pe": False}),
     "ZImageOmniPipeline": Family(z_image_omni, GUIDED | CHATTY),
     "BriaFiboPipeline": Family(bria_fibo, LARGE | SHORT),
+    "NucleusMoEImagePipeline": Family(nucleus_moe_image, GUIDED),
+    "BriaFibo2Pipeline": Family(bria_fibo_2, GUIDED),
+    "Flux2KleinKVPipeline": Family(flux_2_klein_kv, SIZE | CHATTY),
+    "SemanticStableDiffusionPipeline": Family(semantic_stable_diffusion, GUIDED),
+    "StableDiffusionLDM3DPipeline": Family(stable_diffusion_ldm3d, GUIDED),
+    "DreamLiteMobilePipeline": Family(dream_lite_mobile, SIZE),
 }

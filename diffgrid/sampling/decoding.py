@@ -160,7 +160,9 @@ def _ending(pipe: DiffusionPipeline) -> _ToColours:
                 lane.send(sample if left else family.pack(latents, sample).to(sample))
             else:
                 lane.send(by_rows(lane.wants) if left == 0 else zeros(lane.wants))
-        colours = torch.tensor(lane.result[0]).movedim(-1, 1)
+        made = lane.result[0]
+        pictures = made[0] if isinstance(made, tuple) else made  # and how deep they are
+        colours = torch.tensor(pictures).movedim(-1, 1)
         return colours.expand(-1, 3, -1, -1)  # grey ones have one channel
 
     return to_colours
