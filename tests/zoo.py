@@ -41,6 +41,7 @@ from diffusers import (
     HunyuanDiTPipeline,
     Kandinsky3Pipeline,
     Kandinsky3UNet,
+    KandinskyV22CombinedPipeline,
     LongCatImagePipeline,
     LongCatImageTransformer2DModel,
     Lumina2Pipeline,
@@ -54,6 +55,7 @@ from diffusers import (
     PixArtAlphaPipeline,
     PixArtSigmaPAGPipeline,
     PixArtTransformer2DModel,
+    PriorTransformer,
     QwenImagePipeline,
     QwenImageTransformer2DModel,
     SanaPAGPipeline,
@@ -65,6 +67,7 @@ from diffusers import (
     StableDiffusionPAGPipeline,
     StableDiffusionPipeline,
     StableDiffusionXLPAGPipeline,
+    UnCLIPScheduler,
     VQModel,
     ZImageOmniPipeline,
     ZImagePipeline,
@@ -75,6 +78,10 @@ from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 from transformers import (
     BertConfig,
     BertModel,
+    CLIPImageProcessorPil,
+    CLIPTextModelWithProjection,
+    CLIPVisionConfig,
+    CLIPVisionModelWithProjection,
     Gemma2Config,
     Gemma2Model,
     GemmaConfig,
@@ -441,20 +448,8 @@ def hunyuan_dit_pag() -> HunyuanDiTPAGPipeline:
     return _hunyuan_dit(HunyuanDiTPAGPipeline)
 
 
-@tiny._seeded
-def kandinsky_3() -> Kandinsky3Pipeline:
-    """A VQ model whose norms, of 32 groups, see the latents."""
-    levels = 4  # the pipeline's own factor is 8
-    unet = Kandinsky3UNet(
-        in_channels=4,
-        time_embedding_dim=16,
-        groups=2,  # the lowest level has one pixel: each group must have some channels
-        attention_head_dim=4,
-        layers_per_block=2,
-        block_out_channels=(16,) * levels,
-        cross_attention_dim=WIDTH,
-        encoder_hid_dim=WIDTH,
-    )
+def _movq() -> VQModel:
+    levels = 4  # the pipelines' own factor is 8
     movq = VQModel(
         latent_channels=4,
         block_out_channels=(32,) * levels,
@@ -465,12 +460,70 @@ def kandinsky_3() -> Kandinsky3Pipeline:
         norm_num_groups=4,
         norm_type="spatial",
     )
+    return movq.eval()
+
+
+@tiny._seeded
+def kandinsky_3() -> Kandinsky3Pipeline:
+    """A VQ model whose norms, of 32 groups, see the latents."""
+    unet = Kandinsky3UNet(
+        in_channels=4,
+        time_embedding_dim=16,
+        groups=2,  # the lowest level has one pixel: each group must have some channels
+        attention_head_dim=4,
+        layers_per_block=2,
+        block_out_channels=(16,) * 4,
+        cross_attention_dim=WIDTH,
+        encoder_hid_dim=WIDTH,
+    )
     return Kandinsky3Pipeline(
         unet=unet.eval(),
         scheduler=DDPMScheduler(**GENTLE, clip_sample=False),
-        movq=movq.eval(),
+        movq=_movq(),
         text_encoder=tiny._t5(),
         tokenizer=tiny._tokenizer(),
+    )
+
+
+@tiny._seeded
+def kandinsky_2_2() -> KandinskyV22CombinedPipeline:
+    """Words become a picture's embedding first, by a pipeline and a scheduler of their own."""
+    unet = tiny._unet(
+        out_channels=8,  # the variance too
+        addition_embed_type="image",
+        encoder_hid_dim=WIDTH,
+        encoder_hid_dim_type="image_proj",
+    )
+    prior = PriorTransformer(
+        num_attention_heads=2,
+        attention_head_dim=8,
+        num_layers=1,
+        embedding_dim=WIDTH,
+        num_embeddings=8,
+        additional_embeddings=4,
+    )
+    torch.nn.init.ones_(prior.clip_std)
+    eyes = CLIPVisionConfig(
+        hidden_size=WIDTH,
+        intermediate_size=WIDTH,
+        projection_dim=WIDTH,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        image_size=8,
+        patch_size=4,
+    )
+    return KandinskyV22CombinedPipeline(
+        unet=unet,
+        scheduler=DDPMScheduler(**GENTLE, clip_sample=False),
+        movq=_movq(),
+        prior_prior=prior.eval(),
+        prior_image_encoder=CLIPVisionModelWithProjection(eyes).eval(),
+        prior_text_encoder=tiny._clip(CLIPTextModelWithProjection),
+        prior_tokenizer=tiny._tokenizer(),
+        prior_scheduler=UnCLIPScheduler(
+            variance_type="fixed_small_log", prediction_type="sample", num_train_timesteps=1000
+        ),
+        prior_image_processor=CLIPImageProcessorPil(),
     )
 
 
@@ -970,5 +1023,6 @@ CLASSES: dict[str, Family] = {
     "Flux2KleinKVPipeline": Family(flux_2_klein_kv, SIZE | CHATTY),
     "SemanticStableDiffusionPipeline": Family(semantic_stable_diffusion, GUIDED),
     "StableDiffusionLDM3DPipeline": Family(stable_diffusion_ldm3d, GUIDED),
+    "KandinskyV22CombinedPipeline": Family(kandinsky_2_2, LARGE | {"prior_num_inference_steps": 3}),
     "DreamLiteMobilePipeline": Family(dream_lite_mobile, SIZE),
 }

@@ -43,9 +43,11 @@ class Taken:
 class Lane:
     """One call of a pipeline, suspended. `wants` is what it waits for; None when it has ended."""
 
-    def __init__(self, pipe: DiffusionPipeline, arguments: Mapping[str, Any]) -> None:
+    def __init__(
+        self, pipe: DiffusionPipeline, scheduler: SchedulerMixin, arguments: Mapping[str, Any]
+    ) -> None:
         self.wants: Call | Taken | None = None
-        self.scheduler: SchedulerMixin = pipe.scheduler
+        self.scheduler = scheduler
         self.result: Any = None  # what the call returned
         self._greenlet = greenlet(lambda _: pipe(**arguments))
 
@@ -105,28 +107,43 @@ class Lanes:
         kind = type(pipe)  # one that knows where it is: to find that out is half of a begin
         where = {"device": pipe.device, "_execution_device": pipe._execution_device}
         self._kind = type(kind.__name__, (kind,), where)
-        self._parts: dict[str, Any] = {"watermark": None}  # the model's picture, not the library's
-        for name, part in pipe.components.items():
+        self._twins: dict[int, nn.Module] = {}  # by what they stand in for
+        for part in pipe.components.values():
             if isinstance(part, ModelMixin):
-                self._parts[name] = _standing_in(part, _ask, ("__call__", "decode"))
+                self._twins[id(part)] = _standing_in(part, _ask, ("__call__", "decode"))
             elif isinstance(part, PreTrainedModel):
-                self._parts[name] = _standing_in(part, self._remember, ("__call__",))
+                self._twins[id(part)] = _standing_in(part, self._remember, ("__call__",))
 
     def begin(self, arguments: Mapping[str, Any], latents: Tensor | None = None) -> Lane:
         """A call, up to where it first wants something; `latents` in place of those it draws."""
-        pipe = copy.copy(self._pipe)
-        own = {**self._parts, "scheduler": _asking(copy.copy(self._scheduler))}
-        if latents is not None and hasattr(pipe, "prepare_latents"):
-            own["prepare_latents"] = _giving(latents, pipe.prepare_latents)
-        vars(pipe).update(own)
+        scheduler = _asking(copy.copy(self._scheduler))
+        pipe = self._own(self._pipe, scheduler, latents)
+        vars(pipe)["watermark"] = None  # the model's picture, not the library's
         pipe.__class__ = self._kind
-        lane = Lane(pipe, arguments)
+        lane = Lane(pipe, scheduler, arguments)
         lane.send()
+        while isinstance(lane.wants, Call) and scheduler.timesteps is self._scheduler.timesteps:
+            lane.send(self._remember(lane.wants))  # before its loop: of the words, as text encoders
         if latents is not None and isinstance(lane.wants, Call):
             for given in lane.wants.leaves:  # where its loop holds them, and nobody prepares them
-                if "prepare_latents" not in own and _alike(given, latents):
+                if not hasattr(pipe, "prepare_latents") and _alike(given, latents):
                     given.copy_(latents)
         return lane
+
+    def _own(
+        self, pipe: DiffusionPipeline, scheduler: SchedulerMixin, latents: Tensor | None
+    ) -> DiffusionPipeline:
+        """A lane's own pipeline: the same, and those that it is made of, with what stands in."""
+        twins = {**self._twins, id(self._pipe.scheduler): scheduler}
+        own = copy.copy(pipe)
+        for name, part in vars(pipe).items():
+            if id(part) in twins:
+                vars(own)[name] = twins[id(part)]
+            elif isinstance(part, DiffusionPipeline):
+                vars(own)[name] = self._own(part, scheduler, latents)
+        if latents is not None and hasattr(pipe, "prepare_latents"):
+            vars(own)["prepare_latents"] = _giving(latents, own.prepare_latents)
+        return own
 
     def arguments(self, every: Mapping[str, Any]) -> dict[str, Any]:
         """Of these, what the pipeline has a word for."""
@@ -152,11 +169,12 @@ class Lanes:
         return grown(first, second) if first.shape == call.shape else None
 
     def _remember(self, call: Call) -> Any:
-        """What a text encoder makes, once for all lanes."""
+        """What is made of the words, once for all lanes."""
         for known, output in self._remembered:
             if equal(known, call):
                 return output
-        output = call()
+        with torch.inference_mode():
+            output = call()
         self._remembered.append((call, output))
         return output
 

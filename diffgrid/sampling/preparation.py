@@ -88,6 +88,11 @@ def prepare(pipe: DiffusionPipeline, spec: RunSpec, scheduler: SchedulerMixin) -
     while isinstance(lane.wants, Call):
         lane.send(zeros(lane.wants))
     denoise.like = lane.taken.sample
+    if lane.taken.model_output.shape != denoise.like.shape:
+        raise BadInput(
+            f"scheduler {spec.scheduler} takes more of the model than what it denoises by as this "
+            "model configures it (a variance), which no stored run has room for: use another model."
+        )
     latents = denoise.unpack(denoise.like)
     scheduler = as_it_stands(lane.scheduler)
     if len(scheduler.timesteps) != spec.length:

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from diffgrid.errors import BadInput
 from diffgrid.models.calls import call_of
 from diffgrid.models.families import known
 from diffgrid.models.families.read import CLASSES
-from diffgrid.models.registry import find_model
+from diffgrid.models.registry import find_model, specify
 from diffgrid.sampling.decoding import Decoder
 from tests import zoo
 from tests.sampling import matrix
@@ -20,14 +21,17 @@ pytestmark = [
     pytest.mark.slow,
     # The library's own: its networks still make it.
     pytest.mark.filterwarnings("ignore:.FluxPosEmbed. is deprecated:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:.callback_steps. is deprecated:FutureWarning"),
 ]
 
 
 # Guided by perturbed attention, packed, in lists, in five dimensions, with two patches a token,
-# with a decoder of another shape, without a VAE's name, with a variance beside its output.
+# with a decoder of another shape, without a VAE's name, with a variance beside its output,
+# with a loop of its own for the words.
 KINDS = [
     "StableDiffusionPAGPipeline", "ChromaPipeline", "ZImagePipeline", "QwenImagePipeline",
     "Flux2KleinPipeline", "SanaPipeline", "Kandinsky3Pipeline", "HunyuanDiTPAGPipeline",
+    "KandinskyV22CombinedPipeline",
 ]  # fmt: skip
 
 
@@ -88,6 +92,15 @@ def test_previews_are_fitted_to_patches_too(tmp_path: Path) -> None:
     latents = np.random.default_rng(0).standard_normal((2, 16, 6, 10)).astype(np.float32)
     off = decoder.preview(latents).astype(float) - (finals := decoder.final(latents))
     assert np.sqrt((off**2).mean()) < finals.std()  # of which nothing were known
+
+
+def test_a_variance_of_the_networks_own_is_refused(tmp_path: Path) -> None:
+    name, pipe = "KandinskyV22CombinedPipeline", zoo.kandinsky_2_2()
+    pipe.scheduler.register_to_config(variance_type="learned_range")
+    pipe.save_pretrained(tmp_path)
+    spec = specify(**matrix.options(name, matrix.OWN, tmp_path))
+    with pytest.raises(BadInput, match="a variance"):
+        matrix.prepare(spec)
 
 
 def test_what_a_call_takes_is_read_as_python_reads_it(built: tuple[str, Path]) -> None:

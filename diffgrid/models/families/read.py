@@ -25,6 +25,7 @@ CLASSES = (
     "HunyuanDiTPipeline",
     "HunyuanDiTPAGPipeline",
     "Kandinsky3Pipeline",
+    "KandinskyV22CombinedPipeline",
     "LongCatImagePipeline",
     "LuminaPipeline",
     "Lumina2Pipeline",
