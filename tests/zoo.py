@@ -39,6 +39,8 @@ from diffusers import (
     HunyuanDiT2DModel,
     HunyuanDiTPAGPipeline,
     HunyuanDiTPipeline,
+    Ideogram4Pipeline,
+    Ideogram4Transformer2DModel,
     Kandinsky3Pipeline,
     Kandinsky3UNet,
     KandinskyV22CombinedPipeline,
@@ -99,6 +101,7 @@ from transformers import (
     Qwen3Model,
     Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
+    Qwen3VLModel,
     Siglip2ImageProcessor,
     Siglip2VisionConfig,
     Siglip2VisionModel,
@@ -873,6 +876,32 @@ def bria_fibo() -> BriaFiboPipeline:
 
 
 @tiny._seeded
+def ideogram_4() -> Ideogram4Pipeline:
+    """Guided by a network of its own, which has no words, at a scale for each step."""
+    networks = [
+        Ideogram4Transformer2DModel(
+            in_channels=16,
+            num_layers=1,
+            attention_head_dim=16,
+            num_attention_heads=2,
+            intermediate_size=32,
+            adaln_dim=16,
+            llm_features_dim=13 * WIDTH,  # of so many layers of the encoder
+            mrope_section=(4, 2, 2),
+        )
+        for _ in range(2)
+    ]
+    return Ideogram4Pipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(),
+        vae=_flux_2_vae(),
+        text_encoder=_qwen_3_vl(Qwen3VLModel, layers=36),
+        tokenizer=_chat_tokenizer(),
+        transformer=_amplified(networks[0]),
+        unconditional_transformer=_amplified(networks[1]),
+    )
+
+
+@tiny._seeded
 def nucleus_moe_image() -> NucleusMoEImagePipeline:
     """Experts that choose their tokens, and guidance as long as the prompt's own output."""
     transformer = NucleusMoEImageTransformer2DModel(
@@ -1024,5 +1053,8 @@ CLASSES: dict[str, Family] = {
     "SemanticStableDiffusionPipeline": Family(semantic_stable_diffusion, GUIDED),
     "StableDiffusionLDM3DPipeline": Family(stable_diffusion_ldm3d, GUIDED),
     "KandinskyV22CombinedPipeline": Family(kandinsky_2_2, LARGE | {"prior_num_inference_steps": 3}),
+    "Ideogram4Pipeline": Family(
+        ideogram_4, GUIDED | {"guidance_schedule": None, "max_sequence_length": 64}
+    ),
     "DreamLiteMobilePipeline": Family(dream_lite_mobile, SIZE),
 }

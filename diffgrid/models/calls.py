@@ -1,10 +1,19 @@
 """What a call of a diffusers pipeline takes, by its source: to import it would bring torch."""
 
 import ast
+import operator
+from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+# By which a default is reckoned from literals, as 1024**2 or (7.0,) * 45 are.
+OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Mult: operator.mul,
+    ast.Pow: operator.pow,
+}
 
 
 @cache
@@ -37,6 +46,8 @@ def _defaults(arguments: ast.arguments) -> dict[str, Any]:
 
 def _literal(node: ast.expr) -> Any:
     try:
+        if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
+            return OPERATORS[type(node.op)](_literal(node.left), _literal(node.right))
         return ast.literal_eval(node)
-    except ValueError:
+    except (ValueError, TypeError):
         return None

@@ -111,15 +111,17 @@ def _factor(pipe: DiffusionPipeline) -> int:
 
 def _begun(pipe: DiffusionPipeline, lanes: Lanes, count: int, side: tuple[int, int]) -> Lane:
     """A call for so many pictures of some height and width, at its first step."""
+    family = family_of_pipe(pipe)
     every = {
         "prompt": "",
+        **({"guidance_scale": family.guidance} if family.guided else {}),
         "num_inference_steps": STEPS,
         "height": side[0],
         "width": side[1],
         "max_area": side[0] * side[1],
         "generator": torch.Generator("cpu"),
         "output_type": "np",
-        **family_of_pipe(pipe).call,
+        **family.call,
     }
     lane = lanes.begin(lanes.arguments(every) | lanes.pictures(count))
     while isinstance(lane.wants, Call):

@@ -148,7 +148,7 @@ class Lanes:
     def arguments(self, every: Mapping[str, Any]) -> dict[str, Any]:
         """Of these, what the pipeline has a word for."""
         takes = inspect.signature(type(self._pipe).__call__).parameters
-        return {name: value for name, value in every.items() if name in takes and value is not None}
+        return {name: value for name, value in every.items() if name in takes}
 
     def pictures(self, count: int) -> dict[str, Any]:
         """What the pipeline is given to make so many pictures of one prompt."""

@@ -191,6 +191,6 @@ class _InLanes:
             "generator": generator or torch.Generator("cpu").manual_seed(spec.seed),
             "output_type": "latent",
             **spec.chosen,
-            **self.family.call,
         }
-        return self.lanes.arguments(every)
+        told = {name: value for name, value in every.items() if value is not None}
+        return self.lanes.arguments(told | dict(self.family.call))

@@ -188,13 +188,14 @@ def plain_diffusers(family: str, spec: RunSpec, kind: Scheduler) -> NDArray[np.f
         "output_type": "latent" if hasattr(pipe, "vae") or hasattr(pipe, "movq") else "pt",
         "num_inference_steps": STEPS,
         "generator": torch.Generator("cpu").manual_seed(SEED),
-        **BUILT[family].call,
     }
     takes = inspect.signature(pipe.__call__).parameters
     own_way = preparation.family_of_pipe(pipe)
     if not own_way.seeds_steps:
         torch.manual_seed(SEED)
-    call = {name: value for name, value in every.items() if name in takes and value is not None}
+    told = {name: value for name, value in every.items() if value is not None}
+    every = told | dict(BUILT[family].call)
+    call: dict[str, Any] = {name: value for name, value in every.items() if name in takes}
     after: list[torch.Tensor] = []  # x after each step, as the pipeline has it
 
     def noted(_: Any, __: int, ___: Any, now: dict[str, Any]) -> dict[str, Any]:

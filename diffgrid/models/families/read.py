@@ -24,6 +24,7 @@ CLASSES = (
     "FluxKontextPipeline",
     "HunyuanDiTPipeline",
     "HunyuanDiTPAGPipeline",
+    "Ideogram4Pipeline",
     "Kandinsky3Pipeline",
     "KandinskyV22CombinedPipeline",
     "LongCatImagePipeline",
@@ -53,6 +54,7 @@ class Read(Family):
         "use_resolution_binning": False,  # the size asked for
         "enable_prompt_rewrite": False,  # and the words: no language model puts them otherwise
         "use_pe": False,
+        "guidance_schedule": None,  # but the one scale, at all steps
     }
 
     def __init__(self, pipeline: str, flow: bool) -> None:
@@ -60,8 +62,11 @@ class Read(Family):
         self.pipeline, self.flow = pipeline, flow
         self.prompted = "prompt" in takes
         self.negative = "negative_prompt" in takes
-        self.guided = isinstance(takes.get("guidance_scale"), int | float)
-        self.guidance = float(takes["guidance_scale"]) if self.guided else 1.0
+        scale, schedule = takes.get("guidance_scale"), takes.get("guidance_schedule")
+        if isinstance(schedule, tuple):
+            scale = schedule[0]
+        self.guided = isinstance(scale, int | float)
+        self.guidance = float(scale) if isinstance(scale, int | float) else 1.0
         self.pairs = False  # or not: nothing is said of guidance that does nothing
         self.steps = takes.get("num_inference_steps") or super().steps
         # Those for flow matching give their steps no generator; noise that is drawn in packed
