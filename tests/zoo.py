@@ -22,6 +22,9 @@ from diffusers import (
     BriaTransformer2DModel,
     ChromaPipeline,
     ChromaTransformer2DModel,
+    CogVideoXDDIMScheduler,
+    CogView3PlusPipeline,
+    CogView3PlusTransformer2DModel,
     CogView4Pipeline,
     CogView4Transformer2DModel,
     DDIMScheduler,
@@ -705,6 +708,35 @@ def qwen_image() -> QwenImagePipeline:
 
 
 @tiny._seeded
+def cogview_3_plus() -> CogView3PlusPipeline:
+    """Its scheduler ends in noise alone: what its network tells is a velocity."""
+    transformer = CogView3PlusTransformer2DModel(
+        in_channels=4,
+        out_channels=4,
+        num_layers=1,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        text_embed_dim=WIDTH,
+        time_embed_dim=16,
+        condition_dim=4,
+        pos_embed_max_size=8,
+        sample_size=8,
+    )
+    return CogView3PlusPipeline(
+        transformer=_amplified(transformer),
+        scheduler=CogVideoXDDIMScheduler(
+            snr_shift_scale=4.0,
+            prediction_type="v_prediction",
+            timestep_spacing="trailing",
+            rescale_betas_zero_snr=True,
+        ),
+        vae=tiny._vae(),
+        text_encoder=tiny._t5(),
+        tokenizer=tiny._tokenizer(),
+    )
+
+
+@tiny._seeded
 def cogview_4() -> CogView4Pipeline:
     """Text padded at its left to a multiple of 16, and timesteps that are not its sigmas'."""
     transformer = CogView4Transformer2DModel(
@@ -1056,5 +1088,6 @@ CLASSES: dict[str, Family] = {
     "Ideogram4Pipeline": Family(
         ideogram_4, GUIDED | {"guidance_schedule": None, "max_sequence_length": 64}
     ),
+    "CogView3PlusPipeline": Family(cogview_3_plus, GUIDED | SHORT),
     "DreamLiteMobilePipeline": Family(dream_lite_mobile, SIZE),
 }

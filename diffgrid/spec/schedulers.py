@@ -193,6 +193,7 @@ SCHEDULERS: tuple[Scheduler, ...] = (
         draws_noise="algorithm_type",
         mendable={},
     ),
+    Scheduler("cogvideox_ddim", "CogVideoXDDIMScheduler", mendable=PIXELS, adapter="DDIM"),
     Scheduler(
         "flow_match_euler",
         "FlowMatchEulerDiscreteScheduler",

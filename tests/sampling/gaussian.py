@@ -34,7 +34,14 @@ PREDICTION_TYPES = ("epsilon", "v_prediction", "sample", "flow_prediction")
 CLOSE = 1e-5  # how far x̂0 may be off
 SPREAD_TOLERANCE = 0.02  # how far a fork's finals may spread more or less than plain trunks'
 NAMES = tuple(scheduler.name for scheduler in SCHEDULERS)
-BY_TIMESTEP = ("DDPMScheduler", "DDIMScheduler", "PNDMScheduler", "LCMScheduler", "TCDScheduler")
+BY_TIMESTEP = (
+    "DDPMScheduler",
+    "DDIMScheduler",
+    "CogVideoXDDIMScheduler",
+    "PNDMScheduler",
+    "LCMScheduler",
+    "TCDScheduler",
+)
 
 
 @cache

@@ -30,6 +30,7 @@ TRIED = 3  # steps: what a scheduler refuses it refuses at once
 REFUSED = {
     ("ddpm", 1000),  # with steps_offset 1 the first timestep is 1000
     ("ddim", 1000),
+    ("cogvideox_ddim", 1000),
     ("pndm", 1000),
     ("pndm", 1),
     ("pndm", 2),

@@ -15,6 +15,7 @@ CLASSES = (
     "BriaFiboPipeline",
     "BriaFibo2Pipeline",
     "ChromaPipeline",
+    "CogView3PlusPipeline",
     "CogView4Pipeline",
     "DreamLiteMobilePipeline",
     "ErnieImagePipeline",

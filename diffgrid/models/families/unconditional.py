@@ -19,6 +19,7 @@ class DDPM(Family):
         "dpmsolver_3m",
         "dpmsolver_singlestep",
         "sasolver",
+        "cogvideox_ddim",
     )
 
     def side(self, configs: Configs) -> int | None:
