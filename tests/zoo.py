@@ -13,6 +13,7 @@ from diffusers import (
     AutoencoderDC,
     AutoencoderKLFlux2,
     AutoencoderKLQwenImage,
+    AutoencoderKLQwenImage21,
     AutoencoderKLWan,
     BriaFibo2Pipeline,
     BriaFibo2Transformer2DModel,
@@ -61,6 +62,8 @@ from diffusers import (
     PixArtSigmaPAGPipeline,
     PixArtTransformer2DModel,
     PriorTransformer,
+    QwenImage21Pipeline,
+    QwenImage21Transformer2DModel,
     QwenImagePipeline,
     QwenImageTransformer2DModel,
     SanaPAGPipeline,
@@ -93,6 +96,7 @@ from transformers import (
     GemmaModel,
     GlmConfig,
     GlmModel,
+    LlavaProcessor,
     Mistral3Config,
     Mistral3ForConditionalGeneration,
     Mistral3Model,
@@ -708,6 +712,41 @@ def qwen_image() -> QwenImagePipeline:
 
 
 @tiny._seeded
+def qwen_image_21() -> QwenImage21Pipeline:
+    """Pictures that can be seen through; a token for each latent, by a VAE of videos."""
+    transformer = QwenImage21Transformer2DModel(
+        in_channels=4,
+        out_channels=4,
+        num_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        context_in_dim=WIDTH,
+        axes_dims_rope=(4, 6, 6),
+    )
+    vae = AutoencoderKLQwenImage21(
+        base_dim=8,
+        decoder_base_dim=8,
+        z_dim=4,
+        dim_mult=[1, 1, 1, 1, 1],
+        num_res_blocks=1,
+        latents_mean=[0.1] * 4,
+        latents_std=[2.0] * 4,
+    )
+    tokenizer, picture = _chat_tokenizer(), "<|image_pad|>"  # what stands for one in a prompt
+    tokenizer.add_tokens([picture], special_tokens=True)
+    return QwenImage21Pipeline(
+        transformer=_amplified(transformer),
+        scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
+        vae=vae.eval(),
+        text_encoder=_qwen_3_vl(Qwen3VLForConditionalGeneration, layers=2),
+        # Qwen's own needs a package of videos: of this one, too, only words are asked.
+        processor=LlavaProcessor(
+            CLIPImageProcessorPil(), tokenizer, chat_template=CHAT, image_token=picture
+        ),
+    )
+
+
+@tiny._seeded
 def cogview_3_plus() -> CogView3PlusPipeline:
     """Its scheduler ends in noise alone: what its network tells is a velocity."""
     transformer = CogView3PlusTransformer2DModel(
@@ -1087,6 +1126,11 @@ CLASSES: dict[str, Family] = {
     "KandinskyV22CombinedPipeline": Family(kandinsky_2_2, LARGE | {"prior_num_inference_steps": 3}),
     "Ideogram4Pipeline": Family(
         ideogram_4, GUIDED | {"guidance_schedule": None, "max_sequence_length": 64}
+    ),
+    "QwenImage21Pipeline": Family(
+        qwen_image_21,
+        {"true_cfg_scale": 4.0, "negative_prompt": "a dog", "use_kv_cache": False}
+        | {"height": 64, "width": 64},
     ),
     "CogView3PlusPipeline": Family(cogview_3_plus, GUIDED | SHORT),
     "DreamLiteMobilePipeline": Family(dream_lite_mobile, SIZE),

@@ -165,6 +165,9 @@ def _ending(pipe: DiffusionPipeline) -> _ToColours:
         made = lane.result[0]
         pictures = made[0] if isinstance(made, tuple) else made  # and how deep they are
         colours = torch.tensor(pictures).movedim(-1, 1)
+        if colours.shape[1] == 4:  # what can be seen through is seen on white
+            colours, opacity = colours.split([3, 1], 1)
+            colours = colours * opacity + (1 - opacity)
         return colours.expand(-1, 3, -1, -1)  # grey ones have one channel
 
     return to_colours

@@ -36,6 +36,7 @@ CLASSES = (
     "PixArtAlphaPipeline",
     "PixArtSigmaPAGPipeline",
     "QwenImagePipeline",
+    "QwenImage21Pipeline",
     "SanaPipeline",
     "SanaPAGPipeline",
     "SemanticStableDiffusionPipeline",
@@ -55,6 +56,7 @@ class Read(Family):
         "use_resolution_binning": False,  # the size asked for
         "enable_prompt_rewrite": False,  # and the words: no language model puts them otherwise
         "use_pe": False,
+        "use_kv_cache": False,  # each step by itself, so that a branch can begin at any
         "guidance_schedule": None,  # but the one scale, at all steps
     }
 
