@@ -47,6 +47,7 @@ from diffusers import (
     Ideogram4Transformer2DModel,
     Kandinsky3Pipeline,
     Kandinsky3UNet,
+    KandinskyCombinedPipeline,
     KandinskyV22CombinedPipeline,
     LongCatImagePipeline,
     LongCatImageTransformer2DModel,
@@ -75,6 +76,7 @@ from diffusers import (
     StableDiffusionPAGPipeline,
     StableDiffusionPipeline,
     StableDiffusionXLPAGPipeline,
+    StableUnCLIPPipeline,
     UnCLIPScheduler,
     VQModel,
     ZImageOmniPipeline,
@@ -82,6 +84,8 @@ from diffusers import (
     ZImageTransformer2DModel,
 )
 from diffusers.models.unets.unet_dreamlite import DreamLiteUNetModel
+from diffusers.pipelines.kandinsky.text_encoder import MCLIPConfig, MultilingualCLIP
+from diffusers.pipelines.stable_diffusion import StableUnCLIPImageNormalizer
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 from transformers import (
     BertConfig,
@@ -495,15 +499,7 @@ def kandinsky_3() -> Kandinsky3Pipeline:
     )
 
 
-@tiny._seeded
-def kandinsky_2_2() -> KandinskyV22CombinedPipeline:
-    """Words become a picture's embedding first, by a pipeline and a scheduler of their own."""
-    unet = tiny._unet(
-        out_channels=8,  # the variance too
-        addition_embed_type="image",
-        encoder_hid_dim=WIDTH,
-        encoder_hid_dim_type="image_proj",
-    )
+def _prior() -> PriorTransformer:
     prior = PriorTransformer(
         num_attention_heads=2,
         attention_head_dim=8,
@@ -513,6 +509,10 @@ def kandinsky_2_2() -> KandinskyV22CombinedPipeline:
         additional_embeddings=4,
     )
     torch.nn.init.ones_(prior.clip_std)
+    return prior.eval()
+
+
+def _kandinsky_2(kind: Any, **unet: Any) -> Any:
     eyes = CLIPVisionConfig(
         hidden_size=WIDTH,
         intermediate_size=WIDTH,
@@ -522,18 +522,78 @@ def kandinsky_2_2() -> KandinskyV22CombinedPipeline:
         image_size=8,
         patch_size=4,
     )
-    return KandinskyV22CombinedPipeline(
-        unet=unet,
+    own = {"text_encoder": _m_clip(), "tokenizer": tiny._tokenizer()}
+    return kind(
+        unet=tiny._unet(out_channels=8, encoder_hid_dim=WIDTH, **unet),  # the variance too
         scheduler=DDPMScheduler(**GENTLE, clip_sample=False),
         movq=_movq(),
-        prior_prior=prior.eval(),
+        prior_prior=_prior(),
         prior_image_encoder=CLIPVisionModelWithProjection(eyes).eval(),
         prior_text_encoder=tiny._clip(CLIPTextModelWithProjection),
         prior_tokenizer=tiny._tokenizer(),
-        prior_scheduler=UnCLIPScheduler(
-            variance_type="fixed_small_log", prediction_type="sample", num_train_timesteps=1000
-        ),
+        prior_scheduler=_unclip(),
         prior_image_processor=CLIPImageProcessorPil(),
+        **(own if kind is KandinskyCombinedPipeline else {}),
+    )
+
+
+def _unclip() -> UnCLIPScheduler:
+    return UnCLIPScheduler(variance_type="fixed_small_log", prediction_type="sample")
+
+
+def _m_clip() -> MultilingualCLIP:
+    return MultilingualCLIP(
+        MCLIPConfig(
+            transformerDimSize=WIDTH,
+            imageDimSize=WIDTH,
+            vocab_size=len(WORDS),
+            hidden_size=WIDTH,
+            intermediate_size=WIDTH,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            max_position_embeddings=80,
+        )
+    ).eval()
+
+
+@tiny._seeded
+def kandinsky_2() -> KandinskyCombinedPipeline:
+    """Words become a picture's embedding first, by a pipeline and a scheduler of their own; its
+    text encoder is of the pipeline's own package."""
+    return _kandinsky_2(
+        KandinskyCombinedPipeline,
+        addition_embed_type="text_image",
+        encoder_hid_dim_type="text_image_proj",
+    )
+
+
+@tiny._seeded
+def kandinsky_2_2() -> KandinskyV22CombinedPipeline:
+    """The same, guided by that embedding alone."""
+    return _kandinsky_2(
+        KandinskyV22CombinedPipeline,
+        addition_embed_type="image",
+        encoder_hid_dim_type="image_proj",
+    )
+
+
+@tiny._seeded
+def stable_unclip() -> StableUnCLIPPipeline:
+    """An embedding that a prior makes of the words is noised, and guides like a class."""
+    return StableUnCLIPPipeline(
+        prior_tokenizer=tiny._tokenizer(),
+        prior_text_encoder=tiny._clip(CLIPTextModelWithProjection),
+        prior=_prior(),
+        prior_scheduler=_unclip(),
+        image_normalizer=StableUnCLIPImageNormalizer(embedding_dim=WIDTH),
+        image_noising_scheduler=DDPMScheduler(beta_schedule="squaredcos_cap_v2"),
+        tokenizer=tiny._tokenizer(),
+        text_encoder=tiny._clip(),
+        unet=tiny._unet(
+            class_embed_type="projection", projection_class_embeddings_input_dim=2 * WIDTH
+        ),
+        scheduler=DDIMScheduler(**GENTLE, **tiny.LATENT),
+        vae=tiny._vae(),
     )
 
 
@@ -1123,6 +1183,8 @@ CLASSES: dict[str, Family] = {
     "Flux2KleinKVPipeline": Family(flux_2_klein_kv, SIZE | CHATTY),
     "SemanticStableDiffusionPipeline": Family(semantic_stable_diffusion, GUIDED),
     "StableDiffusionLDM3DPipeline": Family(stable_diffusion_ldm3d, GUIDED),
+    "KandinskyCombinedPipeline": Family(kandinsky_2, LARGE | {"prior_num_inference_steps": 3}),
+    "StableUnCLIPPipeline": Family(stable_unclip, GUIDED | {"prior_num_inference_steps": 3}),
     "KandinskyV22CombinedPipeline": Family(kandinsky_2_2, LARGE | {"prior_num_inference_steps": 3}),
     "Ideogram4Pipeline": Family(
         ideogram_4, GUIDED | {"guidance_schedule": None, "max_sequence_length": 64}

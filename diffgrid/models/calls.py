@@ -1,4 +1,4 @@
-"""What a call of a diffusers pipeline takes, by its source: to import it would bring torch."""
+"""What diffusers' pipelines are, by their source: to import them would bring torch."""
 
 import ast
 import operator
@@ -28,12 +28,21 @@ def call_of(pipeline: str) -> dict[str, Any]:
     return {}
 
 
-def _modules_with(pipeline: str) -> list[ast.Module]:
+@cache
+def packages() -> frozenset[str]:
+    """The packages of diffusers' pipelines, some of which have parts of their own."""
+    return frozenset(file.parent.name for file in _folder().glob("*/__init__.py"))
+
+
+def _folder() -> Path:
     spec = find_spec("diffusers")
-    if spec is None or spec.origin is None or not pipeline.isidentifier():
+    return Path(spec.origin if spec and spec.origin else "").parent / "pipelines"
+
+
+def _modules_with(pipeline: str) -> list[ast.Module]:
+    if not pipeline.isidentifier():
         return []
-    files = (Path(spec.origin).parent / "pipelines").rglob("pipeline_*.py")
-    texts = (file.read_text("utf-8") for file in files)
+    texts = (file.read_text("utf-8") for file in _folder().rglob("pipeline_*.py"))
     return [ast.parse(text) for text in texts if f"\nclass {pipeline}(" in text]
 
 

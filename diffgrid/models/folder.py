@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from diffgrid.errors import BadInput
+from diffgrid.models.calls import packages
 from diffgrid.models.families import Family, family_of, known
 from diffgrid.models.hub_list import HubModel, fetching
 from diffgrid.models.json_file import read_json
@@ -233,7 +234,7 @@ class Model:
                 f"a {' or a '.join(known())}."
             )
         for part in self.parts:
-            if self.index[part][0] not in LIBRARIES:
+            if self.index[part][0] not in (*LIBRARIES, *packages()):
                 raise BadInput(
                     f"model {self.name[:60]!r} brings code of its own for its {part}, which is "
                     "never run: use a model made of diffusers' and transformers' classes alone."

@@ -114,7 +114,7 @@ def load(
                 **networks,
                 **left_out,
             )
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+    except (AttributeError, OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
         raise ModelError(f"model {folder.name} cannot be loaded: {reason_of(error)}.") from error
     pipe.set_progress_bar_config(disable=True)
     pipe.to(device)
@@ -136,7 +136,9 @@ def _load_network(
 
     Both libraries fill with random numbers what a file lacks: that would be another model.
     """
-    network = getattr({"diffusers": diffusers, "transformers": transformers}[library], kind)
+    libraries = {"diffusers": diffusers, "transformers": transformers}
+    own = libraries.get(library) or getattr(diffusers.pipelines, library)
+    network = getattr(own, kind)
     if not issubclass(network, diffusers.ModelMixin | transformers.PreTrainedModel):
         return None
     part = folder / name if (folder / name).is_dir() else folder

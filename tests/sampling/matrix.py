@@ -16,7 +16,7 @@ import multiprocessing
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -196,18 +196,26 @@ def plain_diffusers(family: str, spec: RunSpec, kind: Scheduler) -> NDArray[np.f
     told = {name: value for name, value in every.items() if value is not None}
     every = told | dict(BUILT[family].call)
     call: dict[str, Any] = {name: value for name, value in every.items() if name in takes}
-    after: list[torch.Tensor] = []  # x after each step, as the pipeline has it
-
-    def noted(_: Any, __: int, ___: Any, now: dict[str, Any]) -> dict[str, Any]:
-        after.append(now["latents"])
-        return now
-
-    if family in zoo.CLASSES and "callback_on_step_end" in takes:
-        call |= {"callback_on_step_end": noted, "output_type": "np"}
+    after: list[torch.Tensor] = []
+    if family in zoo.CLASSES and (noting := noted(takes, after)):
+        call |= {**noting, "output_type": "np"}
     made = pipe(**call)[0]
     made = after[-1] if after else made
     latents: NDArray[np.float32] = own_way.unpack(made, spec.height, spec.width, pipe)[0].numpy()
     return latents
+
+
+def noted(takes: Container[str], after: list[torch.Tensor]) -> dict[str, Any]:
+    """What has a call note x after each step, as its pipeline has it; empty where it has no word
+    for that."""
+
+    def note(_: Any, __: int, ___: Any, now: dict[str, Any]) -> dict[str, Any]:
+        after.append(now["latents"])
+        return now
+
+    if "callback_on_step_end" in takes:
+        return {"callback_on_step_end": note}
+    return {"callback": lambda _, __, x: after.append(x)} if "callback" in takes else {}
 
 
 def as_plain(latents: NDArray[np.float32], spec: RunSpec) -> NDArray[np.float32]:

@@ -1,5 +1,6 @@
 """Loading: what is refused before and while a model is loaded, and what is left out."""
 
+import json
 import shutil
 import threading
 from collections.abc import Callable
@@ -103,6 +104,16 @@ def test_damaged_weights_are_named_and_never_filled_up_at_random(
         pipelines.load(copy, "float32", CPU)
     assert str(file) in str(told.value)
     assert str(told.value).count("\n") == 0
+
+
+@pytest.mark.parametrize("library", ["diffusers", "transformers", "kandinsky", "deprecated"])
+def test_a_part_of_a_class_that_is_not_there_is_said(library: str, tmp_path: Path) -> None:
+    folder = tiny.save(tmp_path / "odd")
+    index = json.loads((folder / "model_index.json").read_text())
+    written = json.dumps({**index, "vae": [library, "NoSuchModel"]})
+    (folder / "model_index.json").write_text(written)
+    with pytest.raises(ModelError, match=r"cannot be loaded: .*NoSuchModel"):
+        pipelines.load(folder, "float32", CPU)
 
 
 def test_a_model_without_an_autoencoder_is_loaded(tmp_path: Path) -> None:

@@ -61,13 +61,7 @@ def test_a_finished_picture_is_the_pipelines_own(built: tuple[str, Path]) -> Non
     matrix.options(name, matrix.OWN, folder)  # and what no option of a run names
     call = {"prompt": "a red cat", "num_inference_steps": 2, **zoo.CLASSES[name].call}
     after: list[torch.Tensor] = []
-
-    def noted(_: Any, __: int, ___: Any, now: dict[str, Any]) -> dict[str, Any]:
-        after.append(now["latents"])
-        return now
-
-    if "callback_on_step_end" in call_of(name):
-        call["callback_on_step_end"] = noted
+    call |= matrix.noted(call_of(name), after)
 
     def made(kind: str) -> Any:
         generator = torch.Generator().manual_seed(0)

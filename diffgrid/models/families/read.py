@@ -27,6 +27,7 @@ CLASSES = (
     "HunyuanDiTPAGPipeline",
     "Ideogram4Pipeline",
     "Kandinsky3Pipeline",
+    "KandinskyCombinedPipeline",
     "KandinskyV22CombinedPipeline",
     "LongCatImagePipeline",
     "LuminaPipeline",
@@ -44,6 +45,7 @@ CLASSES = (
     "StableDiffusionLDM3DPipeline",
     "StableDiffusionPAGPipeline",
     "StableDiffusionXLPAGPipeline",
+    "StableUnCLIPPipeline",
     "ZImagePipeline",
     "ZImageOmniPipeline",
 )
