@@ -107,6 +107,8 @@ class Lanes:
         kind = type(pipe)  # one that knows where it is: to find that out is half of a begin
         where = {"device": pipe.device, "_execution_device": pipe._execution_device}
         self._kind = type(kind.__name__, (kind,), where)
+        within = [part for part in vars(pipe).values() if isinstance(part, DiffusionPipeline)]
+        self._prepares = any(hasattr(each, "prepare_latents") for each in (pipe, *within))
         self._twins: dict[int, nn.Module] = {}  # by what they stand in for
         for part in pipe.components.values():
             if isinstance(part, ModelMixin):
@@ -117,6 +119,8 @@ class Lanes:
     def begin(self, arguments: Mapping[str, Any], latents: Tensor | None = None) -> Lane:
         """A call, up to where it first wants something; `latents` in place of those it draws."""
         scheduler = _asking(copy.copy(self._scheduler))
+        if latents is not None and not self._prepares:
+            arguments = {**arguments, **self.arguments({"latents": latents.clone()})}
         pipe = self._own(self._pipe, scheduler, latents)
         vars(pipe)["watermark"] = None  # the model's picture, not the library's
         pipe.__class__ = self._kind
@@ -124,9 +128,9 @@ class Lanes:
         lane.send()
         while isinstance(lane.wants, Call) and scheduler.timesteps is self._scheduler.timesteps:
             lane.send(self._remember(lane.wants))  # before its loop: of the words, as text encoders
-        if latents is not None and isinstance(lane.wants, Call):
-            for given in lane.wants.leaves:  # where its loop holds them, and nobody prepares them
-                if not hasattr(pipe, "prepare_latents") and _alike(given, latents):
+        if latents is not None and not self._prepares and isinstance(lane.wants, Call):
+            for given in lane.wants.leaves:  # where its loop holds them, and nothing else does
+                if _alike(given, latents):
                     given.copy_(latents)
         return lane
 

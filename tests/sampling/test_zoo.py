@@ -14,6 +14,7 @@ from diffgrid.models.families import known
 from diffgrid.models.families.read import CLASSES
 from diffgrid.models.registry import find_model, specify
 from diffgrid.sampling.decoding import Decoder
+from diffgrid.spec.path import parse_path
 from tests import zoo
 from tests.sampling import matrix
 
@@ -76,6 +77,16 @@ def test_a_finished_picture_is_the_pipelines_own(built: tuple[str, Path]) -> Non
     if expected.shape[-1] == 4:  # as it is seen on white
         expected = 1 - (1 - expected[..., :3]) * expected[..., 3:]
     np.testing.assert_allclose(picture / 255, expected, atol=1 / 255)
+
+
+def test_what_goes_back_to_the_start_begins_there(built: tuple[str, Path]) -> None:
+    """Its first latents are not those that the call would draw."""
+    name, folder = built
+    spec = specify(**matrix.options(name, matrix.OWN, folder))
+    path = parse_path("1.0-1")
+    made, _ = matrix.sample(spec, matrix.least(path, 1))
+    first, other = (made[each].model_outputs[0] for each in ((), path))
+    assert matrix.distance(first, other) >= matrix.DIFFERS
 
 
 def test_previews_are_fitted_to_patches_too(tmp_path: Path) -> None:
