@@ -174,9 +174,12 @@ def plain_pipeline(folder: Folder) -> DiffusionPipeline:
     return pipe
 
 
-def plain_diffusers(family: str, spec: RunSpec, kind: Scheduler) -> NDArray[np.float32]:
+def plain_diffusers(
+    family: str, spec: RunSpec, kind: Scheduler, option: Mapping[str, Any] | None = None
+) -> NDArray[np.float32]:
     """What the library makes, as its documentation says to change schedulers: final latents
-    (C, H, W); a picture in 0 … 1 of pipelines that diffuse pixels."""
+    (C, H, W); a picture in 0 … 1 of pipelines that diffuse pixels. `option` is given to its call
+    too."""
     folder = Folder(spec.model)
     pipe = plain_pipeline(folder)
     own = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
@@ -188,6 +191,7 @@ def plain_diffusers(family: str, spec: RunSpec, kind: Scheduler) -> NDArray[np.f
         "num_inference_steps": STEPS,
         "generator": torch.Generator("cpu").manual_seed(SEED),
         **BUILT[family].call,
+        **(option or {}),
     }
     takes = inspect.signature(pipe.__call__).parameters
     own_way = preparation.family_of_pipe(pipe)
@@ -276,14 +280,21 @@ def least(path: Path, length: int) -> dict[Path, int]:
     return needed
 
 
-def check(family: str, name: str, folder: Folder, executor: Executor | None = None) -> Cell:
-    """Try one pair; without an executor what was begun is finished in this process.
+def check(
+    family: str,
+    name: str,
+    folder: Folder,
+    executor: Executor | None = None,
+    option: Mapping[str, Any] | None = None,
+) -> Cell:
+    """Try one pair; without an executor what was begun is finished in this process. `option` is
+    what else its pipeline is asked for.
 
     Raises:
         AssertionError: the pair makes no sense, but is not refused.
         DiffgridError: it is refused, but makes sense.
     """
-    chosen = options(family, name, folder)
+    chosen = options(family, name, folder) | {"option": option or ""}
     if reason := unsuited(family, name):
         try:
             sample(specify(**chosen), {(): 1})
@@ -292,7 +303,7 @@ def check(family: str, name: str, folder: Folder, executor: Executor | None = No
         raise AssertionError(f"{family} with {name} is not refused, but {reason}")
     spec = specify(**chosen)
     kind = kind_of(name, folder)
-    first, second = (plain_diffusers(family, spec, kind) for _ in range(2))
+    first, second = (plain_diffusers(family, spec, kind, option) for _ in range(2))
     paths = branches(spec)
     together, evaluated = sample(spec, dict.fromkeys([(), *paths], spec.length))
     wasted = [evaluated - minimum([(), *paths], spec.length)]
