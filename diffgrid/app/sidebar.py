@@ -239,7 +239,7 @@ def _of_its_pipeline(form: _Form, model: Model, told: str) -> None:
         return change
 
     for name, argument in options_of(model.family.pipeline).items():
-        title, kind = name.replace("_", " "), argument.kinds[0]
+        title, kind = name.replace("_", " ").capitalize(), argument.kinds[0]
         value = chosen.get(name, argument.default)
         field = form.field(f"option-{name}", value, setting(name, argument.default))
         if kind == "bool":

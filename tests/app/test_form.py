@@ -51,15 +51,15 @@ def test_a_change_applies_at_once_and_ends_what_was_under_way(
 def test_what_else_the_pipeline_takes_is_in_the_lab(
     page: AppTest, engine: FakeEngine, session: Session
 ) -> None:
-    assert {"guidance rescale", "clip skip"} <= labels(page)
-    choose(page, "guidance rescale", 0.7)
-    choose(page, "clip skip", 1)
+    assert {"Guidance rescale", "Clip skip"} <= labels(page)
+    choose(page, "Guidance rescale", 0.7)
+    choose(page, "Clip skip", 1)
     assert engine.jobs[-1].spec.option("option") == "clip_skip=1;guidance_rescale=0.7"
     assert page.query_params["option"] == "clip_skip=1;guidance_rescale=0.7"
-    choose(page, "clip skip", None)
-    choose(page, "guidance rescale", 0.0)  # the pipeline's own: the first grid again
+    choose(page, "Clip skip", None)
+    choose(page, "Guidance rescale", 0.0)  # the pipeline's own: the first grid again
     assert session.view == View.default()
-    assert widget(page, "clip skip").value is None
+    assert widget(page, "Clip skip").value is None
 
 
 def test_naming_the_models_own_scheduler_is_the_same_run(page: AppTest, engine: FakeEngine) -> None:
