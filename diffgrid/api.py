@@ -37,6 +37,7 @@ from diffgrid.pictures import figures, typography
 from diffgrid.pictures.figures import Cell, GridSheet, Moment, Row, StripSheet
 from diffgrid.records import frames, trajectories
 from diffgrid.records.frames import Frames
+from diffgrid.spec.checks import shown
 from diffgrid.spec.grid import Grid as GridRequest
 from diffgrid.spec.grid import default_rows, parse_fork_kind
 from diffgrid.spec.path import Path, describe, format_path, naive, parse_path
@@ -52,7 +53,7 @@ Watch = Callable[[Snapshot], None]
 _S = TypeVar("_S", bound=WorkSnapshot)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Trajectory(trajectories.Trajectory):
     """A finished trajectory with its pictures.
 
@@ -108,8 +109,11 @@ class Trajectory(trajectories.Trajectory):
     def _repr_png_(self) -> bytes:
         return self.frames.final
 
+    def __repr__(self) -> str:
+        return f"<Trajectory {_words(self)}>"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Grid:
     """A finished grid."""
 
@@ -125,6 +129,10 @@ class Grid:
     def cell(self, row: int, column: int) -> Trajectory:
         """The trajectory in a cell; row and column are indices."""
         return self.cells[row][column]
+
+    def __repr__(self) -> str:
+        steps = ", ".join(map(str, self.request.rows))
+        return f"<Grid of {sum(map(len, self.cells))} cells at steps {steps}; {_words(self.trunk)}>"
 
     @cached_property
     def evaluations(self) -> dict[str, int]:
@@ -347,6 +355,12 @@ def finished_trajectory(job: Job, path: Path) -> Trajectory:
     found, pictures = job.result(path)
     values = {field.name: getattr(found, field.name) for field in fields(found)}
     return Trajectory(**values, frames=pictures)
+
+
+def _words(trajectory: Trajectory) -> str:
+    """What it is in one line: its arrays and pictures would be pages."""
+    spec = trajectory.spec
+    return f"{shown(spec.prompt)}: {', '.join(recipe(spec, trajectory.path))}"
 
 
 def recipe(spec: RunSpec, path: Path) -> tuple[str, ...]:

@@ -179,6 +179,15 @@ def test_notebooks_get_pictures_and_a_prompt_cannot_break_out_of_them(g: diffgri
     assert Image.open(io.BytesIO(png)).size == g.trunk.image.size
 
 
+def test_in_a_terminal_each_is_one_line(g: diffgrid.Grid) -> None:
+    steps = ", ".join(map(str, g.request.rows))
+    count = len(g.request.rows) * len(g.cells[0])
+    assert repr(g).startswith(f"<Grid of {count} cells at steps {steps}; '")
+    assert repr(g.cells[0][1]).startswith("<Trajectory '")
+    assert f"{format_path(g.cells[0][1].path)}, seed " in repr(g.cells[0][1])
+    assert len(repr(g)) < 300
+
+
 def test_one_trajectory_is_the_grids_cell(
     g: diffgrid.Grid, engine: LocalEngine, folder: Folder
 ) -> None:

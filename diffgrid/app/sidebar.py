@@ -15,11 +15,13 @@ from diffgrid.app.text import plain
 from diffgrid.errors import DiffgridError
 from diffgrid.limits import Limits
 from diffgrid.models import heeded
+from diffgrid.models.calls import options_of, read_options
 from diffgrid.models.folder import BUNDLED, Model
 from diffgrid.models.registry import choose_scheduler, find_model, models, schedulers_of
 from diffgrid.sharing.view import View, backs
 from diffgrid.spec.options import Option
 from diffgrid.spec.options import added as added_options
+from diffgrid.spec.pipeline_options import format_options, parse_options
 from diffgrid.spec.schedulers import name_of
 
 # A browser's numbers are whole up to here; larger seeds are for the command line.
@@ -203,7 +205,11 @@ def _lab(form: _Form, model: Model, limits: Limits) -> None:
             negative = form.option("negative_prompt", view.negative_prompt)
             st.text_input("Negative prompt", **negative)
     for added in added_options().values():
-        _added(added, form.option(added.name, view.options[added.name]))
+        if added.name == "option":
+            with st.container():
+                _of_its_pipeline(form, model, view.options["option"])
+        else:
+            _added(added, form.option(added.name, view.options[added.name]))
     kind, config = choose_scheduler(model, view.scheduler)
     _fork_kind(form, FORKS[kind.draws(config, view.eta)])
 
@@ -217,6 +223,37 @@ def _added(option: Option, field: dict[str, Any]) -> None:
         st.number_input(option.title.capitalize(), low, high, help=option.help, **field)
     else:
         st.slider(option.title.capitalize(), option.low, option.high, help=option.help, **field)
+
+
+def _of_its_pipeline(form: _Form, model: Model, told: str) -> None:
+    """What else its pipeline takes, by what its call says of it."""
+    mine, chosen = form.mine, read_options(model.family.pipeline, told)
+
+    def setting(name: str, default: Any) -> Callable[[Any], View]:
+        def change(value: Any) -> View:
+            now = parse_options(mine.form.options["option"])
+            now.pop(name, None)
+            named = {} if value in (None, "", default) else {name: value}
+            return option(mine.form, option=format_options(now | named))
+
+        return change
+
+    for name, argument in options_of(model.family.pipeline).items():
+        title, kind = name.replace("_", " ").capitalize(), argument.kinds[0]
+        value = chosen.get(name, argument.default)
+        field = form.field(f"option-{name}", value, setting(name, argument.default))
+        if kind == "bool":
+            st.checkbox(title, bool(value), **field)
+        elif kind == "str":
+            st.text_input(title, value or "", **field)
+        else:
+            real = kind == "float"
+            number: dict[str, Any] = {"step": 0.1, "format": "%g"} if real else {"step": 1}
+            first = None if value is None else float(value) if real else int(value)
+            if argument.default is None:  # only what began empty can be emptied again
+                st.session_state.setdefault(field["key"], first)
+                first = None
+            st.number_input(title, value=first, placeholder="not set", **number, **field)
 
 
 def _fork_kind(form: _Form, fresh: str) -> None:

@@ -112,7 +112,20 @@ def _add(parser: argparse.ArgumentParser, option: Option) -> None:
         except BadInput as error:
             raise argparse.ArgumentTypeError(str(error)) from None
 
-    parser.add_argument(option.flag, type=read, default=option.default, help=option.help)
+    action = _Together if option.several else "store"
+    parser.add_argument(
+        option.flag, type=read, default=option.default, help=option.help, action=action
+    )
+
+
+class _Together(argparse.Action):
+    """An option that may be given several times: with semicolons between."""
+
+    def __call__(
+        self, parser: Any, namespace: Any, values: Any, option_string: str | None = None
+    ) -> None:
+        told = getattr(namespace, self.dest)
+        setattr(namespace, self.dest, ";".join(filter(None, [told, values])))
 
 
 def _steps(text: str) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ from collections.abc import Iterable
 
 from diffgrid.engine.allowances import Allowances
 from diffgrid.engine.job import Computation, LocalJob
+from diffgrid.engine.memory import Memory
 from diffgrid.engine.model_holder import Loading, ModelHolder
 from diffgrid.engine.protocol import Estimate, Work
 from diffgrid.engine.queue import Queue
@@ -39,7 +40,7 @@ class LocalEngine:
         """
         self.store = store
         self._models, self._timings = ModelHolder(device), Timings()
-        self._allowances = Allowances()
+        self._allowances, self._memory = Allowances(), Memory()
         self._change = threading.Condition()  # guards what follows
         self._queue: Queue[Computation] = Queue()
         self._worker: threading.Thread | None = None
@@ -191,3 +192,4 @@ class LocalEngine:
             work.run(self._models, self._queue.outbid)
             with self._change:
                 self._queue.finish(work)
+            self._memory.give_back()

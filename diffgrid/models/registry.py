@@ -12,6 +12,7 @@ from typing import Any
 
 from diffgrid.errors import BadInput
 from diffgrid.limits import Limits
+from diffgrid.models.calls import checked_options
 from diffgrid.models.families import Family
 from diffgrid.models.folder import ASSETS, BUNDLED, Model
 from diffgrid.models.hub_list import HUB_MODELS, HubModel, fetching, find_hub_model
@@ -149,6 +150,7 @@ def specify(
     if isinstance(most, int) and isinstance(steps, int) and steps > most:
         raise BadInput(f"steps {steps} is not allowed with {kind.name}: use 1 to {most}.")
     _check_words(family, prompt, negative_prompt, guidance)
+    given = added | {"option": checked_options(family.pipeline, added.get("option") or "")}
     if family.guided and guidance is None:
         guidance = settings.get("guidance", family.guidance)
     return RunSpec(
@@ -165,7 +167,7 @@ def specify(
         height=chosen.side if height is None else height,
         width=chosen.side if width is None else width,
         dtype=chosen.dtype if dtype is None else dtype,
-        added=json.dumps({name: value for name, value in added.items() if value is not None}),
+        added=json.dumps({name: value for name, value in given.items() if value is not None}),
     )
 
 

@@ -124,6 +124,10 @@ def load(
         # Convolutions are 1.1 to 1.3 times as fast so. Not the denoiser's: it then rounds otherwise
         # than plain diffusers', and LCM makes 6e-4 of that by its last step.
         vae.to(memory_format=torch.channels_last)
+    encoder = getattr(pipe, "text_encoder", None)
+    if isinstance(encoder, transformers.CLIPTextModel) and not hasattr(encoder, "text_model"):
+        # clip_skip asks for it, a level that transformers has left out since.
+        vars(encoder)["text_model"] = encoder
     if family := FAMILIES.get(type(pipe).__name__):
         family.after_load(pipe, dtype)
     return pipe

@@ -4,7 +4,8 @@ The pipeline encodes the prompts, sets the timesteps, draws the initial latents 
 network's outputs what the scheduler is given, all in its own way.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +13,15 @@ import torch
 from diffusers import DiffusionPipeline, SchedulerMixin
 from torch import Tensor
 
-from diffgrid.errors import BadInput, ModelError
+from diffgrid.errors import BadInput, DiffgridError, ModelError
+from diffgrid.models.calls import read_options
 from diffgrid.models.families import Family, family_of, known
 from diffgrid.records.trajectories import PredictionType
 from diffgrid.sampling import batches
 from diffgrid.sampling.adapters import Adapter, adapt, refusing
 from diffgrid.sampling.batches import Call
 from diffgrid.sampling.lanes import Lane, Lanes, as_it_stands, forward_to, zeros
+from diffgrid.spec.checks import shown
 from diffgrid.spec.run import RunSpec
 from diffgrid.spec.schedulers import draws_noise, scheduler_of
 
@@ -84,9 +87,10 @@ def prepare(pipe: DiffusionPipeline, spec: RunSpec, scheduler: SchedulerMixin) -
         )
     denoise = _InLanes(pipe, spec, scheduler)
     generator, family = torch.Generator("cpu").manual_seed(spec.seed), denoise.family
-    lane = denoise.lanes.begin(denoise.arguments(spec, generator))
-    while isinstance(lane.wants, Call):
-        lane.send(zeros(lane.wants))
+    with _heeding(spec):
+        lane = denoise.lanes.begin(denoise.arguments(spec, generator))
+        while isinstance(lane.wants, Call):
+            lane.send(zeros(lane.wants))
     denoise.like = lane.taken.sample
     if lane.taken.model_output.shape != denoise.like.shape:
         raise BadInput(
@@ -128,6 +132,20 @@ def prepare(pipe: DiffusionPipeline, spec: RunSpec, scheduler: SchedulerMixin) -
         sigmas=sigmas,
         prediction_type=adapter.prediction_type(),
     )
+
+
+@contextmanager
+def _heeding(spec: RunSpec) -> Iterator[None]:
+    """What a pipeline raises of options that only it knows becomes a sentence."""
+    try:
+        yield
+    except Exception as error:
+        if not (told := spec.option("option")) or isinstance(error, DiffgridError):
+            raise
+        raise BadInput(
+            f"option {shown(told)} is not allowed with this model ({shown(error)}): use another "
+            "value, or leave it out."
+        ) from error
 
 
 def family_of_pipe(pipe: DiffusionPipeline) -> Family:
@@ -191,6 +209,7 @@ class _InLanes:
             "generator": generator or torch.Generator("cpu").manual_seed(spec.seed),
             "output_type": "latent",
             **spec.chosen,
+            **read_options(type(self.pipe).__name__, spec.option("option")),
         }
         told = {name: value for name, value in every.items() if value is not None}
         return self.lanes.arguments(told | dict(self.family.call))

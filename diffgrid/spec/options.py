@@ -11,11 +11,13 @@ keep theirs, and is read as `spec.option("clip_skip")` by whoever heeds it.
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from diffgrid.errors import BadInput
 from diffgrid.spec.checks import HARD, check_real, check_text, check_whole
+from diffgrid.spec.pipeline_options import canonical_options
 from diffgrid.spec.schedulers import SCHEDULERS
 
 FIRST_MODEL = "monsters"
@@ -34,6 +36,8 @@ class Option:
     high: float = 0
     addressed: bool = True  # whether an address says it
     added: bool = True  # since the first release: it has no field of its own in RunSpec
+    canonical: Callable[[str], str] = str  # the one way to write an added text
+    several: bool = False  # whether the command line takes it several times
 
     @property
     def title(self) -> str:
@@ -72,7 +76,7 @@ class Option:
             BadInput: it is of another kind or out of range.
         """
         if self.kind is str:
-            return check_text(self.title, value, HARD.max_prompt)
+            return self.canonical(check_text(self.title, value, HARD.max_prompt))
         if self.kind is float:
             return check_real(self.title, value, self.low, self.high)
         check_whole(self.title, value, int(self.low), int(self.high))
@@ -106,6 +110,14 @@ OPTIONS = (
         "precision for a large model where a GPU is)",
         addressed=False,
         added=False,
+    ),
+    Option(
+        "option",
+        str,
+        "NAME=VALUE that its pipeline takes besides, such as guidance_rescale=0.7; may be repeated",
+        "",
+        canonical=canonical_options,
+        several=True,
     ),
 )
 

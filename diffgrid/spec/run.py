@@ -14,6 +14,7 @@ from diffgrid.limits import Limits
 from diffgrid.spec.checks import HARD, check_real, check_text, check_whole, set_field, shown
 from diffgrid.spec.options import added
 from diffgrid.spec.path import Path
+from diffgrid.spec.pipeline_options import parse_options
 from diffgrid.spec.schedulers import (
     Loop,
     draws_noise,
@@ -125,7 +126,9 @@ class RunSpec:
     @property
     def added_words(self) -> dict[str, str]:
         """The same for captions and lists."""
-        return {name.replace("_", " "): str(value) for name, value in self.chosen.items()}
+        words = {name: str(value) for name, value in self.chosen.items()}
+        words |= parse_options(words.pop("option", ""))
+        return {name.replace("_", " "): value for name, value in words.items()}
 
     @property
     def unknown(self) -> list[str]:

@@ -13,6 +13,7 @@ from diffgrid.app.session.actions import act
 from diffgrid.app.session.request import FEW
 from diffgrid.app.session.session import Session
 from diffgrid.limits import Limits
+from diffgrid.sharing.view import View
 from diffgrid.spec.path import minimum
 from tests.app import driver
 from tests.app.driver import choose, ids, labels, places, press, run, widget
@@ -45,6 +46,20 @@ def test_a_change_applies_at_once_and_ends_what_was_under_way(
     assert (spec.scheduler, spec.eta) == ("EulerDiscreteScheduler", None)
     assert max(path[0].branch for path in engine.jobs[-1].paths if path) == 1
     assert page.query_params["scheduler"] == "euler"
+
+
+def test_what_else_the_pipeline_takes_is_in_the_lab(
+    page: AppTest, engine: FakeEngine, session: Session
+) -> None:
+    assert {"Guidance rescale", "Clip skip"} <= labels(page)
+    choose(page, "Guidance rescale", 0.7)
+    choose(page, "Clip skip", 1)
+    assert engine.jobs[-1].spec.option("option") == "clip_skip=1;guidance_rescale=0.7"
+    assert page.query_params["option"] == "clip_skip=1;guidance_rescale=0.7"
+    choose(page, "Clip skip", None)
+    choose(page, "Guidance rescale", 0.0)  # the pipeline's own: the first grid again
+    assert session.view == View.default()
+    assert widget(page, "Clip skip").value is None
 
 
 def test_naming_the_models_own_scheduler_is_the_same_run(page: AppTest, engine: FakeEngine) -> None:

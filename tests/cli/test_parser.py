@@ -67,3 +67,10 @@ def test_every_option_of_a_run_has_a_default(command: str) -> None:
 def test_a_number_is_read_as_people_write_it(text: str, value: float) -> None:
     given = build_parser().parse_args(["grid", "--guidance", text, *FILES["grid"]])
     assert given.guidance == value
+
+
+def test_an_option_of_the_pipeline_may_be_given_several_times() -> None:
+    grid = ["grid", "--out", "x.png", "--rows", "1"]
+    parsed = build_parser().parse_args([*grid, "--option", "clip_skip=1", "--option", "b=2"])
+    assert parsed.option == "clip_skip=1;b=2"
+    assert build_parser().parse_args(grid).option == ""

@@ -175,9 +175,12 @@ def plain_pipeline(folder: Folder) -> DiffusionPipeline:
     return pipe
 
 
-def plain_diffusers(family: str, spec: RunSpec, kind: Scheduler) -> NDArray[np.float32]:
+def plain_diffusers(
+    family: str, spec: RunSpec, kind: Scheduler, option: Mapping[str, Any] | None = None
+) -> NDArray[np.float32]:
     """What the library makes, as its documentation says to change schedulers: final latents
-    (C, H, W); a picture in 0 … 1 of pipelines that diffuse pixels."""
+    (C, H, W); a picture in 0 … 1 of pipelines that diffuse pixels. `option` is given to its call
+    too."""
     folder = Folder(spec.model)
     pipe = plain_pipeline(folder)
     own = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
@@ -194,7 +197,7 @@ def plain_diffusers(family: str, spec: RunSpec, kind: Scheduler) -> NDArray[np.f
     if not own_way.seeds_steps:
         torch.manual_seed(SEED)
     told = {name: value for name, value in every.items() if value is not None}
-    every = told | dict(BUILT[family].call)
+    every = told | dict(BUILT[family].call) | dict(option or {})
     call: dict[str, Any] = {name: value for name, value in every.items() if name in takes}
     after: list[torch.Tensor] = []
     if family in zoo.CLASSES and (noting := noted(takes, after)):
@@ -286,14 +289,21 @@ def least(path: Path, length: int) -> dict[Path, int]:
     return needed
 
 
-def check(family: str, name: str, folder: Folder, executor: Executor | None = None) -> Cell:
-    """Try one pair; without an executor what was begun is finished in this process.
+def check(
+    family: str,
+    name: str,
+    folder: Folder,
+    executor: Executor | None = None,
+    option: Mapping[str, Any] | None = None,
+) -> Cell:
+    """Try one pair; without an executor what was begun is finished in this process. `option` is
+    what else its pipeline is asked for.
 
     Raises:
         AssertionError: the pair makes no sense, but is not refused.
         DiffgridError: it is refused, but makes sense.
     """
-    chosen = options(family, name, folder)
+    chosen = options(family, name, folder) | {"option": option or ""}
     if reason := unsuited(family, name):
         try:
             sample(specify(**chosen), {(): 1})
@@ -302,7 +312,7 @@ def check(family: str, name: str, folder: Folder, executor: Executor | None = No
         raise AssertionError(f"{family} with {name} is not refused, but {reason}")
     spec = specify(**chosen)
     kind = kind_of(name, folder)
-    first, second = (plain_diffusers(family, spec, kind) for _ in range(2))
+    first, second = (plain_diffusers(family, spec, kind, option) for _ in range(2))
     paths = branches(spec)
     together, evaluated = sample(spec, dict.fromkeys([(), *paths], spec.length))
     wasted = [evaluated - minimum([(), *paths], spec.length)]

@@ -1,0 +1,66 @@
+"""What a pipeline takes besides the options that every run has, as one text in a run's options.
+
+    >>> parse_options("pag_scale=3.0; clip_skip=1")
+    {'clip_skip': '1', 'pag_scale': '3'}
+    >>> format_options({"guidance_rescale": 0.7})
+    'guidance_rescale=0.7'
+
+Which names there are, and of what kind, is the pipeline's to say (`models.calls`).
+"""
+
+import re
+from collections.abc import Mapping
+
+from diffgrid.errors import BadInput
+from diffgrid.spec.checks import shown
+
+MOST, LONGEST = 20, 200  # options of a run; characters of a value
+Value = bool | int | float | str
+
+
+def parse_options(text: str) -> dict[str, str]:
+    """Name -> value as it is written, by name.
+
+    Raises:
+        BadInput: the text is not `name=value`, or several of them with semicolons between.
+    """
+    found = {}
+    for part in filter(str.strip, text.split(";")):
+        named = re.fullmatch(r"\s*([A-Za-z][A-Za-z0-9_]{0,59})\s*=(.*)", part)
+        if not named or len(named[2].strip()) > LONGEST or not named[2].strip().isprintable():
+            raise BadInput(
+                f"option {shown(part)} is not allowed: write name=value, such as "
+                f"guidance_rescale=0.7, with at most {LONGEST} characters."
+            )
+        found[named[1]] = _plain(named[2].strip())
+    if len(found) > MOST:
+        raise BadInput(f"{len(found)} options are too many: use at most {MOST}.")
+    return dict(sorted(found.items()))
+
+
+def format_options(values: Mapping[str, object]) -> str:
+    """The options as one text, the same for the same options; `parse_options` takes it back.
+
+    Raises:
+        BadInput: a name or a value is none that can be written.
+    """
+    for name, value in values.items():
+        if not isinstance(value, bool | int | float | str) or ";" in f"{name}{value}":
+            raise BadInput(
+                f"option {shown(name)} {shown(value)} is not allowed: use a number, true or false, "
+                "or a short text without semicolons."
+            )
+    text = ";".join(f"{name}={value}" for name, value in values.items())
+    return ";".join(f"{name}={value}" for name, value in parse_options(text).items())
+
+
+def canonical_options(text: str) -> str:
+    """The text in the one way of writing it."""
+    return format_options(parse_options(text))
+
+
+def _plain(value: str) -> str:
+    """A number as others write it, so that 3 and 3.0 are one; true and false in lower case."""
+    if re.fullmatch(r"[+-]?([0-9]{1,30}\.[0-9]{0,30}|\.[0-9]{1,30})", value):
+        return f"{float(value):.15g}"
+    return value.lower() if value.lower() in ("true", "false") else value
