@@ -208,7 +208,7 @@ def _lab(form: _Form, model: Model, limits: Limits) -> None:
         if added.name == "option":
             with st.container():
                 _of_its_pipeline(form, model, view.options["option"])
-        else:
+        elif added.name != "lora" or not limits.public:
             _added(added, form.option(added.name, view.options[added.name]))
     kind, config = choose_scheduler(model, view.scheduler)
     _fork_kind(form, FORKS[kind.draws(config, view.eta)])

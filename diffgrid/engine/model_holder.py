@@ -8,6 +8,7 @@ from typing import Any
 
 from diffgrid.engine.protocol import Models
 from diffgrid.errors import BadInput, DiffgridError, ModelError, reason_of
+from diffgrid.models.loras import digest_of, loras_of
 from diffgrid.models.memory import working_memory
 from diffgrid.models.registry import find_model
 from diffgrid.spec.run import RunSpec
@@ -66,10 +67,12 @@ class ModelHolder:
 
     def _read(self, spec: RunSpec) -> Any:
         from diffgrid.sampling import pipelines
+        from diffgrid.sampling.loras import fuse
 
         device = pipelines.find_device(self._device)
         model = find_model(spec.model)
-        if model.digest != spec.digest:
+        loras = loras_of(model, spec.option("lora"))
+        if digest_of(model, loras) != spec.digest:
             raise ModelError(
                 f"model {spec.model!r} has other weights than this run was made with: bring "
                 "those back, or ask for a new run."
@@ -78,7 +81,10 @@ class ModelHolder:
         working = working_memory(spec.dtype, spec.height, spec.width)
         pipelines.check_fits(model.name, weights, working, spec.dtype, device)
         log.info("loading %s, %.1f GB in %s", model.name, weights / 1e9, spec.dtype)
-        return pipelines.load(model.folder, spec.dtype, device, model.variant)
+        pipe = pipelines.load(model.folder, spec.dtype, device, model.variant)
+        if loras:
+            fuse(pipe, loras)
+        return pipe
 
     def classifier(self, spec: RunSpec) -> Any:
         """What labels the pictures of a specification's model."""

@@ -24,7 +24,7 @@ _REAL = r"[+-]?([0-9]{1,30}(\.[0-9]{0,30})?|\.[0-9]{1,30})(e[+-]?[0-9]{1,2})?"
 # Of each plain kind how it is written, how it is read, and what it is called.
 _KINDS: dict[str, tuple[str, Callable[[str], Value], str]] = {
     "bool": ("true|false", "true".__eq__, "true or false"),
-    "int": ("[+-]?[0-9]{1,15}", int, "a whole number"),
+    "int": ("[+-]?[0-9]{1,4}", int, "a whole number of at most 4 digits"),
     "float": (_REAL, float, "a number"),
     "str": (".*", str, "a text"),
 }

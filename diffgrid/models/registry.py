@@ -16,8 +16,10 @@ from diffgrid.models.calls import checked_options
 from diffgrid.models.families import Family
 from diffgrid.models.folder import ASSETS, BUNDLED, Model
 from diffgrid.models.hub_list import HUB_MODELS, HubModel, fetching, find_hub_model
+from diffgrid.models.loras import digest_of, loras_of
 from diffgrid.spec.options import FIRST_MODEL, OPTIONS, SEED
 from diffgrid.spec.options import added as added_options
+from diffgrid.spec.pipeline_options import canonical_loras
 from diffgrid.spec.run import RunSpec, canonical
 from diffgrid.spec.schedulers import (
     SCHEDULERS,
@@ -155,7 +157,7 @@ def specify(
         guidance = settings.get("guidance", family.guidance)
     return RunSpec(
         model=chosen.name,
-        digest=chosen.digest,
+        digest=digest_of(chosen, loras_of(chosen, canonical_loras(added.get("lora") or ""))),
         prompt=(settings.get("prompt", "") if prompt is None else prompt) * family.prompted,
         negative_prompt=negative_prompt,
         guidance_scale=family.guidance if guidance is None else guidance,

@@ -7,6 +7,7 @@ from typing import Any, Self
 from diffgrid.errors import BadInput
 from diffgrid.limits import Limits
 from diffgrid.models.registry import find_model, loop_of, specify
+from diffgrid.spec.checks import shown
 from diffgrid.spec.grid import SHARES, Grid, default_rows, nearest, row_steps, rows_near
 from diffgrid.spec.options import FIRST_MODEL, OPTIONS, SEED, added
 from diffgrid.spec.path import Fork, Path, ancestors, before, format_path
@@ -106,6 +107,8 @@ class View:
         steps, branches = tuple(zip(*self.rows, strict=True)) or ((), ())
         grid = Grid(self.spec, self.path, steps, branches, self.back)
         grid.check(limits)
+        if limits.public and (lora := grid.spec.chosen.get("lora")):
+            raise BadInput(f"lora {shown(lora)} is not allowed on a public server: leave it out.")
         if not self.can_change and any(fork.changes for fork in self.path):
             raise BadInput(
                 f"path {format_path(self.path)[:60]!r} is not allowed: model {self.model!r} has no "

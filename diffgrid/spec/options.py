@@ -17,7 +17,7 @@ from typing import Any
 
 from diffgrid.errors import BadInput
 from diffgrid.spec.checks import HARD, check_real, check_text, check_whole
-from diffgrid.spec.pipeline_options import canonical_options
+from diffgrid.spec.pipeline_options import canonical_loras, canonical_options
 from diffgrid.spec.schedulers import SCHEDULERS
 
 FIRST_MODEL = "monsters"
@@ -117,6 +117,14 @@ OPTIONS = (
         "NAME=VALUE that its pipeline takes besides, such as guidance_rescale=0.7; may be repeated",
         "",
         canonical=canonical_options,
+        several=True,
+    ),
+    Option(
+        "lora",
+        str,
+        "a LoRA beside the model's folder, with its weight: crayon:0.8; may be repeated",
+        "",
+        canonical=canonical_loras,
         several=True,
     ),
 )

@@ -59,6 +59,37 @@ def canonical_options(text: str) -> str:
     return format_options(parse_options(text))
 
 
+def parse_loras(text: str) -> dict[str, float]:
+    """Name -> weight, by name.
+
+        >>> parse_loras("crayon:0.80; ink")
+        {'crayon': 0.8, 'ink': 1.0}
+
+    Raises:
+        BadInput: the text is not `name` or `name:weight`, or several of them with semicolons
+            between.
+    """
+    found = {}
+    for part in filter(str.strip, text.split(";")):
+        named = re.fullmatch(
+            r"([^:/\\]{1,100})(?::\s*([+-]?[0-9]{1,2}(\.[0-9]{0,9})?))?", part.strip()
+        )
+        if not named or not named[1].isprintable() or named[1].startswith("."):
+            raise BadInput(
+                f"lora {shown(part)} is not allowed: write the name of its folder, and a weight "
+                "after a colon, such as crayon:0.8."
+            )
+        found[named[1].strip()] = float(named[2] or 1)
+    if len(found) > MOST:
+        raise BadInput(f"{len(found)} LoRAs are too many: use at most {MOST}.")
+    return dict(sorted(found.items()))
+
+
+def canonical_loras(text: str) -> str:
+    """The text in the one way of writing it; those of no weight are left out."""
+    return ";".join(f"{name}:{weight:g}" for name, weight in parse_loras(text).items() if weight)
+
+
 def _plain(value: str) -> str:
     """A number as others write it, so that 3 and 3.0 are one; true and false in lower case."""
     if re.fullmatch(r"[+-]?([0-9]{1,30}\.[0-9]{0,30}|\.[0-9]{1,30})", value):

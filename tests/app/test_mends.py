@@ -16,6 +16,7 @@ from streamlit.config import get_option, set_option
 from streamlit.proto.ClientState_pb2 import ClientState
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.runtime.app_session import AppSession, AppSessionState
+from streamlit.runtime.forward_msg_queue import ForwardMsgQueue
 from streamlit.runtime.scriptrunner import RerunData, ScriptRunnerEvent
 from streamlit.runtime.scriptrunner_utils.script_requests import ScriptRequests
 from streamlit.runtime.websocket_session_manager import WebsocketSessionManager
@@ -34,6 +35,8 @@ def _streamlit_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
         (ScriptRequests, "request_rerun"),
         (LocalSourcesWatcher, "update_watched_modules"),
         (WebsocketSessionManager, "_resume_stored_session"),
+        (WebsocketSessionManager, "disconnect_session"),
+        (AppSession, "_enqueue_forward_msg"),
         (WebSocket, "receive_bytes"),
         (WebSocket, "send_bytes"),
     ):
@@ -157,6 +160,29 @@ def test_where_a_connection_comes_back_the_page_that_was_asked_for_runs_anew(
     mend()
     happened = asyncio.run(a_connection_comes_back(*asked))
     assert happened == ["a new runner", *["one more run"] * runs]
+
+
+def test_nothing_is_kept_for_a_connection_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(WebsocketSessionManager, "disconnect_session", lambda *_: None)
+    monkeypatch.setattr(WebsocketSessionManager, "_resume_stored_session", lambda *_: "tab")
+    mend()
+    session: Any = type(
+        "Kept", (AppSession,), {"__init__": lambda _: None, "__del__": lambda _: 0}
+    )()
+    session._browser_queue, session._message_enqueued_callback = ForwardMsgQueue(), None
+    session._client_state, session.request_rerun = None, lambda _: None
+    manager: Any = WebsocketSessionManager.__new__(WebsocketSessionManager)
+    manager._active_session_info_by_id = {"tab": SimpleNamespace(session=session)}
+
+    def told() -> int:
+        session._enqueue_forward_msg(ForwardMsg(script_finished=ForwardMsg.FINISHED_SUCCESSFULLY))
+        return len(session._browser_queue._queue)
+
+    assert (told(), told()) == (1, 2)
+    manager.disconnect_session("tab")
+    assert (told(), told()) == (0, 0)
+    assert manager._resume_stored_session("tab", None, {}) == "tab"
+    assert told() == 1
 
 
 async def a_connection_ends_as_it_is_written_to(fault: Exception) -> list[str]:

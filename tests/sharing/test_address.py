@@ -129,6 +129,23 @@ def test_a_public_server_has_tighter_limits(monkeypatch: pytest.MonkeyPatch) -> 
         from_query({"steps": "51"})
 
 
+def test_an_address_says_the_pipelines_options_and_a_lora_is_no_strangers_choice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    view = DEFAULT.with_options(option="guidance_rescale=0.7")
+    assert from_query(to_query(view)) == view
+    for name, value, words in (
+        ("option", "pag_scale=3", "option 'pag_scale' is not taken by"),
+        ("lora", "../../secret", "write the name of its folder"),
+    ):
+        with pytest.raises(BadInput, match=words):
+            from_query({name: value})
+    monkeypatch.setenv("DIFFGRID_PUBLIC", "1")
+    monkeypatch.setattr("diffgrid.models.registry.loras_of", lambda *_: [])
+    with pytest.raises(BadInput, match="lora 'crayon:1' is not allowed on a public server"):
+        from_query({"lora": "crayon"})
+
+
 def test_keys_it_does_not_know_are_left_alone() -> None:
     assert from_query({"utm_source": "a post", "seed": "8"}) == DEFAULT.with_options(seed=8)
 
