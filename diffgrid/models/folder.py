@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from diffgrid.errors import BadInput
 from diffgrid.models.calls import packages
-from diffgrid.models.families import Family, family_of, known
+from diffgrid.models.families import Family, family_of, known, why_not
 from diffgrid.models.hub_list import HubModel, fetching
 from diffgrid.models.json_file import read_json
 from diffgrid.models.memory import BYTES
@@ -230,8 +230,7 @@ class Model:
         family = self.index.get("_class_name")
         if not isinstance(family, str) or family not in known():
             raise BadInput(
-                f"model {self.name[:60]!r} is a {str(family)[:60]!r}, which is not supported: use "
-                f"a {' or a '.join(known())}."
+                f"model {self.name[:60]!r} is a {str(family)[:60]!r}, {why_not(str(family)[:60])}."
             )
         for part in self.parts:
             if self.index[part][0] not in (*LIBRARIES, *packages()):

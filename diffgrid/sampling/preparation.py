@@ -15,7 +15,7 @@ from torch import Tensor
 
 from diffgrid.errors import BadInput, DiffgridError, ModelError
 from diffgrid.models.calls import read_options
-from diffgrid.models.families import Family, family_of, known
+from diffgrid.models.families import Family, family_of, known, why_not
 from diffgrid.records.trajectories import PredictionType
 from diffgrid.sampling import batches
 from diffgrid.sampling.adapters import Adapter, adapt, refusing
@@ -156,7 +156,7 @@ def family_of_pipe(pipe: DiffusionPipeline) -> Family:
     """
     name = type(pipe).__name__
     if name not in known():
-        raise ModelError(f"{name} is not supported: use one of {', '.join(known())}.")
+        raise ModelError(f"the pipeline is a {name}, {why_not(name)}.")
     return family_of(name, scheduler_of(type(pipe.scheduler).__name__).flow)
 
 

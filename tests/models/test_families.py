@@ -17,9 +17,11 @@ from diffusers import (
     SanaTransformer2DModel,
     StableDiffusionPipeline,
 )
+from diffusers.pipelines.auto_pipeline import AUTO_TEXT2IMAGE_PIPELINES_MAPPING
 from transformers import Gemma2Config, Gemma2Model
 
-from diffgrid.models.families import FAMILIES
+from diffgrid.errors import BadInput
+from diffgrid.models.families import FAMILIES, REFUSED, known
 from diffgrid.models.families.family import Family
 from diffgrid.models.folder import Model
 from diffgrid.models.registry import choose_scheduler, find_model, specify
@@ -204,3 +206,32 @@ def test_schedulers_are_what_the_pipeline_makes_of_them(
             build = getattr(diffusers, named.class_name).from_config
             expected = build(theirs.config, **named.adds).config
             assert settings(build(ours).config) == settings(expected)
+
+
+def test_of_each_class_that_makes_pictures_of_words_it_is_known_whether_it_runs_and_why_not() -> (
+    None
+):
+    every = {kind.__name__ for kind in AUTO_TEXT2IMAGE_PIPELINES_MAPPING.values()}
+    assert every <= {*known(), *REFUSED}
+    assert not REFUSED.keys() & {*known()}
+    assert len(known()) >= 45
+    told = (Path(__file__).parents[2] / "docs" / "matrix.md").read_text()
+    for name, reason in REFUSED.items():
+        (line,) = (each for each in told.splitlines() if f"`{name}`" in each)
+        assert line.endswith(f": {reason}.")
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "words"),
+    [
+        ("KolorsPipeline", r"which is not supported \(it needs the package sentencepiece"),
+        ("StableDiffusionXLImg2ImgPipeline", "use one of .* others, such as StableDiffusionXL"),
+    ],
+)
+def test_a_class_that_cannot_run_is_one_sentence(pipeline: str, words: str, tmp_path: Path) -> None:
+    folder = tiny.save(tmp_path / "model")
+    index = json.loads((folder / "model_index.json").read_text()) | {"_class_name": pipeline}
+    (folder / "model_index.json").write_text(json.dumps(index))
+    with pytest.raises(BadInput, match=words) as refused:
+        find_model(str(folder))
+    assert len(str(refused.value)) < 400

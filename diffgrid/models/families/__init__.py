@@ -5,14 +5,16 @@ A file holds a `Family` of one diffusers pipeline class, with what differs from 
 Tensors are only passed through, so nothing here imports torch.
 """
 
+from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
 
 from diffgrid.models.families import read
 from diffgrid.models.families.family import Family
+from diffgrid.models.families.refused import REFUSED
 
-__all__ = ["FAMILIES", "Family", "family_of", "known"]
+__all__ = ["FAMILIES", "REFUSED", "Family", "family_of", "known", "why_not"]
 
 for _module in iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")
@@ -23,6 +25,14 @@ FAMILIES: dict[str, Family] = {kind.pipeline: kind() for kind in Family.kinds if
 def known() -> list[str]:
     """The diffusers classes that can be sampled."""
     return sorted({*FAMILIES, *read.CLASSES})
+
+
+def why_not(pipeline: str) -> str:
+    """Why a class cannot be sampled, and what can be, as the end of a sentence."""
+    if reason := REFUSED.get(pipeline):
+        return f"which is not supported ({reason})"
+    near = get_close_matches(pipeline, known(), 3, cutoff=0.0)
+    return f"which is not supported: use one of {len(known())} others, such as {', '.join(near)}"
 
 
 def family_of(pipeline: str, flow: bool = False) -> Family:
