@@ -404,6 +404,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     options.seconds = options.seconds or (1800 if options.age else 180)
+    if options.seconds < 120:
+        parser.error(
+            "--seconds: two minutes at least, of which the first and the last are compared"
+        )
     os.environ["DIFFGRID_PUBLIC"] = str(int(options.public))
     with tempfile.TemporaryDirectory() as folder, server(Path(folder)) as address:
         children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()

@@ -22,11 +22,12 @@ from diffgrid.engine.recheck import Recheck
 from diffgrid.errors import BadInput, DiffgridError, StoreError
 from diffgrid.limits import Limits
 from diffgrid.models import hub
+from diffgrid.models.folder import own_models
 from diffgrid.models.heeded import unheeded
 from diffgrid.models.hub_list import find_hub_model
 from diffgrid.models.listing import TO_FETCH, Entry, entries
 from diffgrid.models.memory import BYTES, in_words
-from diffgrid.models.registry import find_model, models, own_models, scheduler_name, to_fetch
+from diffgrid.models.registry import find_model, models, scheduler_name, to_fetch
 from diffgrid.records.trajectories import Trajectory
 from diffgrid.spec.options import OPTIONS
 from diffgrid.spec.path import format_path

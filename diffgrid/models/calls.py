@@ -3,7 +3,7 @@
 import ast
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -23,7 +23,7 @@ _OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
 _REAL = r"[+-]?([0-9]{1,30}(\.[0-9]{0,30})?|\.[0-9]{1,30})(e[+-]?[0-9]{1,2})?"
 # Of each plain kind how it is written, how it is read, and what it is called.
 _KINDS: dict[str, tuple[str, Callable[[str], Value], str]] = {
-    "bool": ("true|false", "true".__eq__, "true or false"),
+    "bool": ("(?i:true|false)", lambda text: text.lower() == "true", "true or false"),
     "int": ("[+-]?[0-9]{1,4}", int, "a whole number of at most 4 digits"),
     "float": (_REAL, float, "a number"),
     "str": (".*", str, "a text"),
@@ -37,7 +37,11 @@ _ELSEWHERE = {
     "use_resolution_binning", "denoising_end", "use_clipped_model_output",
     "max_area", "use_kv_cache", "caption_upsample_temperature", "use_pe", "enable_prompt_rewrite",
     "prompt_upsampling", "prompt_upsampling_temperature", "editing_prompt", "fonts",
+    # Of layers that only a list could name.
+    "skip_layer_guidance_scale", "skip_layer_guidance_start", "skip_layer_guidance_stop",
 }  # fmt: skip
+# What does nothing without a negative prompt, which that pipeline is not given.
+_UNHEEDED = {"FluxPipeline": {"true_cfg_scale", "negative_prompt_2"}}
 
 
 @dataclass(frozen=True)
@@ -80,10 +84,13 @@ def call_of(pipeline: str) -> dict[str, Any]:
 
 def options_of(pipeline: str) -> dict[str, Argument]:
     """Those that no option of a run says otherwise, and that are plain values."""
+    left_out = _ELSEWHERE | _UNHEEDED.get(pipeline, set())
     return {
         name: argument
         for name, argument in arguments_of(pipeline).items()
-        if argument.kinds and name not in _ELSEWHERE and "callback" not in name
+        if argument.kinds
+        and isinstance(argument.default, Value | None)
+        and not (name in left_out or "callback" in name or name.endswith("_embeds"))
     }
 
 
@@ -93,8 +100,10 @@ def read_options(pipeline: str, text: str) -> dict[str, Value]:
     Raises:
         BadInput: it does not take one, or one is of another kind.
     """
+    if not (told := parse_options(text)):
+        return {}  # without a look at all of diffusers' sources
     known, found = options_of(pipeline), {}
-    for name, written in parse_options(text).items():
+    for name, written in told.items():
         if name not in known:
             takes = f"use {', '.join(known)}" if known else "it takes none"
             raise BadInput(f"option {shown(name)} is not taken by {pipeline}: {takes}.")
@@ -102,13 +111,16 @@ def read_options(pipeline: str, text: str) -> dict[str, Value]:
             raise BadInput(
                 f"option {name} {shown(written)} is not allowed: use {known[name].words}."
             )
-        if value != known[name].default:
+        # No layer left out is what is done where nothing is said of it.
+        if value != known[name].default and (name, value) != ("clip_skip", 0):
             found[name] = value
     return found
 
 
-def checked_options(pipeline: str, given: str | Mapping[str, object]) -> str:
-    """The same as a text again: what a run keeps of them."""
+def checked_options(pipeline: str, given: object) -> str:
+    """The same of a text or a mapping, as a text again: what a run keeps of them."""
+    if not isinstance(given, str | Mapping):
+        raise BadInput(f"option {shown(given)} is not allowed: use name=value, or a mapping.")
     text = given if isinstance(given, str) else format_options(given)
     return format_options(read_options(pipeline, text))
 
@@ -142,13 +154,26 @@ def _arguments(arguments: ast.arguments) -> dict[str, Argument]:
 
 
 def _kinds(annotation: ast.expr | None) -> tuple[str, ...]:
-    """The plain kinds that an annotation names; none where it names any other, but several texts:
-    of those one will do."""
-    nodes = ast.walk(annotation) if annotation else ()
-    named = {node.id for node in nodes if isinstance(node, ast.Name)} - {"Optional", "Union"}
-    if named - _KINDS.keys() and named - {"list", "List"} != {"str"}:
-        return ()
-    return tuple(kind for kind in _KINDS if kind in named)
+    """The plain kinds that an annotation names; none where it names any other, but lists of what
+    may stand alone."""
+    members = {ast.unparse(member) for member in _members(annotation)} - {"None"}
+    plain = members & _KINDS.keys()
+    lists = {f"{word}[{kind}]" for kind in plain for word in ("list", "List")}
+    return () if members - plain - lists else tuple(kind for kind in _KINDS if kind in plain)
+
+
+def _members(annotation: ast.expr | None) -> Iterator[ast.expr]:
+    """The alternatives of an annotation."""
+    match annotation:
+        case ast.BinOp(op=ast.BitOr()):
+            yield from _members(annotation.left)
+            yield from _members(annotation.right)
+        case ast.Subscript(value=ast.Name(id="Optional" | "Union")):
+            inner = annotation.slice
+            for member in inner.elts if isinstance(inner, ast.Tuple) else [inner]:
+                yield from _members(member)
+        case ast.expr():
+            yield annotation
 
 
 def _literal(node: ast.expr) -> Any:

@@ -310,6 +310,13 @@ class Model:
         return "bfloat16" if self.numbers["BF16"] else "float16"
 
 
+def own_models() -> Path | None:
+    """The folder that DIFFGRID_MODELS names: models lie in it, one or two levels deep."""
+    named = os.environ.get("DIFFGRID_MODELS")
+    # Not Path's own: it raises where there is no such user, and then no model could be named.
+    return Path(os.path.expanduser(named)).absolute() if named else None
+
+
 def has_cuda() -> bool:
     """Whether a driver of NVIDIA's is installed, and runs were not sent elsewhere."""
     if not (os.environ.get("DIFFGRID_DEVICE") or "cuda").startswith("cuda"):

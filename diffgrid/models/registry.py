@@ -4,7 +4,6 @@ Reads json and hashes files; never imports torch, so a page or a command can nam
 """
 
 import json
-import os
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -14,9 +13,10 @@ from diffgrid.errors import BadInput
 from diffgrid.limits import Limits
 from diffgrid.models.calls import checked_options
 from diffgrid.models.families import Family
-from diffgrid.models.folder import ASSETS, BUNDLED, Model
+from diffgrid.models.folder import ASSETS, BUNDLED, Model, own_models
 from diffgrid.models.hub_list import HUB_MODELS, HubModel, fetching, find_hub_model
 from diffgrid.models.loras import digest_of, loras_of
+from diffgrid.spec.checks import HARD, check_text
 from diffgrid.spec.options import FIRST_MODEL, OPTIONS, SEED
 from diffgrid.spec.options import added as added_options
 from diffgrid.spec.pipeline_options import canonical_loras
@@ -58,13 +58,6 @@ def named() -> Iterator[Model]:
 def to_fetch() -> tuple[HubModel, ...]:
     """What may be fetched from the hub, or was; nothing on a public server."""
     return () if Limits.from_environment().public else HUB_MODELS
-
-
-def own_models() -> Path | None:
-    """The folder that DIFFGRID_MODELS names: models lie in it, one or two levels deep."""
-    named = os.environ.get("DIFFGRID_MODELS")
-    # Not Path's own: it raises where there is no such user, and then no model could be named.
-    return Path(os.path.expanduser(named)).absolute() if named else None
 
 
 def trouble(model: Model) -> str | None:
@@ -152,12 +145,15 @@ def specify(
     if isinstance(most, int) and isinstance(steps, int) and steps > most:
         raise BadInput(f"steps {steps} is not allowed with {kind.name}: use 1 to {most}.")
     _check_words(family, prompt, negative_prompt, guidance)
-    given = added | {"option": checked_options(family.pipeline, added.get("option") or "")}
+    given = added | {
+        "option": checked_options(family.pipeline, added.get("option") or ""),
+        "lora": canonical_loras(check_text("lora", added.get("lora") or "", HARD.max_prompt)),
+    }
     if family.guided and guidance is None:
         guidance = settings.get("guidance", family.guidance)
     return RunSpec(
         model=chosen.name,
-        digest=digest_of(chosen, loras_of(chosen, canonical_loras(added.get("lora") or ""))),
+        digest=digest_of(chosen, loras_of(chosen, given["lora"])),
         prompt=(settings.get("prompt", "") if prompt is None else prompt) * family.prompted,
         negative_prompt=negative_prompt,
         guidance_scale=family.guidance if guidance is None else guidance,

@@ -4,6 +4,7 @@ W becomes W + w · (alpha / r) · B A (Hu et al. 2021, arXiv:2106.09685, section
 all: a pipeline of other weights is another one.
 """
 
+import inspect
 import re
 from collections.abc import Sequence
 from contextlib import suppress
@@ -27,7 +28,7 @@ def fuse(pipe: DiffusionPipeline, loras: Sequence[Lora]) -> None:
     """
     for lora in loras:
         try:
-            changes = _changes(pipe, load_file(lora.file))
+            changes = _changes(pipe, lora)
         except BadInput:
             raise
         except Exception as error:  # the library raises what it likes at names it does not know
@@ -35,7 +36,7 @@ def fuse(pipe: DiffusionPipeline, loras: Sequence[Lora]) -> None:
         layers = {}
         for name, (down, up, _) in changes.items():
             layer = _layer(pipe, name)
-            if layer is None or layer.numel() != len(up) * down[0].numel():
+            if layer is None or not _fits(layer, down, up):
                 raise _refused(lora, pipe, f"its layer {shown(name)} is none of the model's")
             layers[name] = layer
         with torch.no_grad():
@@ -50,26 +51,37 @@ def fuse(pipe: DiffusionPipeline, loras: Sequence[Lora]) -> None:
 _Changes = dict[str, tuple[Tensor, Tensor, float | None]]
 
 
-def _changes(pipe: DiffusionPipeline, tensors: dict[str, Tensor]) -> _Changes:
+def _fits(layer: Tensor, down: Tensor, up: Tensor) -> bool:
+    """Whether B A is of a layer's shape."""
+    if min(layer.ndim, down.ndim, up.ndim) < 2 or not 0 < len(down) == up.flatten(1).shape[1]:
+        return False
+    return len(up) == len(layer) and down[0].numel() == layer[0].numel()
+
+
+def _changes(pipe: DiffusionPipeline, lora: Lora) -> _Changes:
     """By the library's own reading of the names that other programs give."""
     kind: Any = type(pipe)
     if not hasattr(kind, "lora_state_dict"):
-        raise BadInput(f"lora is not taken by a {kind.__name__}: leave it out.")
-    options = {"unet_config": pipe.unet.config} if hasattr(pipe, "unet") else {}
-    read = kind.lora_state_dict(tensors, **options)
+        raise BadInput(f"lora {shown(lora.file.stem)} is not taken by a {kind.__name__}.")
+    options: dict[str, Any] = {"unet_config": pipe.unet.config} if hasattr(pipe, "unet") else {}
+    if "return_alphas" in inspect.signature(kind.lora_state_dict).parameters:
+        options["return_alphas"] = True
+    read = kind.lora_state_dict(load_file(lora.file), **options)
     found, alphas = read if isinstance(read, tuple) else (read, None)
     weights, told = _named(found), _named(alphas or {})
     names = {name.rpartition(".lora_")[0] for name in weights}
     if strange := sorted(each for each in weights if not each.endswith((_A, _B))):
-        raise BadInput(f"lora is of a kind that is not known here: it holds {shown(strange[0])}.")
-    return {
-        name: (
-            weights[name + _A],
-            weights[name + _B],
-            told.get(f"{name}{_A}.alpha", told.get(f"{name}.alpha")),
+        raise BadInput(
+            f"lora {shown(lora.file.stem)} is of a kind that is not known here: it holds "
+            f"{shown(strange[0])}."
         )
-        for name in names
-    }
+    of_parts = lora.alphas
+
+    def alpha(name: str) -> float | None:
+        said = told.get(f"{name}{_A}.alpha", told.get(f"{name}.alpha"))
+        return of_parts.get(name.partition(".")[0]) if said is None else float(said)
+
+    return {name: (weights[name + _A], weights[name + _B], alpha(name)) for name in names}
 
 
 _A, _B = ".lora_A.weight", ".lora_B.weight"

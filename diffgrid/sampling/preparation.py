@@ -140,7 +140,8 @@ def _heeding(spec: RunSpec) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not (told := spec.option("option")) or isinstance(error, DiffgridError):
+        other = DiffgridError | MemoryError | torch.OutOfMemoryError
+        if not (told := spec.option("option")) or isinstance(error, other):
             raise
         raise BadInput(
             f"option {shown(told)} is not allowed with this model ({shown(error)}): use another "

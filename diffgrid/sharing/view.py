@@ -96,6 +96,8 @@ class View:
             BadInput: an option or a row is not allowed, or above the limits.
         """
         limits, loop = limits or Limits.from_environment(), self.loop
+        if limits.public and (lora := self.options["lora"]):  # before anybody looks for it
+            raise BadInput(f"lora {shown(lora)} is not allowed on a public server: leave it out.")
         possible = backs(loop)
         if self.back and self.back not in possible:
             most = (
@@ -107,8 +109,6 @@ class View:
         steps, branches = tuple(zip(*self.rows, strict=True)) or ((), ())
         grid = Grid(self.spec, self.path, steps, branches, self.back)
         grid.check(limits)
-        if limits.public and (lora := grid.spec.chosen.get("lora")):
-            raise BadInput(f"lora {shown(lora)} is not allowed on a public server: leave it out.")
         if not self.can_change and any(fork.changes for fork in self.path):
             raise BadInput(
                 f"path {format_path(self.path)[:60]!r} is not allowed: model {self.model!r} has no "

@@ -236,7 +236,7 @@ def choose(loop: Loop) -> str:
     return chosen
 
 
-@lru_cache(maxsize=1000)  # each drawing of a grid asks for all of its paths
+@lru_cache(maxsize=200)  # each drawing of a grid asks for all of its paths
 def evaluations_of(path: Path, length: int) -> tuple[tuple[Path, int], ...]:
     """The names of the evaluations that one trajectory consists of, by step."""
     return tuple((behind(path, step), step) for step in range(length))

@@ -1,6 +1,6 @@
 """What a pipeline takes besides the options that every run has, as one text in a run's options.
 
-    >>> parse_options("pag_scale=3.0; clip_skip=1")
+    >>> parse_options("pag_scale=3; clip_skip=1")
     {'clip_skip': '1', 'pag_scale': '3'}
     >>> format_options({"guidance_rescale": 0.7})
     'guidance_rescale=0.7'
@@ -32,7 +32,7 @@ def parse_options(text: str) -> dict[str, str]:
                 f"option {shown(part)} is not allowed: write name=value, such as "
                 f"guidance_rescale=0.7, with at most {LONGEST} characters."
             )
-        found[named[1]] = _plain(named[2].strip())
+        found[named[1]] = named[2].strip()
     if len(found) > MOST:
         raise BadInput(f"{len(found)} options are too many: use at most {MOST}.")
     return dict(sorted(found.items()))
@@ -44,14 +44,27 @@ def format_options(values: Mapping[str, object]) -> str:
     Raises:
         BadInput: a name or a value is none that can be written.
     """
+    written = []
     for name, value in values.items():
-        if not isinstance(value, bool | int | float | str) or ";" in f"{name}{value}":
+        if not isinstance(value, bool | int | float | str) or ";" in f"{name}{shown(value)}":
             raise BadInput(
                 f"option {shown(name)} {shown(value)} is not allowed: use a number, true or false, "
                 "or a short text without semicolons."
             )
-    text = ";".join(f"{name}={value}" for name, value in values.items())
-    return ";".join(f"{name}={value}" for name, value in parse_options(text).items())
+        written.append(f"{name}={_write(value)}")
+    return ";".join(f"{name}={value}" for name, value in parse_options(";".join(written)).items())
+
+
+def _write(value: bool | int | float | str) -> str:
+    """A number in one way, so that 3 and 3.0 are one."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case float():
+            return f"{value:.15g}"
+        case int():
+            return shown(value)
+    return value
 
 
 def canonical_options(text: str) -> str:
@@ -87,11 +100,7 @@ def parse_loras(text: str) -> dict[str, float]:
 
 def canonical_loras(text: str) -> str:
     """The text in the one way of writing it; those of no weight are left out."""
-    return ";".join(f"{name}:{weight:g}" for name, weight in parse_loras(text).items() if weight)
-
-
-def _plain(value: str) -> str:
-    """A number as others write it, so that 3 and 3.0 are one; true and false in lower case."""
-    if re.fullmatch(r"[+-]?([0-9]{1,30}\.[0-9]{0,30}|\.[0-9]{1,30})", value):
-        return f"{float(value):.15g}"
-    return value.lower() if value.lower() in ("true", "false") else value
+    weights = {
+        name: f"{weight:.9f}".rstrip("0").rstrip(".") for name, weight in parse_loras(text).items()
+    }
+    return ";".join(f"{name}:{weight}" for name, weight in weights.items() if float(weight))

@@ -177,6 +177,7 @@ def key(spec: RunSpec, path: Path) -> str:
 def _key(spec: RunSpec, path: Path, sampler: int) -> str:
     specification = spec.to_dict()
     del specification["model"]
+    specification.pop("lora", None)  # the digest says which files there are, and how strong
     forks = [fork.words for fork in path]
     text = canonical({"specification": specification, "path": forks, "sampler": sampler})
     return hashlib.sha256(text.encode("ascii")).hexdigest()

@@ -1,5 +1,7 @@
 """LoRA files beside a model: what they add to its weights, and which are refused."""
 
+import copy
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,9 @@ from torch import Tensor
 import diffgrid
 from diffgrid.engine.local import LocalEngine
 from diffgrid.errors import BadInput
+from diffgrid.models.loras import Lora
 from diffgrid.models.registry import specify
+from diffgrid.sampling.loras import fuse
 from diffgrid.spec.run import RunSpec, key
 from diffgrid.store.forgiving import TrajectoryStore
 from tests import tiny
@@ -25,6 +29,7 @@ from tests.sampling.recorded import final
 pytestmark = pytest.mark.slow
 
 RANK, ALPHA, WEIGHT = 2, 1.0, 0.8
+SETTINGS = {"lora_alpha": ALPHA, "r": RANK, "use_rslora": False, "alpha_pattern": {}}
 LAYERS = {"unet": (".to_q", ".to_v", ".conv1"), "text_encoder": (".q_proj", ".out_proj")}
 Pairs = dict[str, tuple[Tensor, Tensor]]  # PART.LAYER -> A, B
 
@@ -131,6 +136,9 @@ def test_it_is_part_of_the_key_by_its_content_and_its_weight(folder: Path, pairs
     plain, first = named(""), named("crayon:0.8")
     assert named(" crayon : 0.80 ") == first
     assert named("crayon:0") == plain
+    (file.parent / "copied.safetensors").write_bytes(file.read_bytes())
+    assert named("copied:0.8") == first  # a name may be another elsewhere
+    assert named("crayon:0.00001") not in (plain, first)
     assert len({plain, first, named("crayon"), named("crayon:-0.8")}) == 4
     save_file(as_diffusers(dict(list(pairs.items())[:3])), file)
     assert named("crayon:0.8") != first
@@ -140,6 +148,8 @@ def test_what_is_no_lora_is_refused_before_anything_is_loaded(folder: Path, pair
     beside = folder.parent
     save_file({"conv.weight": torch.zeros(1)}, beside / "other.safetensors")
     (beside / "cut.safetensors").write_bytes(b"\x10\x00")
+    adapter = {"lora_adapter_metadata": json.dumps({"unet.use_rslora": True})}
+    save_file(as_diffusers(pairs), beside / "rslora.safetensors", metadata=adapter)
     (beside / "pickle").mkdir()
     (beside / "pickle" / "lora.bin").write_bytes(b"")
     (beside / "two").mkdir()
@@ -154,12 +164,44 @@ def test_what_is_no_lora_is_refused_before_anything_is_loaded(folder: Path, pair
         "../model": "lora '../model' is not allowed: write the name of its folder",
         "crayon:much": "is not allowed: write the name of its folder, and a weight",
         "crayon:100": "is not allowed: write the name of its folder, and a weight",
+        "𐍈" * 100: "is not here",
+        "rslora": r"is of a kind that is not known here \('unet.use_rslora'\)",
     }.items():
         with pytest.raises(BadInput, match=words):
             specify(model=str(folder), lora=lora)
 
 
-@pytest.mark.parametrize("kind", ["another layer", "another size", "another kind"])
+def test_alpha_counts_wherever_it_is_written(
+    folder: Path, pairs: Pairs, pipe: DiffusionPipeline
+) -> None:
+    file, untold = folder.parent / "crayon.safetensors", as_diffusers(pairs)
+
+    def fused() -> dict[str, Tensor]:
+        unet, text_encoder = copy.deepcopy(pipe.unet), copy.deepcopy(pipe.text_encoder)
+        parts = {**pipe.components, "unet": unet, "text_encoder": text_encoder}
+        fuse(type(pipe)(**parts, requires_safety_checker=False), [Lora(file, WEIGHT)])
+        return {**unet.state_dict(), **text_encoder.state_dict()}
+
+    told = {f"{part}.{name}": value for part in LAYERS for name, value in SETTINGS.items()}
+    save_file(untold, file, metadata={"lora_adapter_metadata": json.dumps(told)})
+    beside = fused()
+    save_file(as_kohya(pairs), file)
+    assert all(torch.equal(beside[name], tensor) for name, tensor in fused().items())
+
+
+def test_alpha_counts_where_the_library_gives_it_back_only_when_asked(tmp_path: Path) -> None:
+    flux, file = tiny.FAMILIES["flux"].build(), tmp_path / "a.safetensors"
+    name = next(n for n, _ in flux.transformer.named_modules() if n.endswith("attn.to_q"))
+    layer = flux.transformer.get_submodule(name)
+    down, up = torch.ones(4, layer.in_features), torch.ones(layer.out_features, 4)
+    tensors = {f"transformer.{name}.lora_{x}.weight": w for x, w in (("A", down), ("B", up))}
+    save_file(tensors | {f"transformer.{name}.alpha": torch.tensor(1.0)}, file)
+    before = layer.weight.detach().clone()
+    fuse(flux, [Lora(file, 1.0)])
+    assert torch.allclose(layer.weight, before + 1.0)  # 4 ones, by alpha / rank
+
+
+@pytest.mark.parametrize("kind", ["another layer", "another size", "turned", "another kind"])
 def test_a_lora_for_another_model_is_refused_by_its_layers(
     kind: str, folder: Path, pairs: Pairs, engine: LocalEngine
 ) -> None:
@@ -167,6 +209,7 @@ def test_a_lora_for_another_model_is_refused_by_its_layers(
     tensors = {
         "another layer": as_diffusers({"unet.no.such.to_q": (down, up)}),
         "another size": as_diffusers({name: (torch.cat([down, down], 1), up)}),
+        "turned": as_diffusers({"unet.mid_block.attentions.0.proj_in": (down.flatten(1), up)}),
         "another kind": as_diffusers({name: (down, up)}) | {f"{name}.dora_scale": up.clone()},
     }[kind]
     save_file(tensors, folder.parent / "crayon.safetensors")

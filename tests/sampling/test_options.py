@@ -70,6 +70,7 @@ def test_an_option_is_part_of_the_key_unless_it_is_the_pipelines_default() -> No
     assert key(one, ()) == key(other, ()) != key(plain, ())
     assert one.added_words == {"guidance rescale": "0.7"}
     assert RunSpec.from_dict(one.to_dict()) == one
+    assert key(specify(option="clip_skip=0"), ()) == key(plain, ())
     assert key(specify(option="clip_skip=1;guidance_rescale=0.7"), ()) == key(
         specify(option={"guidance_rescale": 0.7, "clip_skip": 1}), ()
     )
@@ -92,6 +93,9 @@ def test_an_option_is_part_of_the_key_unless_it_is_the_pipelines_default() -> No
         (";".join(f"a{i}=1" for i in range(21)), "21 options are too many"),
         ({"clip_skip": [1]}, r"option 'clip_skip' \[1\] is not allowed: use a number"),
         ({"clip_skip": "1;guidance_rescale=1"}, "without semicolons"),
+        ({"clip_skip": 10**5000}, "is not allowed"),
+        (5, "option 5 is not allowed: use name=value, or a mapping"),
+        (b"clip_skip=1", "use name=value, or a mapping"),
     ],
 )
 def test_what_a_pipeline_does_not_take_is_refused_before_anything_is_loaded(
@@ -113,6 +117,14 @@ def test_what_a_call_takes_is_read_from_its_source() -> None:
     names = {name: each.kinds for name, each in options_of("StableDiffusionXLPipeline").items()}
     assert names["prompt_2"] == ("str",)  # of a text and a list of texts
     assert names["clip_skip"] == ("int",)
+    assert {*options_of("SanaPipeline")} == {"clean_caption", "max_sequence_length"}
+    assert "skip_layer_guidance_scale" not in options_of("StableDiffusion3Pipeline")
+    assert "true_cfg_scale" not in options_of("FluxPipeline")
+    assert not [name for name in options_of("Flux2KleinPipeline") if "embeds" in name]
+    assert read_options("StableDiffusionXLPipeline", "prompt_2=True; clip_skip=1") == {
+        "prompt_2": "True",
+        "clip_skip": 1,
+    }
     assert not {"sigmas", "ip_adapter_image", "callback_on_step_end", "original_size"} & {*names}
     assert options_of("NoSuchPipeline") == {}
     assert read_options("Lumina2Pipeline", "cfg_normalization=True; cfg_trunc_ratio=0.5") == {
