@@ -11,6 +11,7 @@ from diffgrid.spec.checks import shown
 from diffgrid.spec.grid import SHARES, Grid, default_rows, nearest, row_steps, rows_near
 from diffgrid.spec.options import FIRST_MODEL, OPTIONS, SEED, added
 from diffgrid.spec.path import Fork, Path, ancestors, before, format_path
+from diffgrid.spec.pipeline_options import parse_options
 from diffgrid.spec.run import RunSpec, conditions
 from diffgrid.spec.schedulers import Loop
 
@@ -96,8 +97,8 @@ class View:
             BadInput: an option or a row is not allowed, or above the limits.
         """
         limits, loop = limits or Limits.from_environment(), self.loop
-        if limits.public and (lora := self.options["lora"]):  # before anybody looks for it
-            raise BadInput(f"lora {shown(lora)} is not allowed on a public server: leave it out.")
+        if limits.public:
+            self._check_stranger()
         possible = backs(loop)
         if self.back and self.back not in possible:
             most = (
@@ -117,6 +118,15 @@ class View:
         for path in (*ancestors(self.path), self.path):
             conditions(grid.spec, path).check(limits)
         return grid
+
+    def _check_stranger(self) -> None:
+        """Refuse what costs more than limits count, before anybody looks for it."""
+        if lora := self.options["lora"]:
+            raise BadInput(f"lora {shown(lora)} is not allowed on a public server: leave it out.")
+        if "max_sequence_length" in parse_options(self.options["option"]):
+            raise BadInput(
+                "option max_sequence_length is not allowed on a public server: leave it out."
+            )
 
     @property
     def columns(self) -> int:

@@ -143,6 +143,8 @@ def test_an_address_says_the_pipelines_options_and_a_lora_is_no_strangers_choice
     monkeypatch.setenv("DIFFGRID_PUBLIC", "1")
     with pytest.raises(BadInput, match="lora 'crayon' is not allowed on a public server"):
         from_query({"lora": "crayon"})
+    with pytest.raises(BadInput, match="max_sequence_length is not allowed on a public server"):
+        from_query({"option": "max_sequence_length=9999"})
 
 
 def test_keys_it_does_not_know_are_left_alone() -> None:
