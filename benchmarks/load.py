@@ -317,7 +317,7 @@ async def wander(visitor: Visitor, chance: random.Random, options: argparse.Name
                 await visitor.ask(address_of(chance.randrange(NEW_SEEDS)), "")
             case "page":
                 await visitor.ask("", chance.choice(["", "strip", "compare", "decisions"]))
-            case "form" if visitor.fields:
+            case "form" if "Seed" in visitor.fields:
                 await visitor.fill("Seed", chance.randrange(options.seeds))
             case "follow" | "strip" | "rest" if cells and visitor.board:
                 path = chance.choice(cells)
