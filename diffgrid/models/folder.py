@@ -233,7 +233,8 @@ class Model:
                 f"model {self.name[:60]!r} is a {str(family)[:60]!r}, {why_not(str(family)[:60])}."
             )
         for part in self.parts:
-            if self.index[part][0] not in (*LIBRARIES, *packages()):
+            library = self.index[part][0]
+            if library not in LIBRARIES and library not in packages():
                 raise BadInput(
                     f"model {self.name[:60]!r} brings code of its own for its {part}, which is "
                     "never run: use a model made of diffusers' and transformers' classes alone."

@@ -46,7 +46,8 @@ def format_options(values: Mapping[str, object]) -> str:
     """
     written = []
     for name, value in values.items():
-        if not isinstance(value, bool | int | float | str) or ";" in f"{name}{shown(value)}":
+        texts = [text for text in (name, value) if isinstance(text, str)]
+        if not isinstance(value, Value) or any(";" in text for text in texts):
             raise BadInput(
                 f"option {shown(name)} {shown(value)} is not allowed: use a number, true or false, "
                 "or a short text without semicolons."
@@ -55,7 +56,7 @@ def format_options(values: Mapping[str, object]) -> str:
     return ";".join(f"{name}={value}" for name, value in parse_options(";".join(written)).items())
 
 
-def _write(value: bool | int | float | str) -> str:
+def _write(value: Value) -> str:
     """A number in one way, so that 3 and 3.0 are one."""
     match value:
         case bool():

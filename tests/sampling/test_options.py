@@ -93,6 +93,7 @@ def test_an_option_is_part_of_the_key_unless_it_is_the_pipelines_default() -> No
         (";".join(f"a{i}=1" for i in range(21)), "21 options are too many"),
         ({"clip_skip": [1]}, r"option 'clip_skip' \[1\] is not allowed: use a number"),
         ({"clip_skip": "1;guidance_rescale=1"}, "without semicolons"),
+        ({"guidance_rescale": f"{'1' * 100};clip_skip=1"}, "without semicolons"),
         ({"clip_skip": 10**5000}, "is not allowed"),
         (5, "option 5 is not allowed: use name=value, or a mapping"),
         (b"clip_skip=1", "use name=value, or a mapping"),
