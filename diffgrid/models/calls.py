@@ -126,9 +126,9 @@ def checked_options(pipeline: str, given: object) -> str:
 
 
 @cache
-def packages() -> frozenset[str]:
+def packages() -> tuple[str, ...]:
     """The packages of diffusers' pipelines, some of which have parts of their own."""
-    return frozenset(file.parent.name for file in _folder().glob("*/__init__.py"))
+    return tuple(file.parent.name for file in _folder().glob("*/__init__.py"))
 
 
 def _folder() -> Path:
