@@ -8,7 +8,6 @@ from diffgrid.api import finished_trajectory
 from diffgrid.app.components.strip.strip import message, show_strip, thumbnails
 from diffgrid.app.downloads import downloads
 from diffgrid.app.session.actions import take
-from diffgrid.app.session.address import query_of_one
 from diffgrid.app.session.change import changeable
 from diffgrid.app.session.page import GRID
 from diffgrid.app.session.session import Session
@@ -19,7 +18,7 @@ from diffgrid.engine.protocol import Job, Snapshot
 from diffgrid.errors import DiffgridError
 from diffgrid.pictures.animations import to_gif, to_webp
 from diffgrid.records.frames import Frames
-from diffgrid.sharing.address import command
+from diffgrid.sharing.address import command, query_of_one
 from diffgrid.spec.grid import Grid
 from diffgrid.spec.path import Path, file_name
 from diffgrid.spec.run import key

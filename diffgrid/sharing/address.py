@@ -26,8 +26,11 @@ def to_query(view: View) -> dict[str, str]:
 
     Defaults are written out too: they may be others in a later version.
     """
-    if view == View.default():
-        return {}
+    return {} if view == View.default() else full_query(view)
+
+
+def full_query(view: View) -> dict[str, str]:
+    """The same, of the default view too."""
     query = _said(view) | {"rows": _format_rows(view), "columns": str(view.columns)}
     if view.path:
         query["path"] = format_path(view.path)
@@ -66,6 +69,12 @@ def from_query(query: Mapping[str, str]) -> View:
     view = view.follow(parse_path(query.get("path", "trunk")))
     view.grid()  # all that is out of range is told here
     return view
+
+
+def query_of_one(view: View, path: Path) -> dict[str, str]:
+    """The query of a page that shows one path of the view's grid by itself."""
+    query = to_query(view.follow(path))
+    return query if path == view.path == () else query | {"trunk": format_path(view.path)}
 
 
 def command(view: View, path: Path) -> str:

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from diffgrid.errors import BadInput
 from diffgrid.limits import Limits
-from diffgrid.models.registry import find_model, loop_of, specify
+from diffgrid.models.registry import find_model, loop_of, scheduler_name, specify
 from diffgrid.spec.checks import shown
 from diffgrid.spec.grid import SHARES, Grid, default_rows, nearest, row_steps, rows_near
 from diffgrid.spec.options import FIRST_MODEL, OPTIONS, SEED, added
@@ -58,6 +58,34 @@ class View:
             width=None,
             rows=plain_rows(default_rows(spec.loop), COLUMNS),
         )
+
+    @classmethod
+    def of(cls, grid: Grid) -> Self:
+        """The view of a grid that was asked for otherwise: what is its model's own is left so."""
+        spec = grid.spec
+        own = specify(model=spec.model, steps=1)
+        usual = (own.scheduler, own.scheduler_config) == (spec.scheduler, spec.scheduler_config)
+        return cls(
+            model=spec.model,
+            prompt=spec.prompt,
+            negative_prompt=spec.negative_prompt,
+            seed=spec.seed,
+            scheduler=None if usual else scheduler_name(spec),
+            steps=spec.num_inference_steps,
+            guidance=spec.guidance_scale,
+            eta=spec.eta,
+            height=None if spec.height == own.height else spec.height,
+            width=None if spec.width == own.width else spec.width,
+            rows=tuple(zip(grid.rows, grid.branches, strict=True)),
+            path=grid.path,
+            added=tuple(sorted(spec.chosen.items())),
+            back=grid.back,
+        )
+
+    @classmethod
+    def of_one(cls, spec: RunSpec, path: Path = ()) -> Self:
+        """The view of one trajectory: its grid has the rows that nobody chose."""
+        return cls.of(Grid.with_columns(spec, path, default_rows(spec.loop), COLUMNS))
 
     @property
     def spec(self) -> RunSpec:

@@ -6,12 +6,11 @@ from itertools import islice
 from typing import Any
 
 from diffgrid.app.components.shared.protocol import MOST_REMEMBERED
-from diffgrid.app.session.address import query_of_one
 from diffgrid.app.session.page import COMPARE, STRIP
 from diffgrid.app.session.run_list import MOST_SHOWN
 from diffgrid.app.session.session import Session
 from diffgrid.errors import DiffgridError
-from diffgrid.sharing.address import from_query
+from diffgrid.sharing.address import from_query, query_of_one
 from diffgrid.sharing.view import View
 from diffgrid.spec.path import parse_path
 from diffgrid.spec.run import key as key_of

@@ -6,9 +6,9 @@ Each page's holds the whole grid, so that one that is loaded anew has it still.
 from collections.abc import Mapping
 
 from diffgrid.app.session.page import Page
-from diffgrid.sharing.address import from_query, to_query
+from diffgrid.sharing.address import from_query
 from diffgrid.sharing.view import View
-from diffgrid.spec.path import Path, format_path, parse_path
+from diffgrid.spec.path import Path, parse_path
 
 MOST_SHOWN = 100  # written and not seen to be heard of; a page that is only touched is not run anew
 
@@ -63,9 +63,3 @@ class Address:
         if not known:
             self._shown = [*self._shown[-MOST_SHOWN:], query]
         return None if known else query
-
-
-def query_of_one(view: View, path: Path) -> dict[str, str]:
-    """The query of a page that shows one path of the view's grid by itself."""
-    query = to_query(view.follow(path))
-    return query if path == view.path == () else query | {"trunk": format_path(view.path)}

@@ -8,10 +8,9 @@ import pytest
 from diffgrid.app.render_state import render_state
 from diffgrid.app.session import actions
 from diffgrid.app.session.actions import act
-from diffgrid.app.session.address import query_of_one
 from diffgrid.app.session.page import COMPARE, GRID, STRIP
 from diffgrid.app.session.session import Session
-from diffgrid.sharing.address import from_query, to_query
+from diffgrid.sharing.address import from_query, query_of_one, to_query
 from diffgrid.spec.path import parse_path
 from diffgrid.spec.run import key
 from tests.app.driver import cells, header

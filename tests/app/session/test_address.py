@@ -2,10 +2,10 @@
 
 import pytest
 
-from diffgrid.app.session.address import Address, query_of_one
+from diffgrid.app.session.address import Address
 from diffgrid.app.session.page import COMPARE, DECISIONS, GRID, PAGES, STRIP, Page
 from diffgrid.app.session.session import Session
-from diffgrid.sharing.address import from_query, to_query
+from diffgrid.sharing.address import from_query, query_of_one, to_query
 from diffgrid.sharing.view import View
 from diffgrid.spec.options import OPTIONS
 from diffgrid.spec.path import parse_path
