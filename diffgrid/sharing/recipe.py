@@ -32,6 +32,7 @@ from diffgrid.spec.checks import shown
 from diffgrid.spec.options import OPTIONS
 from diffgrid.spec.path import Path, format_path, parse_path
 from diffgrid.spec.run import RunSpec, canonical, key
+from diffgrid.version import __version__
 
 SCHEMA = 1
 LARGEST = 100_000  # characters
@@ -111,8 +112,6 @@ def element(recipe: str) -> str:
 
 
 def _of_view(view: View, kind: Kind, spec: RunSpec) -> dict[str, Any]:
-    from diffgrid import __version__  # here: the package imports this module before it has one
-
     return {
         "diffgrid": __version__,
         "schema": SCHEMA,
@@ -172,8 +171,8 @@ def read(text: str) -> Recipe:
         return _former(content)
     if content["schema"] != SCHEMA or type(content["schema"]) is not int:
         raise BadInput(
-            f"the recipe was written by diffgrid {shown(content.get('diffgrid'))}, and this version "
-            "cannot read it: use that one, or a newer."
+            f"the recipe is one of diffgrid {shown(content.get('diffgrid'))}, which this version "
+            f"({__version__}) cannot read: use that one, or a newer."
         )
     match content:
         case {"view": dict(query), "kind": str(kind), "path": str(path), "digest": str(digest)}:
@@ -236,9 +235,9 @@ def _former(content: Mapping[str, Any]) -> Recipe:
     path, rows = content.get("path", "trunk"), content.get("rows")
     if not isinstance(path, str):
         raise BadInput(_DAMAGED)
-    kind = "decisions" if "trunks" in content else "grid" if isinstance(rows, dict) else "strip"
-    if kind == "grid":
-        query["rows"] = _former_rows(rows)
+    kind = "decisions" if "trunks" in content else "strip"
+    if isinstance(rows, dict):
+        kind, query["rows"] = "grid", _former_rows(rows)
     view = _view(query | {"path": path})
     return _checked(View.of(view.grid()), kind, path, content.get("digest"))
 
