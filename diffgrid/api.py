@@ -35,8 +35,11 @@ from diffgrid.models.heeded import unheeded
 from diffgrid.models.registry import scheduler_name, specify
 from diffgrid.pictures import figures, typography
 from diffgrid.pictures.figures import Cell, GridSheet, Moment, Row, StripSheet
+from diffgrid.pictures.png import Texts, with_texts
 from diffgrid.records import frames, trajectories
 from diffgrid.records.frames import Frames
+from diffgrid.sharing.recipe import Kind, texts
+from diffgrid.sharing.view import View
 from diffgrid.spec.checks import shown
 from diffgrid.spec.grid import Grid as GridRequest
 from diffgrid.spec.grid import default_rows, parse_fork_kind
@@ -88,8 +91,11 @@ class Trajectory(trajectories.Trajectory):
         """x̂0 before each step, T pictures; approximate, where there is a `x0_note`."""
         return [frames.decode(picture) for picture in self.frames.x0]
 
-    def strip(self) -> bytes:
-        """A PNG of the whole way: latents and x̂0 at every timestep."""
+    def strip(self, view: View | None = None) -> bytes:
+        """A PNG of the whole way: latents and x̂0 at every timestep, with its recipe inside.
+
+        `view` is the grid that it is seen in.
+        """
         sheet = StripSheet(
             prompt=self.spec.prompt,
             recipe=recipe(self.spec, self.path),
@@ -100,14 +106,18 @@ class Trajectory(trajectories.Trajectory):
             footer="the model's latents, and its guess of the finished picture, before every step",
             note=self.x0_note,
         )
-        return typography.to_png(figures.draw_strip(sheet), _provenance(self))
+        return typography.to_png(figures.draw_strip(sheet), self._texts("strip", view))
 
     def save(self, file: str | File) -> None:
         """Write the strip as a PNG."""
         write(("out", file, self.strip()))
 
     def _repr_png_(self) -> bytes:
-        return self.frames.final
+        return with_texts(self.frames.final, self._texts("cell", None))
+
+    def _texts(self, kind: Kind, view: View | None) -> Texts:
+        view = view or View.of_one(self.spec, self.path)
+        return texts(view, kind, self.path, spec=self.spec, **_noted(self))
 
     def __repr__(self) -> str:
         return f"<Trajectory {_words(self)}>"
@@ -195,12 +205,9 @@ class Grid:
             f"one by one they would take {costs['naive']}",
             note=self.trunk.x0_note,
         )
-        made_by = _provenance(self.trunk)
-        made_by["rows"] = {
-            str(step): list(branches)
-            for step, branches in zip(self.request.rows, self.request.branches, strict=True)
-        }
-        return typography.to_png(figures.draw_grid(sheet), made_by)
+        view = View.of(self.request)
+        made_of = texts(view, "grid", view.path, spec=self.spec, **_noted(self.trunk))
+        return typography.to_png(figures.draw_grid(sheet), made_of)
 
     def save(self, file: str | File) -> None:
         """Write the picture."""
@@ -452,10 +459,6 @@ def _moments(shown: Trajectory) -> tuple[Moment, ...]:
     )
 
 
-def _provenance(shown: Trajectory) -> dict[str, Any]:
-    """What goes into a PNG: enough to make it again, without the scheduler's thousand betas."""
-    values = shown.spec.to_dict()
-    del values["scheduler_config"]
-    values["scheduler"] = scheduler_name(shown.spec)
-    values |= {"path": format_path(shown.path), "key": shown.key}
-    return values | ({"note": shown.x0_note} if shown.x0_note else {})
+def _noted(shown: Trajectory) -> dict[str, str]:
+    """What a recipe says of approximate pictures."""
+    return {"note": shown.x0_note} if shown.x0_note else {}
