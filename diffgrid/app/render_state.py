@@ -12,6 +12,7 @@ from diffgrid.limits import Limits
 from diffgrid.models.folder import Model
 from diffgrid.models.registry import find_model
 from diffgrid.sharing.address import command, to_query
+from diffgrid.sharing.recipe import unfinished
 from diffgrid.spec.path import Path
 from diffgrid.spec.run import RunSpec, conditions
 
@@ -38,6 +39,7 @@ def render_state(mine: Session) -> bytes:
         fraction=snapshot.sampled / max(1, snapshot.to_sample) if snapshot else 0.0,
         cost=cost(snapshot) if snapshot else "",
         note=mine.note,
+        texts=unfinished(mine.view, grid.spec),
         before=to_query(before) if (before := mine.history.before) else None,
         can_redo=mine.history.after is not None,
         max_columns=Limits.from_environment().max_columns,
