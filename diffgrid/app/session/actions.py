@@ -80,9 +80,11 @@ def _act(mine: Session, what: Mapping[str, Any]) -> None:
             mine.generation += stale or name in _RESHAPES
         case "undo" if mine.history.before is None and "to" in what:
             # The page was loaded anew since.
-            mine.go(from_query({name: str(value) for name, value in what["to"].items()}))
+            mine.go(_view(what["to"]))
         case "undo":
             mine.undo()
+        case "visit":
+            mine.visit(_view(what["query"]))
         case "redo":
             mine.redo()
         case "cancel":
@@ -105,3 +107,7 @@ def _act(mine: Session, what: Mapping[str, Any]) -> None:
             mine.next = COMPARE, {"runs": ",".join(keys)}
         case "share":
             mine.sharing = True
+
+
+def _view(query: Mapping[str, Any]) -> View:
+    return from_query({name: str(value) for name, value in query.items()})

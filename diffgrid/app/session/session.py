@@ -158,13 +158,17 @@ class Session:
             self.one_run.pick(view, path)
             if view == self.view:
                 return
-        self.generation += 1
-        self.go(view, PATIENCE_FOR_A_LINK)
-        if self.view != view:  # a link shows what it leads to, though it is offered or refused
-            self.history.go(view)
-            self._enter(view.grid(), None)
+        self.visit(view)
         if first:
             self.history = History(view)  # nothing was on view before it
+
+    def visit(self, view: View) -> None:
+        """Go where a link leads."""
+        self.generation += 1
+        self.go(view, PATIENCE_FOR_A_LINK)
+        if self.view != view:  # it shows what it leads to, though that is offered or refused
+            self.history.go(view)
+            self._enter(view.grid(), None)
 
     # What is asked of the engine.
 

@@ -16,6 +16,7 @@ there. What needs the server comes back as an act such as `{"do": "follow", "pat
 | star | path, on | keep it for good, or no longer |
 | strip | path | the page of this trajectory |
 | compare | paths | two of them, on the page that compares |
+| visit | query | where a link leads, of the cards that deliver through the grid |
 """
 
 from collections import Counter
