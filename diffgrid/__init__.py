@@ -7,8 +7,7 @@ g.save("grid.png")
 
 from diffgrid.api import Grid, StudyReport, Trajectory, grid, study, trajectory
 from diffgrid.errors import BadInput, Busy, Cancelled, DiffgridError, ModelError, StoreError
-
-__version__ = "0.2.0"  # the one place: pyproject.toml and `diffgrid --version` read it here
+from diffgrid.version import __version__
 
 __all__ = [
     "BadInput",
