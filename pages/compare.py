@@ -7,6 +7,7 @@ from typing import Any
 import streamlit as st
 
 from diffgrid.app.components.comparison import comparison
+from diffgrid.app.downloads import downloads
 from diffgrid.app.session import run_list
 from diffgrid.app.session.page import GRID
 from diffgrid.app.shell import page_file, through_the_entry
@@ -14,6 +15,8 @@ from diffgrid.app.state import session, store, write_query
 from diffgrid.app.text import plain
 from diffgrid.errors import DiffgridError
 from diffgrid.limits import Limits
+from diffgrid.records.shared_run import SharedRun
+from diffgrid.sharing import runs_file
 from diffgrid.sharing.address import to_query
 from diffgrid.spec.run import key as key_of
 from diffgrid.store.runs import RunInfo, Unreadable
@@ -30,6 +33,7 @@ COLUMNS = {
     "eta": st.column_config.NumberColumn(width=48, format="%g"),
     "when": st.column_config.DatetimeColumn(format="distance", width=112),
     "size": st.column_config.NumberColumn(format="bytes", width=72),
+    "imported": st.column_config.TextColumn(width=170),
     "note": st.column_config.TextColumn(width=200),
     "key": st.column_config.TextColumn(width=88),
 }
@@ -37,6 +41,7 @@ COLUMNS = {
 BLANK = "width: 7rem; height: 7rem; border: 2px dashed; border-radius: 14px; opacity: 0.25"
 BLANKS = '<div style="display: flex; gap: 0.9rem">' + 2 * f'<div style="{BLANK}"></div>' + "</div>"
 QUIET: dict[str, Any] = {"type": "tertiary"}
+MIME = "application/octet-stream"
 
 
 def remember(chosen: Sequence[RunInfo]) -> None:
@@ -76,7 +81,8 @@ def table(infos: Sequence[RunInfo], chosen: Sequence[RunInfo]) -> None:
     state = " ".join([*on_top, "of", *(info.key for info in listed)])
     key = hashlib.sha256(state.encode()).hexdigest()
     rows = [row for row, info in enumerate(listed) if info in chosen]
-    blank = set() if any(info.saved for info in listed) else {"name", "note"}
+    blank = set() if any(info.saved or info.note for info in listed) else {"name", "note"}
+    blank |= set() if any(info.imported for info in listed) else {"imported"}
     st.dataframe(
         run_list.to_table(store(), listed),
         height=min(len(listed), 4) * 52 + 37,
@@ -89,7 +95,7 @@ def table(infos: Sequence[RunInfo], chosen: Sequence[RunInfo]) -> None:
         on_select=take,
         selection_mode="multi-row",
         selection_default={"selection": {"rows": rows}},
-        alt="Cached and saved runs; tick two to four of them to compare",
+        alt="Cached, saved and imported runs; tick two to four of them to compare",
     )
 
 
@@ -111,17 +117,56 @@ def actions(chosen: Sequence[RunInfo], keeps: bool) -> None:
             note = f"  \n:gray[:small[{plain(info.note)}]]" if info.note else ""
             st.markdown(f"**{letter}**  {plain(run_list.label(info))}{note}")
             word = "Rename" if info.saved else "Save"
-            if keeps and st.button(word, key=f"save-{info.key}", **QUIET):
+            own = keeps and info.computed
+            if own and st.button(word, key=f"save-{info.key}", **QUIET):
                 save(info)
-            ours = keeps and not info.bundled
-            if ours and st.button("Remove", key=f"remove-{info.key}", **QUIET):
-                saved = " Its saved copy goes too." if info.saved else ""
+            stored = keeps and (not info.bundled or info.imported)
+            if stored and st.button("Remove", key=f"remove-{info.key}", **QUIET):
+                copies = {"saved": info.saved, "imported": info.computed and info.imported}
+                too = "".join(f" Its {name} copy goes too." for name in copies if copies[name])
+                again = "sampled again" if info.computed else "imported again, or sampled"
                 remove(
                     info.key,
                     run_list.label(info),
-                    f"Its arrays and pictures are deleted.{saved} It can be sampled again.",
+                    f"Its arrays and pictures are deleted.{too} It can be {again}.",
                     [other for other in chosen if other != info],
                 )
+
+
+def export(runs: Sequence[comparison.Run]) -> None:
+    """The runs on view as one file to take away, but for those that came in one."""
+    own = [(letter, run) for letter, run in zip("ABCD", runs, strict=False) if run.info.computed]
+    shared = [
+        SharedRun(run.trajectory, run.frames, run.info.saved or "", run.info.note) for _, run in own
+    ]
+    if not shared:
+        return
+    which = "" if len(own) == len(runs) else " " + ", ".join(letter for letter, _ in own)
+    make = {"diffgrid": (f"Export{which}", MIME, lambda: runs_file.to_bytes(shared))}
+    downloads("runs", make)
+
+
+@st.dialog("Import runs")
+def take_in() -> None:
+    """Ask for a file of runs; what it holds is on view then."""
+    st.caption(
+        "A file that somebody exported, runs.diffgrid say. Its runs are listed as imported: they "
+        "never stand in for what is sampled here."
+    )
+    file = st.file_uploader("File of runs", type=["diffgrid"], label_visibility="collapsed")
+    if file is None:
+        return
+    keys: list[str] = []
+
+    def add() -> None:
+        found = runs_file.read(file.getvalue(), store().imported_limit)
+        store().add_imported(found, found.version)
+        keys.extend(run.trajectory.key for run in found)
+
+    if settle(add):
+        infos = [info for info in store().runs(bundled=True) if info.key in keys]
+        remember(infos[: run_list.MOST_SHOWN])
+        st.rerun()
 
 
 @st.dialog("Keep this run")
@@ -150,7 +195,8 @@ def remove(key: str, words: str, cost: str, others: Sequence[RunInfo] | None = N
 @st.dialog("Clear the cache?")
 def clear(count: int, saved: Sequence[RunInfo]) -> None:
     """Ask whether all but the saved runs may be deleted."""
-    st.caption(f"{count:,} runs are deleted; saved runs stay. All can be sampled again.")
+    words = f"{count:,} runs are deleted; saved and imported runs stay."
+    st.caption(f"{words} All can be sampled again.")
     if st.button("Clear", type="primary") and settle(store().clear):
         remember(saved)
         st.rerun()
@@ -168,14 +214,16 @@ def settle(act: Callable[[], None]) -> bool:
 
 def cache(infos: Sequence[RunInfo], chosen: Sequence[RunInfo], keeps: bool) -> None:
     """How full the cache is, and the way to empty it."""
-    infos = [info for info in infos if not info.bundled]
+    infos = [info for info in infos if info.computed and not info.bundled]
     saved = [info for info in infos if info.saved]
     used, limit = run_list.megabytes(store().size()), run_list.megabytes(store().limit)
     with st.container(horizontal=True, vertical_alignment="center"):
         words = f"Your own: {len(infos):,} runs, {len(saved):,} of them saved, {used} of {limit}."
-        st.caption(f"{words} The cache drops what was used longest ago, but no saved run.")
+        st.caption(f"{words} The cache drops what was used longest ago, but nothing that was kept.")
+        if keeps and st.button("Import runs"):
+            take_in()
         if keeps and st.button("Clear the cache", disabled=len(saved) == len(infos)):
-            clear(len(infos) - len(saved), [info for info in chosen if info.saved])
+            clear(len(infos) - len(saved), [i for i in chosen if i.saved or not i.computed])
 
 
 def unreadable(left: Sequence[Unreadable]) -> None:
@@ -252,6 +300,7 @@ with st.container():
         st.caption("Tick two to four runs in the table to see them side by side.")
 with st.container():
     actions([run.info for run in runs], keeps)
+    export(runs)
 st.divider()
 try:
     cache(infos, chosen, keeps)

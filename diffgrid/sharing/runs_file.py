@@ -276,7 +276,9 @@ class RunsFile:
         # Those that are not diffgrid's own: a disk, a NUL in the name, a file beyond all memory.
         except (DiffgridError, OSError, ValueError, MemoryError) as error:
             why = " ".join(str(error).split()).rstrip(".") or "there is not enough memory"
-            raise BadInput(f"{name} cannot be read as a file of runs ({of_run}{why}).") from error
+            raise BadInput(
+                f"{name} cannot be read as a file of runs ({of_run}{why}): choose another."
+            ) from error
 
 
 class _Told:

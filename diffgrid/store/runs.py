@@ -59,6 +59,11 @@ class Imported:
     made: str = ""  # where the file says that it was made
     name: str = ""  # what it is called there
 
+    @property
+    def source(self) -> str:
+        """What lists say of it."""
+        return f"diffgrid {self.by}" if self.by else "origin lost"
+
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:
