@@ -7,7 +7,6 @@ from typing import Any
 import streamlit as st
 
 from diffgrid.app.components.comparison import comparison
-from diffgrid.app.downloads import downloads
 from diffgrid.app.session import run_list
 from diffgrid.app.session.page import GRID
 from diffgrid.app.shell import page_file, through_the_entry
@@ -25,6 +24,7 @@ COLUMNS = {
     "picture": st.column_config.ImageColumn("", width=56, pinned=True),
     "path": st.column_config.TextColumn(width=72),
     "seed": st.column_config.NumberColumn(width=56, format="%d"),
+    "imported": st.column_config.TextColumn(width=150),
     "prompt": st.column_config.TextColumn(width=240),
     "name": st.column_config.TextColumn("saved as", width=130),
     "scheduler": st.column_config.TextColumn(width=96),
@@ -33,7 +33,6 @@ COLUMNS = {
     "eta": st.column_config.NumberColumn(width=48, format="%g"),
     "when": st.column_config.DatetimeColumn(format="distance", width=112),
     "size": st.column_config.NumberColumn(format="bytes", width=72),
-    "imported": st.column_config.TextColumn(width=170),
     "note": st.column_config.TextColumn(width=200),
     "key": st.column_config.TextColumn(width=88),
 }
@@ -41,7 +40,6 @@ COLUMNS = {
 BLANK = "width: 7rem; height: 7rem; border: 2px dashed; border-radius: 14px; opacity: 0.25"
 BLANKS = '<div style="display: flex; gap: 0.9rem">' + 2 * f'<div style="{BLANK}"></div>' + "</div>"
 QUIET: dict[str, Any] = {"type": "tertiary"}
-MIME = "application/octet-stream"
 
 
 def remember(chosen: Sequence[RunInfo]) -> None:
@@ -133,17 +131,30 @@ def actions(chosen: Sequence[RunInfo], keeps: bool) -> None:
                 )
 
 
+def in_files(runs: Sequence[comparison.Run], keeps: bool) -> None:
+    """The runs on view as one file to take away, and a way in for such a file."""
+    with st.container(horizontal=True, horizontal_alignment="right"):
+        if keeps and st.button("Import runs", icon=":material/upload:"):
+            take_in()
+        export(runs)
+
+
 def export(runs: Sequence[comparison.Run]) -> None:
-    """The runs on view as one file to take away, but for those that came in one."""
+    """The runs on view as one file, but for those that came in one: that can be passed on."""
     own = [(letter, run) for letter, run in zip("ABCD", runs, strict=False) if run.info.computed]
     shared = [
         SharedRun(run.trajectory, run.frames, run.info.saved or "", run.info.note) for _, run in own
     ]
-    if not shared:
-        return
     which = "" if len(own) == len(runs) else " " + ", ".join(letter for letter, _ in own)
-    make = {"diffgrid": (f"Export{which}", MIME, lambda: runs_file.to_bytes(shared))}
-    downloads("runs", make)
+    if shared:
+        st.download_button(
+            f"Export{which}",
+            lambda: runs_file.to_bytes(shared),
+            file_name="runs.diffgrid",
+            mime="application/octet-stream",
+            icon=":material/download:",
+            on_click="ignore",
+        )
 
 
 @st.dialog("Import runs")
@@ -219,9 +230,7 @@ def cache(infos: Sequence[RunInfo], chosen: Sequence[RunInfo], keeps: bool) -> N
     used, limit = run_list.megabytes(store().size()), run_list.megabytes(store().limit)
     with st.container(horizontal=True, vertical_alignment="center"):
         words = f"Your own: {len(infos):,} runs, {len(saved):,} of them saved, {used} of {limit}."
-        st.caption(f"{words} The cache drops what was used longest ago, but nothing that was kept.")
-        if keeps and st.button("Import runs"):
-            take_in()
+        st.caption(f"{words} The cache drops what was used longest ago, but no saved run.")
         if keeps and st.button("Clear the cache", disabled=len(saved) == len(infos)):
             clear(len(infos) - len(saved), [i for i in chosen if i.saved or not i.computed])
 
@@ -300,7 +309,7 @@ with st.container():
         st.caption("Tick two to four runs in the table to see them side by side.")
 with st.container():
     actions([run.info for run in runs], keeps)
-    export(runs)
+    in_files(runs, keeps)
 st.divider()
 try:
     cache(infos, chosen, keeps)

@@ -261,7 +261,7 @@ class RunsFile:
     def _reading(self, number: int | None = None) -> Iterator[BinaryIO]:
         """The file, opened; what goes wrong meanwhile is told of it, and of the run."""
         source = self._source
-        name = "this file" if isinstance(source, bytes) else f"file {shown(str(source))}"
+        name = "this file" if isinstance(source, bytes) else f"file {shown(File(source).name)}"
         of_run = "" if number is None else f"run {number + 1} of {len(self)}: "
         try:
             if isinstance(source, bytes):
