@@ -24,7 +24,7 @@ COLUMNS = {
     "picture": st.column_config.ImageColumn("", width=56, pinned=True),
     "path": st.column_config.TextColumn(width=72),
     "seed": st.column_config.NumberColumn(width=56, format="%d"),
-    "imported": st.column_config.TextColumn(width=150),
+    "imported": st.column_config.TextColumn("origin", width=176),
     "prompt": st.column_config.TextColumn(width=240),
     "name": st.column_config.TextColumn("saved as", width=130),
     "scheduler": st.column_config.TextColumn(width=96),
