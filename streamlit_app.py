@@ -9,8 +9,11 @@ from diffgrid.app.shell import ICON, LOGO, PAGE_STYLE, arrival, page_file
 from diffgrid.app.sidebar import sidebar
 from diffgrid.app.state import session
 from diffgrid.app.text import plain
+from diffgrid.app.uploads import open_uploads
+from diffgrid.limits import Limits
 
 mend()
+open_uploads(Limits.from_environment())
 st.set_page_config(page_title="diffgrid", page_icon=ICON, layout="wide")
 st.html(PAGE_STYLE)
 st.logo(LOGO, size="large")

@@ -1,5 +1,5 @@
 """Broken inputs for each parser: addresses, a component's messages, stored bytes, model folders,
-and files that say what they were made of.
+files of runs, and files that say what they were made of.
 
     python -m benchmarks.fuzz [--count 100000] [--seed 0] [PARSER …]
 
@@ -30,14 +30,16 @@ from safetensors.numpy import save_file
 from diffgrid.app.session.actions import lack, rest, take
 from diffgrid.app.session.page import GRID
 from diffgrid.app.session.session import Session
+from diffgrid.compare import distance, settings
 from diffgrid.errors import DiffgridError
 from diffgrid.models import heeded
 from diffgrid.models.registry import find_model, specify
 from diffgrid.pictures.png import Texts, with_texts
 from diffgrid.records.codec import seal, unseal
 from diffgrid.records.frames import Frames
+from diffgrid.records.shared_run import SharedRun
 from diffgrid.records.trajectories import from_bytes, to_bytes
-from diffgrid.sharing import foreign, recipe
+from diffgrid.sharing import foreign, recipe, runs_file
 from diffgrid.sharing.address import from_query, to_query
 from diffgrid.sharing.view import View
 from diffgrid.spec.path import parse_path
@@ -179,6 +181,51 @@ def entries() -> Parse:
     return parse
 
 
+def runs_files() -> Parse:
+    """Files of runs, broken in their bytes, their table, their words or their numbers; what is
+    taken is compared, as the page does."""
+    paths = map(parse_path, ("trunk", "1.0", "2:prompt=a+cat"))
+    runs = [SharedRun(trajectory(specify(steps=4), path), pictures(4)) for path in paths]
+    whole = runs_file.to_bytes(runs)
+    start = 8 + int.from_bytes(whole[:8], "little")
+    table, data = json.loads(whole[8:start]), whole[start:]
+    words = json.loads(table["__metadata__"]["diffgrid"])
+    config = json.loads(words["specifications"][0]["scheduler_config"])
+
+    def parse(chance: random.Random) -> None:
+        told, read, numbers = words, table, data
+        match chance.randrange(6):
+            case 0:
+                compare(runs_file.read(broken_bytes(whole, chance)))
+                return
+            case 1:
+                read = broken_object(table, chance)
+            case 2:
+                told = broken_object(words, chance)
+            case 3:
+                odd = json.dumps(broken(config, chance))
+                told = {**words, "specifications": [{**words["specifications"][0],
+                                                     "scheduler_config": odd}]}  # fmt: skip
+            case 4:
+                run = broken(words["runs"][1], chance)
+                told = {**words, "runs": [words["runs"][0], run, words["runs"][2]]}
+            case _:
+                numbers = broken_bytes(data, chance)
+        if read is table:
+            read = {**table, "__metadata__": {"diffgrid": json.dumps(told)}}
+        text = json.dumps(read).encode("ascii", "replace")
+        length = chance.choice([*[len(text)] * 8, 0, 2**63, chance.randrange(100_000)])
+        compare(runs_file.read(length.to_bytes(8, "little") + text + numbers))
+
+    def compare(found: runs_file.RunsFile) -> None:
+        first, *_ = shared = [*found]
+        for run in shared:
+            _ = distance(first.trajectory, run.trajectory)
+            _ = settings(run.trajectory.spec, run.trajectory.path)
+
+    return parse
+
+
 PROMPT = "a red monster, 红色的怪物 " * 40
 
 
@@ -307,6 +354,7 @@ def main() -> None:
         "addresses": addresses,
         "messages": messages,
         "entries": entries,
+        "runs_files": runs_files,
         "folders": lambda: folders(place),
         "files": files,
     }

@@ -5,7 +5,7 @@ g = diffgrid.grid(prompt="a red monster", seed=7)
 g.save("grid.png")
 """
 
-from diffgrid.api import Grid, StudyReport, Trajectory, grid, study, trajectory
+from diffgrid.api import Grid, StudyReport, Trajectory, grid, open_runs, study, trajectory
 from diffgrid.errors import BadInput, Busy, Cancelled, DiffgridError, ModelError, StoreError
 from diffgrid.version import __version__
 
@@ -21,6 +21,7 @@ __all__ = [
     "Trajectory",
     "__version__",
     "grid",
+    "open_runs",
     "study",
     "trajectory",
 ]

@@ -38,6 +38,8 @@ from diffgrid.pictures.figures import Cell, GridSheet, Moment, Row, StripSheet
 from diffgrid.pictures.png import Texts, with_texts
 from diffgrid.records import frames, trajectories
 from diffgrid.records.frames import Frames
+from diffgrid.records.shared_run import SharedRun
+from diffgrid.sharing import runs_file
 from diffgrid.sharing.recipe import Kind, texts
 from diffgrid.sharing.view import View
 from diffgrid.spec.checks import shown
@@ -109,8 +111,11 @@ class Trajectory(trajectories.Trajectory):
         return typography.to_png(figures.draw_strip(sheet), self._texts("strip", view))
 
     def save(self, file: str | File) -> None:
-        """Write the strip as a PNG."""
-        write(("out", file, self.strip()))
+        """Write the strip as a PNG; or, as `x.diffgrid`, the run itself (`open_runs`)."""
+        if _holds_runs(file):
+            runs_file.write(file, [_shared(self)])
+        else:
+            write(("out", file, self.strip()))
 
     def _repr_png_(self) -> bytes:
         return with_texts(self.frames.final, self._texts("cell", None))
@@ -210,8 +215,12 @@ class Grid:
         return typography.to_png(figures.draw_grid(sheet), made_of)
 
     def save(self, file: str | File) -> None:
-        """Write the picture."""
-        write(("out", file, self.picture()))
+        """Write the picture; or, as `x.diffgrid`, the trunk and all cells (`open_runs`)."""
+        if _holds_runs(file):
+            every = [self.trunk, *(cell for row in self.cells for cell in row)]
+            runs_file.write(file, [_shared(each) for each in every])
+        else:
+            write(("out", file, self.picture()))
 
     def _repr_html_(self) -> str:
         source = b64encode(self.picture()).decode("ascii")
@@ -287,6 +296,17 @@ def trajectory(
     return finished_trajectory(job, wanted)
 
 
+def open_runs(file: str | File) -> list[Trajectory]:
+    """The runs in a file that `save`, the app or `python -m diffgrid export` wrote; none is stored.
+
+    They are what the file says: whoever wrote it computed them, and nothing here did.
+
+    Raises:
+        BadInput: it is no such file, or damaged; OtherVersion: a newer diffgrid wrote it.
+    """
+    return [_with_pictures(run.trajectory, run.frames) for run in runs_file.read(file)]
+
+
 @dataclass(frozen=True)
 class StudyReport:
     """A finished study."""
@@ -359,9 +379,20 @@ def finished_trajectory(job: Job, path: Path) -> Trajectory:
     Raises:
         DiffgridError: it is not finished, or the cache has dropped it since.
     """
-    found, pictures = job.result(path)
+    return _with_pictures(*job.result(path))
+
+
+def _with_pictures(found: trajectories.Trajectory, pictures: Frames) -> Trajectory:
     values = {field.name: getattr(found, field.name) for field in fields(found)}
     return Trajectory(**values, frames=pictures)
+
+
+def _shared(run: Trajectory) -> SharedRun:
+    return SharedRun(run, run.frames)
+
+
+def _holds_runs(file: str | File) -> bool:
+    return File(file).suffix == runs_file.SUFFIX
 
 
 def _words(trajectory: Trajectory) -> str:

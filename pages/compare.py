@@ -14,6 +14,7 @@ from diffgrid.app.state import session, store, write_query
 from diffgrid.app.text import plain
 from diffgrid.errors import DiffgridError
 from diffgrid.limits import Limits
+from diffgrid.sharing import runs_file
 from diffgrid.sharing.address import to_query
 from diffgrid.spec.run import key as key_of
 from diffgrid.store.runs import RunInfo, Unreadable
@@ -22,6 +23,7 @@ COLUMNS = {
     "picture": st.column_config.ImageColumn("", width=56, pinned=True),
     "path": st.column_config.TextColumn(width=72),
     "seed": st.column_config.NumberColumn(width=56, format="%d"),
+    "imported": st.column_config.TextColumn("origin", width=176),
     "prompt": st.column_config.TextColumn(width=240),
     "name": st.column_config.TextColumn("saved as", width=130),
     "scheduler": st.column_config.TextColumn(width=96),
@@ -76,7 +78,8 @@ def table(infos: Sequence[RunInfo], chosen: Sequence[RunInfo]) -> None:
     state = " ".join([*on_top, "of", *(info.key for info in listed)])
     key = hashlib.sha256(state.encode()).hexdigest()
     rows = [row for row, info in enumerate(listed) if info in chosen]
-    blank = set() if any(info.saved for info in listed) else {"name", "note"}
+    blank = set() if any(info.saved or info.note for info in listed) else {"name", "note"}
+    blank |= set() if any(info.imported for info in listed) else {"imported"}
     st.dataframe(
         run_list.to_table(store(), listed),
         height=min(len(listed), 4) * 52 + 37,
@@ -89,7 +92,7 @@ def table(infos: Sequence[RunInfo], chosen: Sequence[RunInfo]) -> None:
         on_select=take,
         selection_mode="multi-row",
         selection_default={"selection": {"rows": rows}},
-        alt="Cached and saved runs; tick two to four of them to compare",
+        alt="Cached, saved and imported runs; tick two to four of them to compare",
     )
 
 
@@ -125,17 +128,68 @@ def actions(chosen: Sequence[RunInfo], keeps: bool) -> None:
             note = f"  \n:gray[:small[{plain(info.note)}]]" if info.note else ""
             st.markdown(f"**{letter}**  {plain(run_list.label(info))}{note}")
             word = "Rename" if info.saved else "Save"
-            if keeps and st.button(word, key=f"save-{info.key}", **QUIET):
+            own = keeps and info.computed
+            if own and st.button(word, key=f"save-{info.key}", **QUIET):
                 save(info)
-            ours = keeps and not info.bundled
-            if ours and st.button("Remove", key=f"remove-{info.key}", **QUIET):
-                saved = " Its saved copy goes too." if info.saved else ""
+            stored = keeps and (not info.bundled or info.imported)
+            if stored and st.button("Remove", key=f"remove-{info.key}", **QUIET):
+                copies = {"saved": info.saved, "imported": info.computed and info.imported}
+                too = "".join(f" Its {name} copy goes too." for name in copies if copies[name])
+                again = "sampled again" if info.computed else "imported again, or sampled"
                 remove(
                     info.key,
                     run_list.label(info),
-                    f"Its arrays and pictures are deleted.{saved} It can be sampled again.",
+                    f"Its arrays and pictures are deleted.{too} It can be {again}.",
                     [other for other in chosen if other != info],
                 )
+
+
+def in_files(infos: Sequence[RunInfo], keeps: bool) -> None:
+    """The runs on view as one file to take away, and a way in for such a file."""
+    with st.container(horizontal=True, horizontal_alignment="right"):
+        if keeps and st.button("Import runs", icon=":material/upload:"):
+            take_in()
+        export(infos)
+
+
+def export(infos: Sequence[RunInfo]) -> None:
+    """The runs on view as one file, but for those that came in one: that can be passed on."""
+    own = [(letter, info) for letter, info in zip("ABCD", infos, strict=False) if info.computed]
+    which = "" if len(own) == len(infos) else " " + ", ".join(letter for letter, _ in own)
+    if own:
+        # They are read when it is asked for: what makes the file is kept for a while.
+        stored = runs_file.Stored(store(), [info.key for _, info in own])
+        st.download_button(
+            f"Export{which}",
+            lambda: runs_file.to_bytes(stored),
+            file_name="runs.diffgrid",
+            mime="application/octet-stream",
+            icon=":material/download:",
+            on_click="ignore",
+        )
+
+
+@st.dialog("Import runs")
+def take_in() -> None:
+    """Ask for a file of runs; what it holds is on view then."""
+    st.caption(
+        "A file that somebody exported, runs.diffgrid say. Its runs are listed as imported: they "
+        "never stand in for what is sampled here."
+    )
+    file = st.file_uploader("File of runs", type=["diffgrid"], label_visibility="collapsed")
+    if file is None:
+        return
+    keys: list[str] = []
+
+    def add() -> None:
+        found = runs_file.read(file.getvalue(), store().imported_limit)
+        store().add_imported(found, found.version)
+        keys.extend(run.trajectory.key for run in found)
+
+    if settle(add):
+        infos = [info for info in store().runs(bundled=True) if info.key in keys]
+        remember(infos[: run_list.MOST_SHOWN])
+        st.rerun()
 
 
 @st.dialog("Keep this run")
@@ -164,7 +218,8 @@ def remove(key: str, words: str, cost: str, others: Sequence[RunInfo] | None = N
 @st.dialog("Clear the cache?")
 def clear(count: int, saved: Sequence[RunInfo]) -> None:
     """Ask whether all but the saved runs may be deleted."""
-    st.caption(f"{count:,} runs are deleted; saved runs stay. All can be sampled again.")
+    words = f"{count:,} runs are deleted; saved and imported runs stay."
+    st.caption(f"{words} All can be sampled again.")
     if st.button("Clear", type="primary") and settle(store().clear):
         remember(saved)
         st.rerun()
@@ -182,14 +237,14 @@ def settle(act: Callable[[], None]) -> bool:
 
 def cache(infos: Sequence[RunInfo], chosen: Sequence[RunInfo], keeps: bool) -> None:
     """How full the cache is, and the way to empty it."""
-    infos = [info for info in infos if not info.bundled]
+    infos = [info for info in infos if info.computed and not info.bundled]
     saved = [info for info in infos if info.saved]
     used, limit = run_list.megabytes(store().size()), run_list.megabytes(store().limit)
     with st.container(horizontal=True, vertical_alignment="center"):
         words = f"Your own: {len(infos):,} runs, {len(saved):,} of them saved, {used} of {limit}."
         st.caption(f"{words} The cache drops what was used longest ago, but no saved run.")
         if keeps and st.button("Clear the cache", disabled=len(saved) == len(infos)):
-            clear(len(infos) - len(saved), [info for info in chosen if info.saved])
+            clear(len(infos) - len(saved), [i for i in chosen if i.saved or not i.computed])
 
 
 def unreadable(left: Sequence[Unreadable]) -> None:
@@ -258,6 +313,7 @@ with st.container():
     on_view = show(chosen)
 with st.container():
     actions(on_view, keeps)
+    in_files(on_view, keeps)
 st.divider()
 try:
     cache(infos, chosen, keeps)

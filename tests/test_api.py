@@ -115,6 +115,23 @@ def test_the_picture_can_be_saved_and_holds_its_recipe(
     assert (found.paths, key(found.spec, ())) == (g.request.paths, g.trunk.key)
 
 
+def test_a_grid_and_a_trajectory_can_be_saved_as_runs_and_opened(
+    g: diffgrid.Grid, tmp_path: Folder
+) -> None:
+    g.save(tmp_path / "grid.diffgrid")
+    g.cell(1, 2).save(str(tmp_path / "cell.diffgrid"))
+    found = diffgrid.open_runs(tmp_path / "grid.diffgrid")
+    every = [g.trunk, *(cell for row in g.cells for cell in row)]
+    assert [run.key for run in found] == [run.key for run in every]
+    (cell,) = diffgrid.open_runs(str(tmp_path / "cell.diffgrid"))
+    assert np.array_equal(cell.latents, g.cell(1, 2).latents)
+    assert cell.image.tobytes() == g.cell(1, 2).image.tobytes()
+    assert (cell.path, cell.made, cell.spec.model) == (g.cell(1, 2).path, g.trunk.made, "model")
+    assert cell.strip().startswith(b"\x89PNG")
+    with pytest.raises(BadInput, match="grid.png' cannot be read as a file of runs"):
+        diffgrid.open_runs(tmp_path / "grid.png")
+
+
 def test_a_strip_can_be_saved(
     g: diffgrid.Grid, folder: Folder, tmp_path: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

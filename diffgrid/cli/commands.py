@@ -29,6 +29,7 @@ from diffgrid.models.listing import TO_FETCH, Entry, entries
 from diffgrid.models.memory import BYTES, in_words
 from diffgrid.models.registry import find_model, models, scheduler_name, to_fetch
 from diffgrid.records.trajectories import Trajectory
+from diffgrid.sharing import runs_file
 from diffgrid.sharing.foreign import opened_file
 from diffgrid.spec.options import OPTIONS
 from diffgrid.spec.path import format_path
@@ -142,6 +143,34 @@ def runs(options: argparse.Namespace) -> int:
     return 0
 
 
+def export(options: argparse.Namespace) -> int:
+    _check_writable(file=options.file)
+    store = _store()
+    keys = [store.find(key) for key in options.keys]
+    if options.saved:
+        keys += [info.key for info in store.runs() if info.saved is not None]
+    if not keys:
+        none = "no run is saved" if options.saved else "export needs a KEY before the FILE"
+        raise BadInput(f"{none}: `python -m diffgrid runs` lists all that is stored.")
+    runs = runs_file.Stored(store, keys)
+    size = runs_file.write(options.file, runs)
+    _say(f"{options.file}: {len(runs)} runs, {size / 1e6:.1f} MB")
+    return 0
+
+
+def import_(options: argparse.Namespace) -> int:
+    store = _store()
+    found = runs_file.read(options.file, store.imported_limit)
+    new = store.add_imported(found, found.version)
+    for key in new:
+        print(key[:8])
+    _say(
+        f"{options.file}: {len(found)} runs, written by diffgrid {found.version}; {len(new)} are "
+        "new here, as imported ones"
+    )
+    return 0
+
+
 def _list(runs: list[RunInfo], unreadable: list[Unreadable], as_json: bool) -> int:
     if as_json:
         print(_json([*map(_as_dict, runs), *map(asdict, unreadable)]))
@@ -152,6 +181,10 @@ def _list(runs: list[RunInfo], unreadable: list[Unreadable], as_json: bool) -> i
         words += [f"{format_path(info.path):12}", f"seed {spec.seed}", f"{spec.length} steps"]
         words += [scheduler_name(spec), f"guidance {spec.guidance_scale:g}", repr(spec.prompt)]
         words += [f"saved as {info.saved!r}"] if info.saved else []
+        if came := info.imported:
+            too = " too" if info.computed else ""
+            words += [f"imported{too} ({came.source})"]
+            words += [f"as {came.name!r}"] if came.name else []
         print("  ".join(words))
     for left in unreadable:
         words = [left.key[:8], left.reason]
@@ -176,6 +209,8 @@ def _as_dict(info: RunInfo) -> dict[str, Any]:
         "size": info.size,
         "saved": info.saved,
         "made": info.made or None,
+        "computed": info.computed,
+        "imported": info.imported and asdict(info.imported),
         "specification": spec,
     }
 
@@ -184,7 +219,8 @@ def verify(options: argparse.Namespace) -> int:
     store = _store()
     damages = store.verify()
     for damage in damages:
-        fate = "left there, as it is saved" if damage.cache == "saved" else "removed"
+        kept = {"saved": "left there, as it is saved", "imported": "left there, as it was imported"}
+        fate = kept.get(damage.cache, "removed")
         print(f"{damage.cache} {damage.row}: {damage.reason}; {fate}")
     runs = store.runs()
     differing = _recompute(store, runs) if options.recompute else 0
@@ -193,23 +229,29 @@ def verify(options: argparse.Namespace) -> int:
 
 
 def _recompute(store: TrajectoryStore, runs: list[RunInfo]) -> int:
-    """Sample every run in a cache of its own; how many differ by more than rounding."""
+    """Sample every run in a cache of its own; how many differ by more than rounding.
+
+    What was imported is told of in any case: nobody here has seen it made.
+    """
     differing = 0
     with tempfile.TemporaryDirectory() as folder:
         engine = LocalEngine(TrajectoryStore(Path(folder)))
         for info in tqdm(runs, disable=not sys.stderr.isatty(), leave=False):
-            name = f"{info.key[:8]} {format_path(info.path)}"
-            stored = store.get(info.key)
-            if stored is None:
-                continue  # evicted meanwhile
-            try:
-                differs = _difference(engine, stored)
-            except DiffgridError as error:
-                print(f"{name}: not compared; {error}")
-                continue
-            if not differs <= TOLERANCE[info.spec.dtype]:
-                differing += 1
-                print(f"{name}: differs by {differs:.2g}")
+            own = store.get(info.key) if info.computed else None
+            came = store.get_imported(info.key) if info.imported else None
+            for stored in filter(None, (own, came)):  # or it was evicted meanwhile
+                name = f"{info.key[:8]} {format_path(info.path)}"
+                name += ", imported" if stored is came else ""
+                try:
+                    differs = _difference(engine, stored)
+                except DiffgridError as error:
+                    print(f"{name}: not compared; {error}")
+                    continue
+                if not differs <= TOLERANCE[info.spec.dtype]:
+                    differing += 1
+                    print(f"{name}: differs by {differs:.2g}")
+                elif stored is came:
+                    print(f"{name}: comes out the same here, to {differs:.2g}")
     return differing
 
 

@@ -62,6 +62,18 @@ def build_parser() -> argparse.ArgumentParser:
     runs.add_argument("--name", help="the name to save it under")
     runs.add_argument("--json", action="store_true", help="print JSON")
 
+    export = command("export", commands.export, "write stored runs to one file, to pass them on")
+    export.add_argument(
+        "keys", nargs="*", metavar="KEY", help="a run's key; its first 8 digits will do"
+    )
+    export.add_argument("file", type=Path, metavar="FILE", help="such as runs.diffgrid")
+    export.add_argument("--saved", action="store_true", help="all runs that are saved, too")
+
+    imports = command(
+        "import", commands.import_, "take in runs that somebody else computed, as imported ones"
+    )
+    imports.add_argument("file", type=Path, metavar="FILE", help="such as runs.diffgrid")
+
     verify = command(
         "verify", commands.verify, "check all that is stored, and remove what is damaged"
     )
@@ -88,7 +100,9 @@ def build_parser() -> argparse.ArgumentParser:
     _add(opened, Option("port", int, "where to serve the app (default: 8501)", 8501))
 
     cache = command("cache", commands.cache, "show how large the cache is, or empty it")
-    cache.add_argument("--clear", action="store_true", help="remove all runs that were not saved")
+    cache.add_argument(
+        "--clear", action="store_true", help="remove all runs that were neither saved nor imported"
+    )
     return parser
 
 

@@ -5,7 +5,8 @@ network; `pictures` lays them out for people to look at.
 """
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
 from types import NoneType
@@ -155,6 +156,22 @@ def decode(data: bytes) -> Image.Image:
     Raises:
         Damaged: other or damaged bytes, an animation, or a picture over `LARGEST_SIDE` px a side.
     """
+    with _opened(data) as image:
+        return image.convert("RGB")
+
+
+def check_picture(data: bytes) -> None:
+    """Check what bytes of any origin say of themselves; whether they are whole is seen in decoding.
+
+    Raises:
+        Damaged: as `decode`.
+    """
+    with _opened(data):
+        pass
+
+
+@contextmanager
+def _opened(data: bytes) -> Iterator[Image.Image]:
     try:
         with Image.open(io.BytesIO(data), formats=("WEBP", "PNG")) as image:
             width, height = image.size  # from the header: a bomb is refused before it is unpacked
@@ -164,7 +181,7 @@ def decode(data: bytes) -> Image.Image:
                     f"a picture of {width} x {height} px and {frames} frame(s) is not allowed: at "
                     f"most {LARGEST_SIDE} px a side and one frame."
                 )
-            return image.convert("RGB")
+            yield image
     except Damaged:
         raise
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error, …

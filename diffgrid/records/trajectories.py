@@ -32,7 +32,7 @@ PredictionType = Literal[
 
 _KIND = "trajectory"
 _FLOAT32, _FLOAT64 = np.dtype("<f4"), np.dtype("<f8")
-_SAFETENSORS_NAMES = {_FLOAT32: "F32", _FLOAT64: "F64"}
+SAFETENSORS_NAMES = {_FLOAT32: "F32", _FLOAT64: "F64"}
 _LONGEST_TABLE = 4096  # bytes of the safetensors table of contents; five tensors take some 400
 
 
@@ -70,7 +70,7 @@ class Trajectory:
                 f"model_outputs has shape {self.model_outputs.shape}, but must be (n, C, H, W) "
                 f"with n at most {self.spec.length}."
             )
-        layout = _layout(self.spec.length, self.steps, self.model_outputs.shape[1:])
+        layout = array_layout(self.spec.length, self.steps, self.model_outputs.shape[1:])
         for name, (dtype, shape) in layout.items():
             array = getattr(self, name)
             if array.dtype != dtype or array.shape != shape:
@@ -184,7 +184,7 @@ def limited(x0: NDArray[np.float32], spec: RunSpec) -> NDArray[np.float32]:
 
 def to_bytes(trajectory: Trajectory) -> bytes:
     """The trajectory as one sealed value: its words in the header, its arrays in safetensors."""
-    arrays = {name: getattr(trajectory, name) for name in _layout(0, 0, ())}
+    arrays = {name: getattr(trajectory, name) for name in array_layout(0, 0, ())}
     header = {
         "specification": trajectory.spec.to_dict(),
         "path": format_path(trajectory.path),
@@ -216,7 +216,7 @@ def from_bytes(value: bytes | memoryview, stored_under: str | None = None) -> Tr
         } if min(steps, channels, height, width) >= 0:
             spec, forks = run_named(specification, path, stored_under)
             try:
-                layout = _layout(spec.length, steps, (channels, height, width))
+                layout = array_layout(spec.length, steps, (channels, height, width))
                 return Trajectory(
                     spec=spec,
                     path=forks,
@@ -246,10 +246,10 @@ def run_named(
     return spec, forks
 
 
-_Layout = dict[str, tuple["np.dtype[Any]", tuple[int, ...]]]
+Layout = dict[str, tuple["np.dtype[Any]", tuple[int, ...]]]
 
 
-def _layout(length: int, steps: int, shape: tuple[int, ...]) -> _Layout:
+def array_layout(length: int, steps: int, shape: tuple[int, ...]) -> Layout:
     """The arrays by name, each with its dtype and shape."""
     return {
         "latents": (_FLOAT32, (steps + 1, *shape)),
@@ -260,7 +260,7 @@ def _layout(length: int, steps: int, shape: tuple[int, ...]) -> _Layout:
     }
 
 
-def _arrays(payload: memoryview, layout: _Layout) -> dict[str, NDArray[Any]]:
+def _arrays(payload: memoryview, layout: Layout) -> dict[str, NDArray[Any]]:
     # Not safetensors.numpy.load: it copies every array, and it loads whatever the bytes name, be it
     # 200,000 empty tensors (2 seconds, 380 MB).
     start = 8 + int.from_bytes(payload[:8], "little")
@@ -281,7 +281,7 @@ def _arrays(payload: memoryview, layout: _Layout) -> dict[str, NDArray[Any]]:
                 "shape": list(sides),
                 "data_offsets": [int(begin), int(end)],
             } if (
-                kind == _SAFETENSORS_NAMES[dtype]
+                kind == SAFETENSORS_NAMES[dtype]
                 and sides == list(shape)
                 and 0 <= begin <= end <= len(data)
                 and end - begin == count * dtype.itemsize

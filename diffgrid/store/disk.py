@@ -33,7 +33,7 @@ from diffgrid.errors import Damaged
 from diffgrid.store.shelf import Shelves
 
 _SECONDS_TO_WAIT = 4  # for another process's transaction; ours take milliseconds
-_SECONDS_TO_OPEN = 2  # then people are told: there are two shelves, and 5 s are long enough
+_SECONDS_TO_OPEN = 2  # then people are told: there are three shelves, and 7 s are long enough
 _USES_NOTED = 100  # together, where nothing is written
 _LEFT_FREE = 2**24  # bytes of the disk; SQLite's own files grow too
 # What is wrong with the files themselves: nothing that waiting would mend.
@@ -202,6 +202,15 @@ class DiskShelf(diskcache.Cache):  # type: ignore[misc]  # diskcache has no type
             tried = found
         return None
 
+    @contextlib.contextmanager
+    def transact(self) -> Iterator[None]:
+        try:
+            with super().transact():
+                yield
+        except BaseException:
+            self.failed = True  # its rows are undone, but not the files that they named
+            raise
+
     def add(self, row: str, value: bytes) -> None:
         self._write(super().add, row, value)
 
@@ -288,9 +297,9 @@ def _leave(marker: Path, lock: int, shelves: Sequence[DiskShelf]) -> None:
 
 
 def shelves_on_disk(
-    directory: Path, limit: int, saved_limit: int, doubtful: bool = False
+    directory: Path, limit: int, saved_limit: int, imported_limit: int, doubtful: bool = False
 ) -> Shelves:
-    """Open, or make, the two shelves in a directory; the limits are in bytes.
+    """Open, or make, the three shelves in a directory; the limits are in bytes.
 
     One whose files are broken is renamed, and another made in its place.
     """
@@ -313,9 +322,10 @@ def shelves_on_disk(
             return DiskShelf(folder, limit, evict=evict)
 
     saved = opened("saved", saved_limit, evict=False)
+    imported = opened("imported", imported_limit, evict=False)
     runs = opened("runs", limit, evict=True)
-    lock = DirectoryLock(directory / "open", (runs, saved))
-    return Shelves(runs, saved, lock.leave, ", and ".join(asides))
+    lock = DirectoryLock(directory / "open", (runs, saved, imported))
+    return Shelves(runs, saved, imported, lock.leave, ", and ".join(asides))
 
 
 def _make_ready(database: Path, doubtful: bool) -> int:

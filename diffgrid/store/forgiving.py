@@ -86,7 +86,8 @@ def _told(
 class TrajectoryStore:
     """Trajectories by key, shared by all threads and processes that name the same directory.
 
-    `limit` and `saved_limit` are quotas in bytes. Give at least a hundred times the largest entry.
+    `limit`, `saved_limit` and `imported_limit` are quotas in bytes. Give at least a hundred times
+    the largest entry.
     `warning` is one sentence to show while the disk fails. See `Runs` for the methods.
     """
 
@@ -96,11 +97,13 @@ class TrajectoryStore:
         *,
         limit: int = 4 * GIB,
         saved_limit: int = 4 * GIB,
+        imported_limit: int = 4 * GIB,
         bundled: Bundled | None = None,
-        shelves: Callable[[Directory, int, int, bool], Shelves] = shelves_on_disk,
+        shelves: Callable[[Directory, int, int, int, bool], Shelves] = shelves_on_disk,
     ) -> None:
         self.directory = directory.absolute()
-        self._quotas, self.limit = (limit, saved_limit), limit + saved_limit  # as `size` counts
+        self._quotas = limit, saved_limit, imported_limit
+        self.limit, self.imported_limit = sum(self._quotas), imported_limit  # as `size` counts
         self.warning: str | None = None
         self._failure: Exception | None = None  # the last, until it is clear that all is well
         # Monotonic seconds until which nothing is asked of the disk.
@@ -108,7 +111,7 @@ class TrajectoryStore:
         self._bundled, self._shelves = bundled or Bundled(None), shelves
         self._memory = MemoryShelf(IN_MEMORY)
         nothing = MemoryShelf(0)
-        self._meanwhile = Runs(self._memory, nothing, saved_limit=0, bundled=self._bundled)
+        self._meanwhile = Runs(self._memory, nothing, nothing, bundled=self._bundled)
         self._opening = threading.RLock()
         self._stored: Runs | None = None
         self._leave: Callable[[], object] = bool
@@ -143,6 +146,9 @@ class TrajectoryStore:
     get_labels = _forgiven(Runs.get_labels, reads=True)
     add_labels = _forgiven(Runs.add_labels, reads=False)
 
+    add_imported = _told(Runs.add_imported)
+    get_imported = _told(Runs.get_imported)
+    get_imported_frames = _told(Runs.get_imported_frames)
     runs = _told(Runs.runs)
     unreadable = _told(Runs.unreadable)
     find = _told(Runs.find)
@@ -200,14 +206,20 @@ class TrajectoryStore:
             self._leave()
             self._stored = None
             opened = self._shelves(self.directory, *self._quotas, doubtful)
-            self._runs, self._saved, self._leave, aside = opened
+            self._runs, self._saved, self._imported, self._leave, aside = opened
             if aside:
                 self.warning = (
                     f"The cache in {self.directory} was found broken: {aside}. "
                     "Delete that when nothing in it is needed any more."
                 )
+            _, saved_limit, imported_limit = self._quotas
             self._stored = Runs(
-                self._runs, self._saved, saved_limit=self._quotas[1], bundled=self._bundled
+                self._runs,
+                self._saved,
+                self._imported,
+                saved_limit=saved_limit,
+                imported_limit=imported_limit,
+                bundled=self._bundled,
             )
             return self._stored
 
@@ -223,7 +235,7 @@ class TrajectoryStore:
 
     def _hang_up(self) -> None:
         # A failed commit leaves this thread's connection inside its transaction; a new one is not.
-        for shelf in (self._runs, self._saved) if self._stored else ():
+        for shelf in (self._runs, self._saved, self._imported) if self._stored else ():
             with contextlib.suppress(*_FAILURES):
                 shelf.close()
 

@@ -23,10 +23,11 @@ from diffgrid.records.frames import (
 from diffgrid.store.forgiving import TrajectoryStore
 
 
-def stored_frames(store: TrajectoryStore, key: str) -> Frames | None:
-    """The best frames that are stored of the trajectory with this key."""
+def stored_frames(store: TrajectoryStore, key: str, imported: bool = False) -> Frames | None:
+    """The best frames that are stored of the trajectory with this key, or came with its import."""
+    get = store.get_imported_frames if imported else store.get_frames
     for way, digest in (*DIGESTS.items(), *OLDER_DIGESTS.items()):
-        if stored := store.get_frames(key, digest):
+        if stored := get(key, digest):
             with suppress(Damaged):  # as good as missing: they are decoded again
                 return Frames.from_payload(*stored, way)
     return None

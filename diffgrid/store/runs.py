@@ -1,7 +1,10 @@
-"""The runs that are stored: which rows they have, on which of two shelves.
+"""The runs that are stored: which rows they have, on which of three shelves.
 
-One shelf evicts what was used longest ago, the other holds what people keep and has a quota of its
-own. KEY is a trajectory's key; the rows are
+One shelf evicts what was used longest ago, one holds what people keep, and one what was computed
+elsewhere and imported; these two have quotas of their own. What is imported is listed and looked
+at, but it is never what `get` finds: it takes no place of what this machine computes.
+
+KEY is a trajectory's key; the rows are
 
     KEY                  the trajectory, written once
     KEY/meta             what lists show, so that they load no arrays
@@ -11,12 +14,12 @@ own. KEY is a trajectory's key; the rows are
     ROW/v1               this version's own ROW, where ROW itself is another version's
 
 Every value is sealed (see `records.codec`). A row that cannot be read counts as a miss. Where it is
-damaged, or was planted, it is deleted; but not a saved one, which stays until its like is written
-again, nor a row of another version, which that version can read. Such runs are listed apart
-(`Runs.unreadable`), and go when somebody removes them, or by the quota.
+damaged, or was planted, it is deleted; but not a saved or an imported one, which stays until its
+like is written again, nor a row of another version, which that version can read. Such runs are
+listed apart (`Runs.unreadable`), and go when somebody removes them, or by the quota.
 
-What both shelves miss may still be bundled with the package (see `bundled`). That is read where it
-is; naming or saving it makes it a stored run.
+What is not stored may still be bundled with the package (see `bundled`). That is read where it is;
+naming or saving it makes it a stored run.
 """
 
 import contextlib
@@ -30,6 +33,8 @@ from typing import Any, TypeVar
 from diffgrid.errors import BadInput, Damaged, OtherVersion, StoreError
 from diffgrid.records import codec
 from diffgrid.records.codec import Unsealed, seal, unseal
+from diffgrid.records.frames import DIGESTS, OLDER_DIGESTS
+from diffgrid.records.shared_run import SharedRun
 from diffgrid.records.trajectories import Trajectory, from_bytes, run_named, to_bytes
 from diffgrid.spec.path import Path, format_path
 from diffgrid.spec.run import RunSpec
@@ -40,6 +45,24 @@ _KEY = re.compile(r"[0-9a-f]{64}")
 _DIGEST = re.compile(r"[0-9A-Za-z_-]{1,64}")
 _T = TypeVar("_T")
 _Stamps = tuple[object, object]
+# The rows of pictures that come with a run, by how x̂0 was decoded. What the full VAE lost nothing
+# of is the full VAE's.
+_WAYS = {**DIGESTS, **OLDER_DIGESTS, "exact": DIGESTS["vae"]}
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """Where a run comes from that was computed elsewhere; nothing of it was computed anew."""
+
+    when: float  # it was imported; seconds since 1970
+    by: str = ""  # the version of diffgrid that wrote its file; empty where that is lost
+    made: str = ""  # where the file says that it was made
+    name: str = ""  # what it is called there
+
+    @property
+    def source(self) -> str:
+        """What lists say of it."""
+        return f"diffgrid {self.by}" if self.by else "origin lost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +79,8 @@ class RunInfo:
     note: str = ""  # what its saver wrote beside the name
     made: str = ""  # where its trajectory says that it was made
     bundled: bool = False  # it came with the package, and was not stored here
+    computed: bool = True  # or bundled; else there is only what was imported
+    imported: Imported | None = None  # of the copy that was imported, if there is one
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,24 +96,31 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """A row that `verify` found damaged, and deleted unless it was saved."""
+    """A row that `verify` found damaged, and deleted unless it was saved or imported."""
 
-    cache: str  # "runs" or "saved"
+    cache: str  # "runs", "saved" or "imported"
     row: str
     reason: str
 
 
 class Runs:
-    """Trajectories by key, on two shelves; what the shelves raise, it raises.
+    """Trajectories by key, on three shelves; what the shelves raise, it raises.
 
-    `saved_limit` is the quota of what is saved, in bytes.
+    `saved_limit` and `imported_limit` are the quotas of what is saved and imported, in bytes.
     """
 
     def __init__(
-        self, runs: Shelf, saved: Shelf, *, saved_limit: int, bundled: Bundled | None = None
+        self,
+        runs: Shelf,
+        saved: Shelf,
+        imported: Shelf,
+        *,
+        saved_limit: int = 0,
+        imported_limit: int = 0,
+        bundled: Bundled | None = None,
     ) -> None:
-        self._runs, self._saved = runs, saved
-        self._saved_limit = saved_limit
+        self._runs, self._saved, self._imported = runs, saved, imported
+        self._saved_limit, self._imported_limit = saved_limit, imported_limit
         self._bundled = bundled or Bundled(None)
         self._unreadable: set[tuple[Shelf, str]] = set()  # keys of arrays that were left alone
         # What lists showed last, by shelf and key, and the stamps of the rows that said so.
@@ -96,8 +128,8 @@ class Runs:
 
     @property
     def there(self) -> bool:
-        """Whether both shelves are still the ones that were opened."""
-        return self._runs.there and self._saved.there
+        """Whether all shelves are still the ones that were opened."""
+        return self._runs.there and self._saved.there and self._imported.there
 
     def take_in(self, shelf: Shelf) -> None:
         """Store what was kept on another shelf meanwhile; it is gone from there."""
@@ -179,34 +211,48 @@ class Runs:
     # What people ask for.
 
     def runs(self, bundled: bool = False) -> list[RunInfo]:
-        """All stored trajectories, the newest first; then, if asked for, those that are bundled."""
-        found: dict[str, RunInfo] = {}
-        for shelf in (self._runs, self._saved):  # a saved run is listed as saved
-            rows = dict(shelf.stamps())
-            framed = {row.split("/")[0] for row in rows if "/frames/" in row}
-            before, now = self._listed.get(shelf, {}), dict[str, tuple[_Stamps, RunInfo]]()
-            for key in _keys(rows, self._saved is shelf):
-                # Reading ten thousand descriptions takes seconds, on each drawing of a list.
-                stamps = rows.get(row := f"{key}/meta"), rows.get(_beside(row))
-                known, info = before.get(key, (None, None))
-                if known != stamps or info is None or info.has_frames != (key in framed):
-                    info = self._info(shelf, key)
-                    info = info and replace(info, has_frames=key in framed)
-                if info:
-                    found[key], now[key] = info, (stamps, info)
-            self._listed[shelf] = now
-        listed = sorted(found.values(), key=lambda info: info.created, reverse=True)
-        return listed + [
+        """All stored trajectories, the newest first; then, if asked for, those that are bundled.
+
+        Each once: one that is stored and imported as what is stored, with a word of the other.
+        """
+        found = self._list(self._runs) | self._list(self._saved)  # a saved one is listed as saved
+        imported = self._list(self._imported)
+        shipped = [
             RunInfo(key, spec, path, 0.0, size, None, has_frames=True, bundled=True)
             for key, spec, path, size in (self._bundled.runs if bundled else ())
             if key not in found
         ]
+        came = {key: info.imported for key, info in imported.items()}
+        alone = imported.keys() - found.keys() - {info.key for info in shipped}
+        found |= {key: imported[key] for key in alone}
+        listed = sorted(found.values(), key=lambda info: info.created, reverse=True)
+        return [
+            replace(info, imported=came[info.key]) if info.key in came else info
+            for info in (*listed, *shipped)
+        ]
+
+    def _list(self, shelf: Shelf) -> dict[str, RunInfo]:
+        """What a list shows of the runs on one shelf, by key."""
+        rows = dict(shelf.stamps())
+        framed = {row.split("/")[0] for row in rows if "/frames/" in row}
+        before, now = self._listed.get(shelf, {}), dict[str, tuple[_Stamps, RunInfo]]()
+        for key in _keys(rows, shelf is not self._runs):
+            # Reading ten thousand descriptions takes seconds, on each drawing of a list.
+            stamps = rows.get(row := f"{key}/meta"), rows.get(_beside(row))
+            known, info = before.get(key, (None, None))
+            if known != stamps or info is None or info.has_frames != (key in framed):
+                info = self._info(shelf, key)
+                info = info and replace(info, has_frames=key in framed)
+            if info:
+                now[key] = stamps, info
+        self._listed[shelf] = now
+        return {key: info for key, (_, info) in now.items()}
 
     def unreadable(self, listed: Iterable[RunInfo]) -> list[Unreadable]:
         """What is stored besides these runs, and cannot be read: the saved ones first."""
         known, found = {info.key for info in listed}, dict[str, Unreadable]()
-        for shelf in (self._saved, self._runs):
-            for key in sorted(_keys(shelf, shelf is self._saved) - known - found.keys()):
+        for shelf in (self._saved, self._imported, self._runs):
+            for key in sorted(_keys(shelf, shelf is not self._runs) - known - found.keys()):
                 if self._info(shelf, key) is None:  # it may have been written just now
                     name, prompt = self._words(shelf, key)
                     other = any(self._is_foreign(shelf, row) for row in (key, f"{key}/meta"))
@@ -221,8 +267,8 @@ class Runs:
         Raises:
             BadInput: no stored key does, or several do.
         """
-        stored = _keys(self._runs) | _keys(self._saved, saved=True)
-        known = stored | self._bundled.keys
+        stored = _keys(self._runs) | _keys(self._saved, kept=True)
+        known = stored | _keys(self._imported, kept=True) | self._bundled.keys
         keys = [key for key in known if prefix and key.startswith(prefix)]
         if len(keys) != 1:
             count = "several stored runs" if keys else "no stored run"
@@ -251,6 +297,11 @@ class Runs:
         if key not in self._runs and key not in self._saved:
             self._unpack(key)
         trajectory, info = self.get(key), self._info(self._home(key), key)
+        if trajectory is None and key in self._imported:
+            raise BadInput(
+                f"run {key[:8]} was imported, and stays until it is removed: compute it here "
+                "before saving it as your own."
+            )
         if trajectory is None or info is None:
             raise BadInput(f"no stored run has the key {key!r}: compute it before saving it.")
         copies = {
@@ -294,19 +345,53 @@ class Runs:
         for row in rows:
             self._saved.delete(row)
 
+    def add_imported(self, runs: Iterable[SharedRun], by: str) -> list[str]:
+        """Keep runs that were computed elsewhere; the keys of those that were not there yet.
+
+        All are kept, or none. `by` is the version of diffgrid that wrote their file.
+
+        Raises:
+            StoreError: the quota of imported runs is used up.
+        """
+        keys = [run.trajectory.key for run in runs]
+        new = [key for key in keys if self.get_imported(key) is None]
+        lacking = (_imported_rows(run, by) for run in runs if run.trajectory.key in new)
+        needed = sum(len(value) for rows in lacking for value in rows.values())
+        if self._imported.volume() + needed > self._imported_limit:
+            raise StoreError(
+                f"imported runs would take more than {self._imported_limit:,} bytes: remove one "
+                "first."
+            )
+        with self._imported.transact():
+            for run in runs:
+                if run.trajectory.key in new:
+                    for row, value in _imported_rows(run, by).items():
+                        self._write(self._imported, row, value, replacing=True)
+        return new
+
+    def get_imported(self, key: str) -> Trajectory | None:
+        """The trajectory as it was imported, to be looked at: nothing is to be computed from it."""
+        return self._read(self._imported, key, _open_finished)
+
+    def get_imported_frames(self, key: str, digest: str) -> Unsealed | None:
+        """As `get_frames`, of what was imported."""
+        return self._read(self._imported, _row(key, "frames", digest), _open_sealed)
+
     def remove(self, key: str) -> None:
-        """Delete a trajectory, saved or not, and all that belongs to it."""
-        for shelf in (self._runs, self._saved):
+        """Delete a trajectory, saved, imported or neither, and all that belongs to it."""
+        for shelf in (self._runs, self._saved, self._imported):
             for row in _rows_of(shelf, key):
                 shelf.delete(row)
 
     def verify(self) -> list[Damage]:
-        """Read every row; report those that are damaged or not ours, and delete what is not saved.
+        """Read every row; report those that are damaged or not ours. Of these, only rows that are
+        neither saved nor imported are deleted.
 
-        Rows of another version are neither.
+        Rows of another version are neither damaged nor ours.
         """
         damages = []
-        for name, shelf in (("runs", self._runs), ("saved", self._saved)):
+        shelves = {"runs": self._runs, "saved": self._saved, "imported": self._imported}
+        for name, shelf in shelves.items():
             for row in list(shelf):
                 try:
                     if (value := shelf.get(row)) is not None:
@@ -320,12 +405,12 @@ class Runs:
         return damages
 
     def clear(self) -> None:
-        """Delete all that was not saved."""
+        """Delete all that was neither saved nor imported."""
         self._runs.clear()
 
     def size(self) -> int:
-        """Bytes that are stored, saved runs included."""
-        return self._runs.volume() + self._saved.volume()
+        """Bytes that are stored, saved and imported runs included."""
+        return self._runs.volume() + self._saved.volume() + self._imported.volume()
 
     # How it is done.
 
@@ -397,7 +482,11 @@ class Runs:
         info = self._read(shelf, f"{key}/meta", _open_meta, used=False)
         if info is None and (trajectory := self._read(shelf, key, _open_finished)):
             # Evicted or damaged: its arrays say the same, but for the name.
-            return self._describe(shelf, trajectory, key[:8] if shelf is self._saved else None)
+            name = key[:8] if shelf is self._saved else None
+            info = self._describe(shelf, trajectory, name)
+        if info and shelf is self._imported:  # whatever the row says of itself
+            came = info.imported or Imported(info.created, made=info.made)
+            return replace(info, saved=None, computed=False, imported=came)
         return info
 
     def _words(self, shelf: Shelf, key: str) -> tuple[str | None, str | None]:
@@ -429,13 +518,13 @@ class Runs:
                 self.add_frames(key, digest, *frames)
 
 
-def _keys(rows: Iterable[str], saved: bool = False) -> set[str]:
-    """The keys of runs among these rows; what is saved is one whatever is left of it.
+def _keys(rows: Iterable[str], kept: bool = False) -> set[str]:
+    """The keys of runs among these rows; what is kept is one whatever is left of it.
 
     Elsewhere labels and checkpoints stand alone.
     """
     names = (row.partition("/") for row in rows)
-    return {key for key, _, kind in names if _KEY.fullmatch(key) and (saved or not kind)}
+    return {key for key, _, kind in names if _KEY.fullmatch(key) and (kept or not kind)}
 
 
 def _beside(row: str) -> str:
@@ -454,6 +543,30 @@ def _row(key: str, kind: str, digest: str) -> str:
     return f"{key}/{kind}/{digest}"
 
 
+def _imported_rows(run: SharedRun, by: str) -> dict[str, bytes]:
+    """The rows of a run that came in a file by this version of diffgrid."""
+    made, now = run.trajectory, time.time()
+    info = RunInfo(
+        key=made.key,
+        spec=made.spec,
+        path=made.path,
+        created=now,
+        size=made.latents.nbytes + made.model_outputs.nbytes,
+        saved=None,
+        has_frames=True,
+        note=run.note,
+        made=made.made,
+        computed=False,
+        imported=Imported(now, by, made.made, run.name),
+    )
+    pictures = seal("frames", *run.frames.to_payload())
+    return {
+        info.key: to_bytes(made),
+        _row(info.key, "frames", _WAYS[run.frames.decoding.way]): pictures,
+        f"{info.key}/meta": _seal_meta(info),
+    }
+
+
 def _seal_meta(info: RunInfo) -> bytes:
     return seal(
         "meta",
@@ -465,8 +578,13 @@ def _seal_meta(info: RunInfo) -> bytes:
             "saved": info.saved,
             "note": info.note,
             **({"made": info.made} if info.made else {}),
+            **({"imported": _came(info.imported)} if info.imported else {}),
         },
     )
+
+
+def _came(imported: Imported) -> dict[str, str]:
+    return {"by": imported.by, "name": imported.name}
 
 
 # How the rows are read: from a row's name and value.
@@ -499,9 +617,14 @@ def _open_meta(row: str, value: bytes) -> RunInfo:
             "note": str(note),
             "made": str(made),
         }:
-            key = row.split("/")[0]
+            key, imported = row.split("/")[0], None
+            match header:
+                case {"imported": {"by": str(by), "name": str(name)}}:
+                    imported = Imported(created, by, made, name)
             spec, forks = run_named(specification, path, key)
-            return RunInfo(key, spec, forks, created, size, saved, False, note, made)
+            return RunInfo(
+                key, spec, forks, created, size, saved, False, note, made, imported=imported
+            )
     raise Damaged("the description lacks a field.")
 
 

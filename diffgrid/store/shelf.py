@@ -1,6 +1,6 @@
 """A shelf: bytes by the names of their rows. It is all that the store asks of a disk (`disk`).
 
-Another medium is one more such file: a class with these methods, and a function that opens two.
+Another medium is one more such file: a class with these methods, and a function that opens three.
 They are methods of diskcache, by its names.
 """
 
@@ -57,9 +57,10 @@ class Shelf(Protocol):
 
 
 class Shelves(NamedTuple):
-    """The two that a store needs, of one medium."""
+    """The three that a store needs, of one medium."""
 
     runs: Shelf  # evicts what was used longest ago when its quota is used up
     saved: Shelf  # evicts nothing
+    imported: Shelf  # evicts nothing
     leave: Callable[[], object]  # to be called when they are not used any more
     aside: str = ""  # what was found broken, and how it is called now

@@ -10,14 +10,18 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
+from streamlit.config import get_option
 from streamlit.testing.v1 import AppTest
 
 from diffgrid.app.components.comparison import comparison
 from diffgrid.app.session import run_list
 from diffgrid.app.session.run_list import shown_to_strangers
+from diffgrid.app.uploads import MOST
 from diffgrid.models.registry import specify
 from diffgrid.records.frames import DIGESTS, FRAMES, Decoding
+from diffgrid.records.shared_run import SharedRun
 from diffgrid.records.trajectories import Trajectory
+from diffgrid.sharing import runs_file
 from diffgrid.spec.path import parse_path
 from diffgrid.spec.run import RunSpec, key
 from diffgrid.spec.schedulers import scheduler_of
@@ -302,11 +306,108 @@ def test_runs_of_another_version_are_shown_and_removed_only_when_confirmed(
         assert closed.label == f"{label} cannot be read by this version"
 
 
+THEIRS = replace(DDIM, seed=9)
+
+
+def imported(store: TrajectoryStore) -> str:
+    """A run that came in a file: its key."""
+    run = SharedRun(trajectory(THEIRS, ()), pictures(THEIRS.length), "theirs", "their note")
+    store.add_imported([run], "0.1.9")
+    return run.trajectory.key
+
+
+def test_an_imported_run_is_listed_and_shown_as_such(store: TrajectoryStore) -> None:
+    key = imported(store)
+    opened = page(f"{key[:8]},{key8(store, '1.0')}")
+    assert [side["label"] for side in viewer(opened)["runs"]] == [
+        "theirs: trunk, seed 9, 6 steps, ddim (imported)",
+        "1.0, seed 7, 6 steps, ddim",
+    ]
+    rows = opened.dataframe[0].value.set_index("key")
+    assert rows["imported"].dropna().to_dict() == {key[:8]: "imported (diffgrid 0.1.9)"}
+    assert rows["picture"].notna().all()
+    assert [b.label for b in opened.button if b.label in ("Save", "Remove")] == [
+        "Remove",
+        "Save",
+        "Remove",
+    ]
+    (export,) = opened.get("download_button")
+    assert export.proto.label == "Export B"
+    confirm(press(opened, "Remove"), "Remove", "Remove")
+    assert not any(info.imported for info in store.runs())
+
+
+def test_what_is_computed_here_is_shown_in_place_of_what_was_imported(
+    store: TrajectoryStore,
+) -> None:
+    key = imported(store)
+    store.add(trajectory(THEIRS, ()))
+    store.add_frames(key, FRAMES, *pictures(6, 100).to_payload())
+    opened = page(key[:8])
+    assert viewer(opened)["runs"][0]["label"] == "trunk, seed 9, 6 steps, ddim"
+    rows = opened.dataframe[0].value.set_index("key")
+    assert rows["imported"][key[:8]] == "imported too (diffgrid 0.1.9)"
+    store._imported.delete(key)
+    assert viewer(run(opened))["runs"][0]["label"] == "trunk, seed 9, 6 steps, ddim"
+
+
+def test_a_file_of_runs_is_taken_in_and_shown(store: TrajectoryStore) -> None:
+    runs = [SharedRun(trajectory(DDIM, parse_path(path)), pictures(6)) for path in ("2.0", "3.0")]
+    opened = press(page(), "Import runs")
+    opened.file_uploader[0].set_value(("runs.diffgrid", runs_file.to_bytes(runs), ""))
+    next(b for b in opened.button if b.label == "Import runs").click()
+    run(opened)
+    assert {info.path for info in store.runs() if info.imported} == {
+        parse_path("2.0"),
+        parse_path("3.0"),
+    }
+    assert sorted(shown(run(opened))) == ["2.0", "3.0"]
+
+
+def test_a_file_that_is_none_is_told_and_nothing_is_taken_in(store: TrajectoryStore) -> None:
+    opened = press(page(), "Import runs")
+    opened.file_uploader[0].set_value(("runs.diffgrid", b"diffgrid, or not", ""))
+    next(b for b in opened.button if b.label == "Import runs").click()
+    run(opened)
+    assert "cannot be read as a file of runs" in opened.error[0].value
+    assert len(store.runs()) == 3
+
+
+def test_strangers_take_runs_away_and_send_none(
+    store: TrajectoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page()
+    assert get_option("server.maxUploadSize") == MOST
+    monkeypatch.setenv("DIFFGRID_PUBLIC", "1")
+    opened = page(key8(store, "1.1"))
+    assert get_option("server.maxUploadSize") == 0
+    assert "Import runs" not in {button.label for button in opened.button}
+    assert [each.proto.label for each in opened.get("download_button")] == ["Export"]
+
+
 @pytest.fixture
 def address(store: TrajectoryStore, cache_directory: File) -> Iterator[str]:
     """The page on a server of its own."""
     with browsing.server(cache_directory.parent) as address:
         yield f"{address}/compare?runs={key8(store, '1.1')},{key8(store, 'trunk')}"
+
+
+@pytest.mark.browser
+def test_runs_are_taken_away_and_brought_back(
+    address: str, store: TrajectoryStore, visit: Callable[..., Page], tmp_path: File
+) -> None:
+    page = visit(address)
+    with page.expect_download() as taken:
+        page.get_by_role("button", name="Export").click()
+    file = tmp_path / taken.value.suggested_filename
+    taken.value.save_as(file)
+    assert file.name == "runs.diffgrid"
+    for info in store.runs():
+        store.remove(info.key)
+    page.get_by_role("button", name="Import runs").click()
+    page.locator("input[type=file]").set_input_files(str(file))
+    expect(page.get_by_text("(imported)")).to_have_count(2)
+    assert sorted(info.computed for info in store.runs()) == [False, False]
 
 
 @pytest.mark.browser

@@ -24,6 +24,7 @@ from diffgrid.cli.main import main
 from diffgrid.cli.parser import build_parser
 from diffgrid.models.hub_list import HubModel
 from diffgrid.records.frames import encode
+from diffgrid.sharing import runs_file
 from diffgrid.sharing.address import from_query
 from diffgrid.sharing.foreign import opened_file
 from diffgrid.spec.schedulers import scheduler_of
@@ -333,6 +334,93 @@ def test_a_run_is_shown_saved_and_removed_by_the_beginning_of_its_key(
     assert sh("runs", "show", key[:8]).code == 2
 
 
+def _elsewhere(monkeypatch: pytest.MonkeyPatch, folder: Folder) -> None:
+    monkeypatch.setenv("DIFFGRID_CACHE", str(folder / "elsewhere"))
+
+
+def test_runs_are_exported_and_imported_elsewhere_as_such(
+    grid: Callable[..., dict[str, Any]],
+    sh: Shell,
+    tmp_path: Folder,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    report, file = grid(), tmp_path / "runs.diffgrid"
+    keys = [cell["key"] for cell in report["cells"]]
+    sh("runs", "save", report["key"], "--name", "mine")
+    done = sh("export", "--saved", keys[0][:8], keys[1], file)
+    assert (done.code, done.out) == (0, "")
+    assert re.fullmatch(r".*runs\.diffgrid: 3 runs, 0\.\d MB\n", done.err)
+    _elsewhere(monkeypatch, tmp_path)
+    done = sh("import", file)
+    assert done.code == 0
+    assert done.out.split() == [key[:8] for key in (*keys, report["key"])]
+    assert "written by diffgrid" in done.err
+    lines = sh("runs").out.splitlines()
+    assert all("  imported (diffgrid " in line for line in lines)
+    assert sum(line.endswith("  as 'mine'") for line in lines) == 1
+    shown = json.loads(sh("runs", "show", report["key"]).out)
+    assert (shown["computed"], shown["saved"], shown["imported"]["name"]) == (False, None, "mine")
+    assert sh("verify").code == 0
+    _is_refused(sh("runs", "save", keys[0]), ["was imported", "compute it here"])
+    _is_refused(sh("export", keys[0], tmp_path / "on.diffgrid"), ["imported: pass on the file"])
+    assert "0 are new here" in sh("import", file).err
+
+    # What is computed here is what is shown, and what was imported is told of beside it.
+    assert grid()["evaluations"]["sampled"] == report["evaluations"]["minimum"]
+    lines = sh("runs").out.splitlines()
+    assert sum("  imported too (diffgrid " in line for line in lines) == len(lines) == 3
+    assert json.loads(sh("runs", "show", keys[0]).out)["computed"]
+    assert sh("cache", "--clear").code == 0
+    assert len(sh("runs").out.splitlines()) == 3
+    assert sh("runs", "remove", keys[0]).code == 0
+    assert len(sh("runs").out.splitlines()) == 2
+
+
+def test_what_is_exported_must_be_there_and_what_is_imported_a_file_of_runs(
+    grid: Callable[..., dict[str, Any]], sh: Shell, tmp_path: Folder
+) -> None:
+    key, file = grid()["key"], tmp_path / "runs.diffgrid"
+    _is_refused(sh("export", file), ["needs a KEY"])
+    _is_refused(sh("export", "--saved", file), ["no run is saved"])
+    _is_refused(sh("export", "feedface", file), ["no stored run has the key"])
+    _is_refused(sh("export", key, tmp_path), ["file ", "cannot be written"])
+    assert not file.exists()
+    _is_refused(sh("import", file), ["there is no such file"])
+    _is_refused(sh("import", tmp_path / "grid.png"), ["cannot be read as a file of runs"])
+    assert len(sh("runs").out.splitlines()) == 3
+
+
+@pytest.mark.slow
+def test_verify_says_how_far_an_imported_run_is_from_one_made_here(
+    grid: Callable[..., dict[str, Any]],
+    sh: Shell,
+    folder: Folder,
+    tmp_path: Folder,
+    cache_directory: Folder,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DIFFGRID_MODELS", str(folder.parent))
+    key, file = grid()["key"], tmp_path / "runs.diffgrid"
+    store = TrajectoryStore(cache_directory)
+    trunk: Any = store.get(key)
+    sh("export", key, file)
+    _elsewhere(monkeypatch, tmp_path)
+    sh("import", file)
+    agreed = sh("verify", "--recompute")
+    assert agreed.code == 0
+    assert re.fullmatch(
+        f"{key[:8]} trunk, imported: comes out the same here, to [0-9.e-]+\n", agreed.out
+    )
+    sh("runs", "remove", key)
+    elsewhere = TrajectoryStore(tmp_path / "elsewhere")
+    (run,) = runs_file.read(file)
+    forged = replace(run, trajectory=replace(trunk, latents=trunk.latents + np.float32(0.01)))
+    elsewhere.add_imported([forged], "0.2.0")
+    found = sh("verify", "--recompute")
+    assert found.code == 1
+    assert found.out == f"{key[:8]} trunk, imported: differs by 0.01\n"
+
+
 @pytest.mark.slow
 def test_clearing_the_cache_leaves_what_was_saved(
     grid: Callable[..., dict[str, Any]], sh: Shell, cache_directory: Folder
@@ -340,7 +428,7 @@ def test_clearing_the_cache_leaves_what_was_saved(
     key = grid()["key"]
     sh("runs", "save", key)
     assert f"{cache_directory}: " in sh("cache").out
-    assert sh("cache").out.endswith(" MB of 8590 MB, 3 runs\n")  # of the runs, and of what is saved
+    assert sh("cache").out.endswith(" MB of 12885 MB, 3 runs\n")  # of runs, saved and imported ones
     assert sh("cache", "--clear").out.endswith("1 runs\n")
     assert json.loads(sh("runs", "show", key).out)["saved"] == key[:8]
     assert grid()["evaluations"]["sampled"] == (STEPS - 1) + (STEPS - 3)

@@ -28,6 +28,8 @@ import numpy as np
 from diffgrid.engine import sample
 from diffgrid.engine.local import LocalEngine
 from diffgrid.errors import StoreError
+from diffgrid.records.frames import FRAMES, Frames
+from diffgrid.records.shared_run import SharedRun
 from diffgrid.records.trajectories import Trajectory
 from diffgrid.spec.run import key
 from diffgrid.store import disk, forgiving
@@ -38,13 +40,18 @@ from tests.engine.running import grid, make, specification
 from tests.store.made import same, store_in_memory, trajectory
 
 ROOT = Path(__file__).parents[2]
-SAVED, MADE = 1, 2  # seeds: what was saved before, and what is sampled meanwhile
+# Seeds: what was saved and imported before, what is sampled meanwhile, and imported.
+SAVED, IMPORTED, MADE, COMING = 1, 3, 2, (4, 5)
 PICTURE = b"picture" * 10_000  # a file of its own
 
 
 def run(seed: int, steps: int = 6) -> Trajectory:
     """480 kB."""
     return trajectory(seed, steps=steps, side=48)
+
+
+def shared(seed: int) -> SharedRun:
+    return SharedRun(run(seed), Frames((PICTURE,), PICTURE))
 
 
 # The n-th call fails
@@ -150,11 +157,12 @@ class Written:
 
 
 def prepared(directory: Path) -> None:
-    """A cache with a saved run."""
+    """A cache with a saved run, and one that was imported."""
     store = TrajectoryStore(directory)
     store.add(run(SAVED))
     store.add_frames(run(SAVED).key, "abc", {}, PICTURE)
     store.save(run(SAVED).key, "mine")
+    store.add_imported([shared(IMPORTED)], "0.2.0")
     store.close()
 
 
@@ -183,13 +191,15 @@ def use(directory: Path) -> bool:
     with contextlib.suppress(StoreError):
         store.save(made.key, "too")
     with contextlib.suppress(StoreError):
+        store.add_imported([shared(seed) for seed in COMING], "0.2.0")
+    with contextlib.suppress(StoreError):
         store.verify()
     store.close()
     return store.warning is not None
 
 
 def check(directory: Path, saved: bool = True) -> None:
-    """Every entry is whole or absent, what was saved is there, and no file is left over."""
+    """Every entry is whole or absent, what was kept is there, and no file is left over."""
     store = TrajectoryStore(directory)
     assert store.warning is None, store.warning
     assert store.verify() == []
@@ -197,6 +207,10 @@ def check(directory: Path, saved: bool = True) -> None:
         assert same(store.get(run(SAVED).key), run(SAVED))
         names = {info.spec.seed: info.saved for info in store.runs()}
         assert names[SAVED] == "mine"
+        assert same(store.get_imported(run(IMPORTED).key), run(IMPORTED))
+    assert store.get(run(IMPORTED).key) is None
+    came = [store.get_imported(run(seed).key) for seed in COMING]
+    assert came == [None, None] or all(map(same, came, map(run, COMING))), "half an import"
     assert orphans(store) == []
     store.add(run(MADE))
     assert same(store.get(run(MADE).key), run(MADE))
@@ -206,7 +220,7 @@ def check(directory: Path, saved: bool = True) -> None:
 def orphans(store: TrajectoryStore) -> list[str]:
     """Files that no row names."""
     found = []
-    for name in ("runs", "saved"):
+    for name in ("runs", "saved", "imported"):
         folder = store.directory / name
         with contextlib.closing(sqlite3.connect(folder / "cache.db")) as connection:
             rows = {row for (row,) in connection.execute("SELECT filename FROM Cache")}
@@ -404,8 +418,13 @@ def kills_of_sampling(count: int, seed: int = 7) -> tuple[int, int, int]:
 def damages(every: int = 1) -> int:
     """Flip bits in, and cut, each row of a run, everywhere: what is read is exact or a miss."""
     made, begun = trajectory(3, side=2), trajectory(3, side=2, steps=2)
-    shelves = MemoryShelf(10**9), MemoryShelf(0, evict=False)
-    runs = Runs(*shelves, saved_limit=10**9)
+    shelves = MemoryShelf(10**9), *(MemoryShelf(0, evict=False) for _ in range(2))
+
+    def opened() -> Runs:
+        return Runs(*shelves, saved_limit=10**9, imported_limit=10**9)
+
+    runs = opened()
+    runs.add_imported([SharedRun(made, Frames((b"picture",), b"picture"))], "0.2.0")
     runs.put_partial(begun)
     checkpoint = runs._runs.look(f"{made.key}/partial")
     runs.add(made)
@@ -415,15 +434,16 @@ def damages(every: int = 1) -> int:
     shelves[0].values[f"{made.key}/partial"] = checkpoint or b""
     before = [dict(shelf.values) for shelf in shelves]
     tried = 0
-    for shelf in shelves:
-        for row, value in before[shelf is shelves[1]].items():
+    for shelf, own in zip(shelves, before, strict=True):
+        for row, value in own.items():
             for place in range(0, len(value), every):
                 for harmed in (_flipped(value, place), value[:place]):
                     for each, rows in zip(shelves, before, strict=True):
                         each.values = dict(rows)
                     shelf.values[row] = harmed
-                    _read_all(Runs(*shelves, saved_limit=10**9), made, begun)
-                    assert set(shelves[1].values) == set(before[1]), "a saved row is gone"
+                    _read_all(opened(), made, begun)
+                    for kept in (1, 2):
+                        assert set(shelves[kept].values) == set(before[kept]), "a kept row is gone"
                     assert shelf is shelves[0] or shelf.values[row] == harmed
                     tried += 1
     return tried
@@ -436,6 +456,9 @@ def _flipped(value: bytes, place: int) -> bytes:
 def _read_all(runs: Runs, made: Trajectory, begun: Trajectory) -> None:
     found, checkpoint = runs.get(made.key), runs.get_partial(made.key)
     assert found is None or same(found, made)
+    came = runs.get_imported(made.key)
+    assert came is None or same(came, made)
+    runs.get_imported_frames(made.key, FRAMES)
     assert checkpoint is None or same(checkpoint, begun)
     for get, number in ((runs.get_frames, 1), (runs.get_labels, 2)):
         pictures = get(made.key, "abc")

@@ -63,15 +63,15 @@ def flipped(value: bytes, place: int = -1) -> bytes:
 
 
 def shelves_in_memory(
-    directory: Path, limit: int, saved_limit: int, doubtful: bool = False
+    directory: Path, limit: int, saved_limit: int, imported_limit: int, doubtful: bool = False
 ) -> Shelves:
-    shelves = MemoryShelf(limit), MemoryShelf(saved_limit, evict=False)
-    return Shelves(*shelves, leave=lambda: None)
+    kept = MemoryShelf(saved_limit, evict=False), MemoryShelf(imported_limit, evict=False)
+    return Shelves(MemoryShelf(limit), *kept, leave=lambda: None)
 
 
 def store_in_memory(bundled: Bundled | None = None) -> TrajectoryStore:
     """A store that touches no disk, for whoever tests something else."""
-    shelves = shelves_in_memory(Path("memory"), 10**9, 10**9)
+    shelves = shelves_in_memory(Path("memory"), 10**9, 10**9, 10**9)
     return TrajectoryStore(Path("memory"), bundled=bundled, shelves=lambda *_: shelves)
 
 

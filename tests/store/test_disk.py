@@ -274,9 +274,12 @@ def test_the_disk_takes_strings_and_bytes_only(tmp_path: Path) -> None:
 # The directory
 
 
+_FOLDERS = ("runs", "saved", "imported", "open")
+
+
 def test_only_its_owner_can_enter(opened: TrajectoryStore) -> None:
-    folders = [opened.directory, *(opened.directory / name for name in ("runs", "saved", "open"))]
-    assert [oct(folder.stat().st_mode & 0o777) for folder in folders] == ["0o700"] * 4
+    folders = [opened.directory, *(opened.directory / name for name in _FOLDERS)]
+    assert {oct(folder.stat().st_mode & 0o777) for folder in folders} == {"0o700"}
 
 
 def test_an_open_folder_is_closed_again(tmp_path: Path) -> None:

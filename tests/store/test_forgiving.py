@@ -287,7 +287,7 @@ def test_what_is_bundled_is_found_without_a_disk(monkeypatch: pytest.MonkeyPatch
     key = next(iter(bundled.keys))
     for method in ("get", "look", "__contains__"):
         monkeypatch.setattr(Failing, method, no_space, raising=False)
-    failing = Shelves(Failing(0), Failing(0), leave=bool)
+    failing = Shelves(Failing(0), Failing(0), Failing(0), leave=bool)
     opened = TrajectoryStore(Path("memory"), bundled=bundled, shelves=lambda *_: failing)
     for _ in range(2):  # when it fails, and while it is left alone
         assert same(opened.get(key), bundled.get(key))

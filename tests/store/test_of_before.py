@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from diffgrid.errors import StoreError
 from diffgrid.records.codec import LAYOUT, seal
 from diffgrid.records.frames import Frames, decode
+from diffgrid.records.shared_run import SharedRun
 from diffgrid.records.trajectories import Trajectory, to_bytes
 from diffgrid.spec import options
 from diffgrid.spec.options import Option
@@ -101,6 +102,21 @@ def test_nothing_of_it_is_damaged(of_before: TrajectoryStore) -> None:
     before = of_before.size()
     assert of_before.verify() == []
     assert of_before.size() == before
+
+
+def test_it_had_no_imported_runs_and_takes_some(of_before: TrajectoryStore) -> None:
+    assert not any(info.imported for info in of_before.runs())
+    made = of_before.get(LISTED[0]["key"])
+    assert made is not None
+    theirs = replace(made, latents=made.latents + 1)
+    pictures = Frames.from_payload(*(of_before.get_frames(made.key, OTHERS["frames"]) or ({}, b"")))
+    assert of_before.add_imported([SharedRun(theirs, pictures)], "0.2.0") == [made.key]
+    found, imported = of_before.get(made.key), of_before.get_imported(made.key)
+    assert found is not None
+    assert imported is not None
+    assert to_bytes(found) == to_bytes(made)
+    assert to_bytes(imported) == to_bytes(theirs)
+    assert len(of_before.runs()) == len(LISTED)
 
 
 def written_today(row: str, value: bytes) -> bytes | None:

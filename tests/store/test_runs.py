@@ -21,7 +21,8 @@ from tests.store.made import OTHER_VERSIONS, SPEC, flipped, same, trajectory, wi
 
 @pytest.fixture
 def opened() -> Runs:
-    return Runs(MemoryShelf(10**9), MemoryShelf(0, evict=False), saved_limit=600_000)
+    kept = MemoryShelf(0, evict=False), MemoryShelf(0, evict=False)
+    return Runs(MemoryShelf(10**9), *kept, saved_limit=600_000, imported_limit=600_000)
 
 
 def frames(opened: Runs, key_: str) -> tuple[dict[str, Any], bytes] | None:

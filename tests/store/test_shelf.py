@@ -3,6 +3,7 @@
 import contextlib
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from diffgrid.errors import BadInput, StoreError
+from diffgrid.records.frames import Frames
+from diffgrid.records.shared_run import SharedRun
 from diffgrid.records.trajectories import Trajectory
 from diffgrid.store.disk import DiskShelf, shelves_on_disk
 from diffgrid.store.forgiving import TrajectoryStore
 from diffgrid.store.memory import MemoryShelf
+from diffgrid.store.pictures import stored_frames
 from diffgrid.store.runs import Runs, _opener
 from diffgrid.store.shelf import Shelf, Shelves
 from tests.store.made import (
@@ -108,17 +112,20 @@ def test_a_shelf_for_what_is_saved_evicts_nothing(make: Callable[..., Shelf]) ->
     assert len(list(shelf)) == 20
 
 
-# A store on two shelves, beside the dicts that say what it should hold.
+# A store on three shelves, beside the dicts that say what it should hold.
 
 RUNS = [trajectory(1, side=2), trajectory(2, "1.0/3.2", side=2), trajectory(3, "2.1", side=2)]
 KEYS = [run.key for run in RUNS]
+# The same by their keys, and by their numbers other ones.
+THEIRS = [replace(run, latents=run.latents + 1) for run in RUNS]
+PICTURES = Frames((b"theirs",), b"theirs")
 NUMBERS = st.integers(0, len(RUNS) - 1)
 
 
 def whole_rows(*shelves: Shelf) -> dict[tuple[str, str], bytes]:
     """What this version of diffgrid can read, by shelf and row."""
     found = {}
-    for cache, shelf in zip(("runs", "saved"), shelves, strict=True):
+    for cache, shelf in zip(("runs", "saved", "imported"), shelves, strict=True):
         for row in shelf:
             with contextlib.suppress(StoreError):
                 _opener(row)(row, value := shelf.look(row) or b"")
@@ -133,17 +140,18 @@ def begun(number: int, steps: int) -> Trajectory:
 class StoreBesideDicts(RuleBasedStateMachine):
     """What is added and saved is found until it is removed, evicted or damaged, and nothing else.
 
-    `stored` and `saved` hold, by run, whether its arrays are whole there; `names` and `notes` what
-    the saved are called.
+    `stored`, `saved` and `imported` hold, by run, whether its arrays are whole there; `names` and
+    `notes` what the saved are called.
     """
 
-    shelves: Callable[[Path, int, int, bool], Shelves]
+    shelves: Callable[[Path, int, int, int, bool], Shelves]
 
     @initialize()
     def begin(self) -> None:
         self.folder = tempfile.TemporaryDirectory()
         self.stored: dict[int, bool] = {}
         self.saved: dict[int, bool] = {}
+        self.imported: dict[int, bool] = {}
         self.names: dict[int, tuple[str, str]] = {}
         self.partial: dict[int, int] = {}
         self.pictures: set[tuple[str, int]] = set()
@@ -189,6 +197,13 @@ class StoreBesideDicts(RuleBasedStateMachine):
             self.pictures.add(("saved", number))
         self.names[number] = name, note or self.names.get(number, ("", ""))[1]
 
+    @rule(numbers=st.lists(NUMBERS, min_size=1, unique=True))
+    def import_(self, numbers: list[int]) -> None:
+        runs = [SharedRun(THEIRS[number], PICTURES) for number in numbers]
+        new = [number for number in numbers if not self.imported.get(number)]
+        assert self.store.add_imported(runs, "9.9") == [KEYS[number] for number in new]
+        self.imported |= dict.fromkeys(numbers, True)
+
     @rule(number=NUMBERS)
     def unsave(self, number: int) -> None:
         self.store.unsave(KEYS[number])
@@ -203,7 +218,7 @@ class StoreBesideDicts(RuleBasedStateMachine):
     @rule(number=NUMBERS)
     def remove(self, number: int) -> None:
         self.store.remove(KEYS[number])
-        for held in (self.stored, self.saved, self.names, self.partial):
+        for held in (self.stored, self.saved, self.imported, self.names, self.partial):
             held.pop(number, None)
         self.pictures -= {("runs", number), ("saved", number)}
 
@@ -225,11 +240,16 @@ class StoreBesideDicts(RuleBasedStateMachine):
             case "/frames/abc":
                 self.pictures.discard(("runs", number))
 
-    @rule(number=NUMBERS, shelf=st.sampled_from(["runs", "saved"]), place=st.integers(10, 300))
+    @rule(
+        number=NUMBERS,
+        shelf=st.sampled_from(["runs", "saved", "imported"]),
+        place=st.integers(10, 300),
+    )
     def damage(self, number: int, shelf: str, place: int) -> None:
         rows, held = {
             "runs": (self.store._runs, self.stored),
             "saved": (self.store._saved, self.saved),
+            "imported": (self.store._imported, self.imported),
         }[shelf]
         if held.get(number):
             rows.set(KEYS[number], flipped(rows.get(KEYS[number]) or b"", place))
@@ -244,24 +264,26 @@ class StoreBesideDicts(RuleBasedStateMachine):
     @rule()
     def verify(self) -> None:
         found = {(damage.cache, KEYS.index(damage.row[:64])) for damage in self.store.verify()}
-        damaged = {("saved", number) for number, whole in self.saved.items() if not whole}
-        assert {damage for damage in found if damage[0] == "saved"} == damaged
-        assert {found.cache for found in self.store.verify()} <= {"saved"}
+        kept = {"saved": self.saved, "imported": self.imported}
+        damaged = {(c, number) for c, held in kept.items() for number in held if not held[number]}
+        assert {damage for damage in found if damage[0] in kept} == damaged
+        assert {found.cache for found in self.store.verify()} <= kept.keys()
 
     @rule(change=st.sampled_from(OTHER_VERSIONS), number=NUMBERS)
     def another_version_comes_and_goes(
         self, change: Callable[[pytest.MonkeyPatch], None], number: int
     ) -> None:
         """It reads all there is, and stores a run of its own where we have one."""
-        shelves = self.store._runs, self.store._saved
+        shelves = self.store._runs, self.store._saved, self.store._imported
         rows = whole_rows(*shelves)
         with pytest.MonkeyPatch.context() as changed:
             change(changed)
-            other = Runs(*shelves, saved_limit=10**9)
+            other = Runs(*shelves, saved_limit=10**9, imported_limit=10**9)
             for key in KEYS:
                 assert other.get(key) is None or change is with_another_layout
                 other.get_partial(key)
                 other.get_frames(key, "abc")
+                assert other.get_imported(key) is None or change is with_another_layout
             assert not rows.keys() & {(found.cache, found.row) for found in other.verify()}
             listed = other.runs()
             unreadable = {found.key: found.reason for found in other.unreadable(listed)}
@@ -294,7 +316,17 @@ class StoreBesideDicts(RuleBasedStateMachine):
             drawn = {("runs", number), ("saved", number)} & self.pictures
             assert (frames is not None) == bool(drawn)
             assert frames is None or (frames[0], bytes(frames[1])) == ({"of": number}, b"pictures")
-        listed = {KEYS.index(info.key): info.saved for info in self.store.runs()}
+            imported = self.store.get_imported(run.key)
+            whole = self.imported.get(number)
+            assert same(imported, THEIRS[number]) if whole else imported is None
+            pictures = stored_frames(self.store, run.key, imported=True)
+            assert pictures == (PICTURES if number in self.imported else None)
+        infos = {KEYS.index(info.key): info for info in self.store.runs()}
+        came = {number for number, info in infos.items() if info.imported}
+        assert came == set(self.imported)
+        assert all(infos[number].computed for number in range(len(RUNS)) if self.whole(number))
+        assert all(number in came for number, info in infos.items() if not info.computed)
+        listed = {number: info.saved for number, info in infos.items()}
         names = {number: name for number, (name, _) in self.names.items()}
         assert {number: name for number, name in listed.items() if name} == names
         assert {number for number in range(len(RUNS)) if self.whole(number)} <= set(listed)

@@ -16,7 +16,7 @@ from diffgrid.spec.checks import shortened
 from diffgrid.spec.path import describe
 from diffgrid.store.forgiving import TrajectoryStore
 from diffgrid.store.pictures import stored_frames
-from diffgrid.store.runs import RunInfo
+from diffgrid.store.runs import Imported, RunInfo
 
 MOST_LISTED = 200  # rows; each has a picture
 MOST_SHOWN = 4  # runs side by side
@@ -94,8 +94,9 @@ def to_table(store: TrajectoryStore, infos: Iterable[RunInfo]) -> list[dict[str,
     """The rows of the table on the page."""
     return [
         {
-            "picture": thumbnail(store, info.key) if info.has_frames else None,
+            "picture": thumbnail_of(store, info) if info.has_frames else None,
             "name": info.saved,
+            "imported": origin(info) or None,
             "prompt": info.spec.prompt,
             "path": describe(info.path),
             "seed": info.spec.seed,
@@ -114,10 +115,20 @@ def to_table(store: TrajectoryStore, infos: Iterable[RunInfo]) -> list[dict[str,
 
 def label(info: RunInfo) -> str:
     """A run in a few words."""
-    words = [f"{info.saved}:"] if info.saved else []
+    name = info.saved or ("" if info.computed or not info.imported else info.imported.name)
+    words = [f"{name}:"] if name else []
     words += [f"{describe(info.path)}, seed {info.spec.seed},"]
     words += [f"{info.spec.num_inference_steps} steps, {scheduler_name(info.spec)}"]
+    words += [] if info.computed else ["(imported)"]
     return " ".join(words)
+
+
+def origin(info: RunInfo) -> str:
+    """What is said of a run that was imported; nothing of others."""
+    if info.imported is None:
+        return ""
+    word = "imported too" if info.computed else "imported"
+    return f"{word} ({info.imported.source})"
 
 
 def megabytes(count: int) -> str:
@@ -126,9 +137,9 @@ def megabytes(count: int) -> str:
 
 
 @lru_cache(maxsize=2000)
-def _thumbnail(store: TrajectoryStore, key: str) -> str:
-    """The finished picture as a data URL; a key's picture never changes."""
-    pictures = stored_frames(store, key)
+def _thumbnail(store: TrajectoryStore, key: str, imported: Imported | None) -> str:
+    """The finished picture as a data URL; a key's picture never changes, nor that of an import."""
+    pictures = stored_frames(store, key, imported is not None)
     if pictures is None:
         raise DiffgridError(f"run {key[:8]} has no pictures.")
     small = frames.decode(pictures.final).resize((THUMBNAIL, THUMBNAIL))
@@ -136,10 +147,15 @@ def _thumbnail(store: TrajectoryStore, key: str) -> str:
     return f"data:image/webp;base64,{encoded}"
 
 
-def thumbnail(store: TrajectoryStore, key: str) -> str | None:
+def thumbnail_of(store: TrajectoryStore, info: RunInfo) -> str | None:
+    """The finished picture of a run that is listed."""
+    return thumbnail(store, info.key, None if info.computed else info.imported)
+
+
+def thumbnail(store: TrajectoryStore, key: str, imported: Imported | None = None) -> str | None:
     """A run's finished picture as a data URL, small; None where it is not stored."""
     try:
-        return _thumbnail(store, key)
+        return _thumbnail(store, key, imported)
     except DiffgridError:  # not kept by the cache: they may be decoded anew
         return None
 
@@ -148,7 +164,8 @@ def _has(info: RunInfo, wanted: Iterable[str]) -> bool:
     """Whether all these words are in what the filter looks in."""
     spec = info.spec
     words = (info.saved or "", info.note, info.key[:8], describe(info.path), spec.prompt)
-    settings = (spec.negative_prompt, spec.model, scheduler_name(spec), f"seed {spec.seed}")
+    came = (origin(info), info.imported.name if info.imported else "")
+    settings = (*came, spec.negative_prompt, spec.model, scheduler_name(spec), f"seed {spec.seed}")
     text = " ".join((*words, *settings, f"{spec.num_inference_steps} steps")).lower()
     return all(word in text for word in wanted)
 

@@ -36,14 +36,17 @@ def load(store: TrajectoryStore, info: RunInfo) -> Run:
     Raises:
         DiffgridError: they are no longer stored, or were damaged.
     """
-    trajectory, pictures = store.get(info.key), stored_frames(store, info.key)
+    imported = not info.computed
+    trajectory = store.get_imported(info.key) if imported else store.get(info.key)
+    pictures = stored_frames(store, info.key, imported)
     if trajectory and pictures and len(pictures.x0) != trajectory.steps:
         pictures = None  # another run's, by some accident
     if trajectory is None or pictures is None:
         what = "pictures are" if trajectory else "arrays are"
+        mend = "remove it and import it" if imported else "sample it"
         raise DiffgridError(
-            f"Run {info.key[:8]} cannot be shown, as its {what} no longer stored whole: sample it "
-            "again on the grid page, or choose another run."
+            f"Run {info.key[:8]} cannot be shown, as its {what} no longer stored whole: {mend} "
+            f"again{'' if imported else ' on the grid page'}, or choose another run."
         )
     return Run(info, trajectory, pictures)
 
@@ -52,7 +55,8 @@ def alike(store: TrajectoryStore, runs: Sequence[Run]) -> list[Run]:
     """The runs with exact pictures of x̂0, where all of them have such: no preview beside those."""
     exact = []
     for run in runs:
-        frames = with_exact(store, run.info.key, run.frames)
+        own = run.info.computed  # exact pictures are made here, of what was computed here
+        frames = with_exact(store, run.info.key, run.frames) if own else run.frames
         if frames.decoding.approximate:
             return [*runs]
         exact.append(replace(run, frames=frames))
