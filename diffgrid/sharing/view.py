@@ -1,6 +1,7 @@
 """What somebody looks at, and every change of it."""
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -61,10 +62,17 @@ class View:
 
     @classmethod
     def of(cls, grid: Grid) -> Self:
-        """The view of a grid that was asked for otherwise: what is its model's own is left so."""
-        spec = grid.spec
-        own = specify(model=spec.model, steps=1)
-        usual = (own.scheduler, own.scheduler_config) == (spec.scheduler, spec.scheduler_config)
+        """The view of a grid that was asked for otherwise: what is its model's own is left so.
+
+        Where that is not on this machine nothing is, as nobody here knows.
+        """
+        spec, own = grid.spec, None
+        with suppress(BadInput):
+            own = specify(model=spec.model, steps=1)
+        usual = own is not None and (own.scheduler, own.scheduler_config) == (
+            spec.scheduler,
+            spec.scheduler_config,
+        )
         return cls(
             model=spec.model,
             prompt=spec.prompt,
@@ -74,8 +82,8 @@ class View:
             steps=spec.num_inference_steps,
             guidance=spec.guidance_scale,
             eta=spec.eta,
-            height=None if spec.height == own.height else spec.height,
-            width=None if spec.width == own.width else spec.width,
+            height=None if own and spec.height == own.height else spec.height,
+            width=None if own and spec.width == own.width else spec.width,
             rows=tuple(zip(grid.rows, grid.branches, strict=True)),
             path=grid.path,
             added=tuple(sorted(spec.chosen.items())),
