@@ -1,8 +1,15 @@
 """What every page does first, and where the pages are."""
 
+import webbrowser
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import streamlit as st
+from anyio import to_thread
+from streamlit.config import get_option
+from streamlit.starlette import App
+from streamlit.web.server.server_util import get_url
 
 from diffgrid.app.session.page import Page
 
@@ -15,6 +22,14 @@ _ARRIVAL = (_HERE / "components" / "shared" / "arrival.js").read_text("utf-8")
 # No emoji: for one, Streamlit reads all there are, a tenth of a second before the first picture.
 ICON = str(_HERE / "icon.svg")
 LOGO = str(_HERE / "logo.svg")
+
+
+@asynccontextmanager
+async def open_browser(app: App) -> AsyncIterator[None]:
+    """While the server runs: it opens the first page, as Streamlit does for what is no `App`."""
+    if not get_option("server.headless"):
+        await to_thread.run_sync(webbrowser.open, get_url(get_option("browser.serverAddress")))
+    yield
 
 
 def page_file(page: Page) -> str:
