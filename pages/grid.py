@@ -89,7 +89,8 @@ explain(
     "welcomed",
     "A diffusion model turns noise into a picture step by step, and each step rolls dice. The "
     "trunk is one run; each row leaves it at one step, by other dice. **Hover** (or tap) a "
-    "cell and it plays; **click** (or tap again) and it becomes the trunk.",
+    "cell and it plays; **click** (or tap again) and it becomes the trunk. **p** shows the grid "
+    "alone.",
     "Hover a cell and it plays; click it and it becomes the trunk.",
 )
 with st.container():

@@ -1,8 +1,15 @@
 """What every page does first, and where the pages are."""
 
+import webbrowser
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import streamlit as st
+from anyio import to_thread
+from streamlit.config import get_option
+from streamlit.starlette import App
+from streamlit.web.server.server_util import get_url
 
 from diffgrid.app.session.page import Page
 
@@ -11,10 +18,21 @@ _HERE = Path(__file__).parent
 # where it was installed from a wheel.
 HOME = _HERE if (_HERE / "pages").is_dir() else _HERE.parents[1]
 PAGE_STYLE = _HERE / "page.css"
-_ARRIVAL = (_HERE / "components" / "shared" / "arrival.js").read_text("utf-8")
+_SCRIPTS = "".join(
+    f'<script type="module">{(_HERE / "components" / "shared" / name).read_text("utf-8")}</script>'
+    for name in ("arrival.js", "read.js")
+)
 # No emoji: for one, Streamlit reads all there are, a tenth of a second before the first picture.
 ICON = str(_HERE / "icon.svg")
 LOGO = str(_HERE / "logo.svg")
+
+
+@asynccontextmanager
+async def open_browser(app: App) -> AsyncIterator[None]:
+    """While the server runs: it opens the first page, as Streamlit does for what is no `App`."""
+    if not get_option("server.headless"):
+        await to_thread.run_sync(webbrowser.open, get_url(get_option("browser.serverAddress")))
+    yield
 
 
 def page_file(page: Page) -> str:
@@ -23,8 +41,11 @@ def page_file(page: Page) -> str:
 
 
 def arrival(address: str) -> str:
-    """What sees to it that a page that is asked for comes, and says that this one did."""
-    return f'<i data-page="{address}"></i><script type="module">{_ARRIVAL}</script>'
+    """What sees to it that a page that is asked for comes, and says that this one did.
+
+    And what remembers that somebody has read what `explain` says.
+    """
+    return f'<i data-page="{address}"></i>{_SCRIPTS}'
 
 
 def through_the_entry(file: str) -> None:
@@ -40,13 +61,15 @@ def through_the_entry(file: str) -> None:
 
 
 def explain(name: str, long: str, short: str) -> None:
-    """What am I looking at? At length until somebody has read it."""
-    if st.session_state.get(name):
-        st.caption(short)
-        return
-    text, button = st.columns([0.88, 0.12], vertical_alignment="center")
-    text.caption(long)
-    button.button("Got it", on_click=st.session_state.update, args=({name: True},))
+    """What am I looking at? At length until somebody has read it: `read.js` remembers that."""
+    read = f'html[data-read~="{name}"]'
+    hidden = f"{read} .st-key-{name}-long, html:not({read[4:]}) .st-key-{name}-short"
+    st.html(f"<style>{hidden} {{ display: none; }}</style>")
+    with st.container(key=f"{name}-long"):
+        text, button = st.columns([0.88, 0.12], vertical_alignment="center")
+        text.caption(long)
+        button.button("Got it", key=f"{name}-read")
+    st.container(key=f"{name}-short").caption(short)
 
 
 def _nowhere() -> None:

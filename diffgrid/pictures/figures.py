@@ -1,4 +1,4 @@
-"""The sheets that people look at: the branching grid, and one trajectory as a strip.
+"""The sheets that people look at: the branching grid, one trajectory as a strip, a link's card.
 
 `draw_grid` and `draw_strip` lay pictures out; `typography.to_png` writes a sheet with its recipe.
 Equal inputs give equal bytes on one machine; another may have other fonts for the scripts that ours
@@ -93,6 +93,19 @@ class StripSheet:
     footer: str
     noisy: tuple[Image.Image, ...] = ()
     note: str = ""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class CardSheet:
+    """A grid in short: in each row the focus's x̂0 at a step, and the cells that leave it there.
+
+    None is a picture that is not there.
+    """
+
+    prompt: str
+    recipe: tuple[str, ...]  # in lines
+    rows: tuple[tuple[Image.Image | None, tuple[Image.Image | None, ...]], ...]
+    final: Image.Image | None
 
 
 # --- the visual language --------------------------------------------------------------------------
@@ -475,3 +488,76 @@ def _latent_maps(latents: NDArray[np.float32], width: int) -> Image.Image:
         x, y = channel % across * (map_width + gap), channel // across * (map_height + gap)
         sheet.paste(large, (x, y))
     return sheet
+
+
+# --- the card -------------------------------------------------------------------------------------
+
+CARD = (1200, 630)  # px; in these proportions a link's picture is cropped least
+EDGE, TRUNK, CELLS = 56, 566, 648  # px from the left: words, the trunk's line, the cells
+PORTRAIT, RECIPE = 224, 30  # px: the side of the finished picture, a line
+
+
+def draw_card(sheet: CardSheet) -> Image.Image:
+    """What stands beside a link: the prompt and the grid, to be read at half its size."""
+    canvas = _Canvas(*CARD)
+    _draw_mark(canvas, EDGE - 10, 46)
+    name = canvas.text(EDGE + 24, 74, "diffgrid", 25, ACCENT, "strong")
+    canvas.text(EDGE + name + 38, 74, "paths not taken", 21)
+    if sheet.rows:
+        _draw_tree(canvas, sheet.rows)
+
+    bottom, left, right = CARD[1] - EDGE, EDGE, TRUNK - 80
+    words, size, most = one_line(sheet.prompt), 44, 6
+    if sheet.final:
+        width, height = _size_within(sheet.final, PORTRAIT)
+        canvas.picture(sheet.final, (left, bottom - height, left + width, bottom), 18, ring=ACCENT)
+        left, size, most = left + width + 26, 36, 4
+    y = 104 + size
+    for line in wrap(
+        f"“{words}”" if words else "(empty prompt)", "prompt", size, right - EDGE, most, "…”"
+    ):
+        canvas.text(EDGE, y, line, size, INK, "prompt")
+        y += size * 5 // 4
+    y = bottom - RECIPE * (len(sheet.recipe) - 1)
+    for part in sheet.recipe:
+        [part] = wrap(one_line(part), "plain", 21, right - left)
+        canvas.text(left, y, part, 21)
+        y += RECIPE
+    return canvas.image
+
+
+def _draw_tree(
+    canvas: _Canvas, rows: Sequence[tuple[Image.Image | None, tuple[Image.Image | None, ...]]]
+) -> None:
+    """The trunk from the card's top to its bottom, and beside it the cells of each row."""
+    most = max(len(cells) for _, cells in rows)
+    across = (CARD[0] - EDGE // 2 - CELLS - (most - 1) * GAP) // most
+    down = (CARD[1] - EDGE) // len(rows) - RAIL - GAP
+    sample = next((each for node, cells in rows for each in (node, *cells) if each), None)
+    width, height = _size_within(sample, 1000)
+    scale = min(across / width, down / height)
+    width, height = max(1, int(width * scale)), max(1, int(height * scale))
+    top = (CARD[1] - len(rows) * (RAIL + height + GAP) + GAP) // 2
+    radius = max(4, min(46, height // 2 - 6))
+    canvas.image.paste(ACCENT, (TRUNK - 1, 0, TRUNK + 2, CARD[1]))
+    for number, (node, cells) in enumerate(rows):
+        y = top + number * (RAIL + height + GAP)
+        lefts = [CELLS + index * (width + GAP) for index in range(len(cells))]
+        boxes = [(left, y + RAIL, left + width, y + RAIL + height) for left in lefts]
+        _draw_branches(canvas, TRUNK, y, CELLS - 20, boxes)
+        for cell, box in zip(cells, boxes, strict=True):
+            canvas.picture(cell, box, 12)
+        canvas.picture(node, _around(TRUNK, y + radius, radius), radius, ring=ACCENT)
+
+
+def _draw_mark(canvas: _Canvas, left: int, top: int) -> None:
+    """The app's mark (`logo.svg`), 38 px a side."""
+    side, unit = 38, 38 / 32 * 4
+    mask = Image.new("L", (4 * side, 4 * side))
+    draw, thick = ImageDraw.Draw(mask), round(2.4 * unit)
+    for line in ((7, 4, 7, 28), (7, 9, 15, 9), (7, 19, 15, 19)):
+        draw.line([unit * value for value in line], 255, thick)
+    for y, radius, fill in ((9, 3.4, 255), (19, 4.6, 0)):
+        box = [unit * value for value in (19 - radius, y - radius, 19 + radius, y + radius)]
+        draw.ellipse(box, fill, 255, 0 if fill else thick)
+    canvas.image.paste(ACCENT, (left, top), mask.reduce(4))

@@ -20,6 +20,9 @@ from diffgrid.spec.options import FIRST_MODEL, OPTIONS
 from diffgrid.spec.path import Path, file_name, format_path, parse_path
 from diffgrid.spec.schedulers import find_scheduler
 
+# Of an address, what says something of a view.
+KEYS = {option.name for option in OPTIONS if option.addressed} | {"rows", "columns", "path", "fork"}
+
 
 def to_query(view: View) -> dict[str, str]:
     """The address's keys; none for the default view, or else all that decides this one.

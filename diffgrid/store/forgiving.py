@@ -153,6 +153,7 @@ class TrajectoryStore:
     unreadable = _told(Runs.unreadable)
     find = _told(Runs.find)
     is_saved = _told(Runs.is_saved)
+    is_kept = _told(Runs.is_kept)
     saved = _told(Runs.saved)
     unsave = _told(Runs.unsave)
     remove = _told(Runs.remove)

@@ -326,6 +326,10 @@ class Runs:
         """Whether a trajectory is kept for good."""
         return f"{key}/meta" in self._saved
 
+    def is_kept(self, key: str) -> bool:
+        """Whether a trajectory is there whoever came: it is kept for good, or was bundled."""
+        return self.is_saved(key) or self._bundled.has(key)
+
     def saved(self, key: str) -> RunInfo | None:
         """What lists show of a trajectory that is kept for good; None for others."""
         return self._info(self._saved, key) if self.is_saved(key) else None

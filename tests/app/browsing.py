@@ -24,13 +24,15 @@ expect.set_options(timeout=PATIENCE)
 
 
 @contextmanager
-def server(folder: Path) -> Iterator[str]:
-    """A fresh server whose cache is in this folder; nobody has visited it yet."""
+def server(folder: Path, base: str = "") -> Iterator[str]:
+    """A fresh server whose cache is in this folder, under `/base`; nobody has visited it yet."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     options = ["--server.address=127.0.0.1", f"--server.port={port}", "--server.headless=true"]
+    options.append(f"--server.baseUrlPath={base}")
     command = [sys.executable, "-m", "streamlit", "run", "streamlit_app.py", *options]
+    address = f"http://127.0.0.1:{port}{base}"
     log = folder / "server.log"
     environment = {**os.environ, "DIFFGRID_CACHE": str(folder / "cache")}
     with log.open("wb") as output:
@@ -38,12 +40,12 @@ def server(folder: Path) -> Iterator[str]:
     try:
         for _ in range(300):
             try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=5).close()
+                urllib.request.urlopen(f"{address}/_stcore/health", timeout=5).close()
                 break
             except OSError:
                 assert running.poll() is None, log.read_text()
                 time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}"
+        yield address
     finally:
         running.kill()  # the store takes no harm, and a busy machine is slow to end politely
         running.wait()

@@ -278,7 +278,7 @@ def test_a_trunk_is_changed_on_the_way_and_cells_are_re_noised(
     page.emulate_media(reduced_motion="reduce")
     painted(page, "trunk", 8)
     page.get_by_role("button", name="the trunk in view").focus()
-    page.keyboard.press("p")
+    page.keyboard.press("w")
     dialog = page.get_by_role("dialog", name="Change from here")
     dialog.get_by_label("Prompt").fill("a red monster")
     page.keyboard.press("Enter")

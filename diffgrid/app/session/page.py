@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+LONGEST_IN_TITLE = 80  # characters of a prompt
+
 
 @dataclass(frozen=True)
 class Page:
@@ -14,9 +16,27 @@ class Page:
     shows_one_path: bool = False
     keys: tuple[str, ...] = ()  # of its query, where that is not the view's
 
+    @property
+    def address(self) -> str:
+        """Its path on the server."""
+        return "" if self == GRID else self.file
+
 
 GRID = Page("grid", "Branching grid")
 STRIP = Page("strip", "Trajectory strip", shows_one_path=True)
 COMPARE = Page("compare", "Compare runs", keys=("runs",))
 DECISIONS = Page("decisions", "When is it decided?", asks_for_grid=False)
 PAGES = (GRID, STRIP, COMPARE, DECISIONS)
+
+
+def in_title(prompt: str) -> str:
+    """A prompt on one line, and not too long."""
+    words = " ".join(prompt.split())
+    if len(words) <= LONGEST_IN_TITLE:
+        return words
+    return f"{words[:LONGEST_IN_TITLE].rstrip()}…"
+
+
+def title(page: Page, prompt: str) -> str:
+    """What a browser's tab calls a page."""
+    return " · ".join(filter(None, (page.title, in_title(prompt), "diffgrid")))

@@ -6,7 +6,7 @@ import { mock, test } from "node:test";
 import { axis, frameNear } from "../../../diffgrid/app/components/comparison/axis.js";
 import { Answers } from "../../../diffgrid/app/components/grid/answers.js";
 import { followed, ghosted } from "../../../diffgrid/app/components/grid/foresight.js";
-import { layout, momentsFor } from "../../../diffgrid/app/components/grid/layout.js";
+import { alone, layout, momentsFor } from "../../../diffgrid/app/components/grid/layout.js";
 import { frameAt, levelText, noiseText, timeText } from "../../../diffgrid/app/components/grid/player.js";
 import { factorState, factorWords } from "../../../diffgrid/app/components/grid/tally.js";
 import { nearest } from "../../../diffgrid/app/components/shared/nearest.js";
@@ -165,6 +165,18 @@ test("cells fit the window: never under the least size while there is room", () 
   assert.equal(size(true), 81);
   assert.equal(spare, 900 - 152 - 4 * (102 + 12) - 10);
   assert.ok(layout(360, 800, [8]).size(false) >= 56);
+});
+
+test("a grid that is alone takes all the room there is, and leaves some for the trunk", () => {
+  for (const [width, height, counts] of [
+    [1310, 712, [4, 4, 4, 4]], [1864, 1024, [4, 4, 4, 4]], [900, 1200, [8, 8]], [1310, 712, [64]], [700, 500, []],
+  ]) {
+    const { cell, tree } = alone(width, height, counts);
+    const across = Math.round((tree - 36 - 0.72 * cell) / (cell + 12));
+    const lines = counts.reduce((sum, count) => sum + Math.ceil(count / across), 0);
+    assert.ok(cell > 0 && tree <= 0.71 * width && lines * (cell + 12) <= height);
+  }
+  assert.equal(alone(1310, 712, [4, 4, 4, 4]).cell, 166); // by the height
 });
 
 test("the strip shows the first and last step and every row's", () => {

@@ -43,7 +43,7 @@ export class Commands {
       isCell(holder) && { label: "Follow", icon: "follow", key: "Enter", run: () => this.follow(holder) },
       { label: "Enlarge", icon: "enlarge", key: "e", run: () => this.enlarge(holder) },
       { label: "Compare with …", icon: "compare", key: "c", run: () => this.mark(holder) },
-      changes && { label: "Change from …", icon: "change", key: "p", run: () => this.change(board.moment) },
+      changes && { label: "Change from …", icon: "change", key: "w", run: () => this.change(board.moment) },
       { label: "Open trajectory", icon: "strip", key: "t", run: () => board.send({ do: "strip", path }) },
       row && { label: "Reroll", icon: "dice", key: "r", run: () => this.reroll(entry, row.step) },
       { label: entry.starred ? "Remove star" : "Star", icon: "star", key: "s", run: () => this.star(holder) },

@@ -6,12 +6,13 @@
 import { isBrowsers, make, stillness, styled } from "../shared/dom.js";
 import { outbox } from "../shared/outbox.js";
 import { atTheEnd, show } from "../shared/protocol.js";
+import { makeAlone } from "./alone.js";
 import { Answers } from "./answers.js";
 import { renderEntry } from "./cell.js";
 import { Commands } from "./commands.js";
 import { takeFiles } from "./drop.js";
 import { ghosted } from "./foresight.js";
-import { NARROW, layout } from "./layout.js";
+import { NARROW, alone, layout } from "./layout.js";
 import { read } from "./message.js";
 import { Clock, frameAt, timeText } from "./player.js";
 import { makePortrait } from "./portrait.js";
@@ -135,6 +136,8 @@ export class Board {
     };
     const hint = takeFiles(files, this.gone.signal);
     root.append(this.toolbar.element, this.tree, this.portrait.trunk, film, foot, element, hint);
+    this.alone = makeAlone(root, () => this.measure());
+    this.alone.begin();
     this.listen();
   }
 
@@ -152,6 +155,7 @@ export class Board {
     window.addEventListener("resize", () => this.measure(), { signal });
     // The letters of the menu work on a hovered cell too; before Streamlit's own keys hear of them.
     const onletter = (/** @type {KeyboardEvent} */ event) => {
+      if (this.alone.key(event, this.commands.marked !== null)) return;
       const [target] = /** @type {Element[]} */ (event.composedPath());
       const elsewhere = target.closest?.("input, textarea, button, dialog, .cell");
       const follows = [" ", "Enter"].includes(event.key); // but a cell must have the focus for it
@@ -242,12 +246,18 @@ export class Board {
 
   /** Cells as large as the window allows: nothing that moves should be below the fold. */
   measure() {
-    const width = this.root.clientWidth;
+    const width = this.root.clientWidth - 2 * this.alone.edge;
     if (!width || !this.head) return;
     const changed = this.width && Math.abs(this.width - width) > 40;
     this.width = width;
     this.root.classList.toggle("narrow", width < NARROW);
     const counts = this.head.rows.map((row) => row.cells.length);
+    if (this.alone.on && width >= NARROW) {
+      const { cell, tree } = alone(width, window.innerHeight - 2 * this.alone.edge, counts);
+      this.root.style.setProperty("--cell", `${cell}px`);
+      this.root.style.setProperty("--tree", `${tree}px`);
+      return;
+    }
     const { spare, size } = layout(width, window.innerHeight, counts);
     const cell = size(placeSeen(this.root, spare, size(false), this.head.rows));
     this.root.style.setProperty("--cell", `${cell}px`);

@@ -31,6 +31,29 @@ export function layout(width, windowHeight, counts) {
   return { size, spare: width - column - across * (size(false) + gap) - 10 };
 }
 
+const PORTRAIT = 0.3; // of the width, at the right
+
+/**
+ * The side of a cell where the grid is alone on this room, and the width of all cells with the trunk's
+ * column: as grid.css has it, that is .72 of a cell and 36 px.
+ *
+ * @param {number} width
+ * @param {number} height
+ * @param {number[]} counts
+ */
+export function alone(width, height, counts) {
+  const gap = 12;
+  const room = (1 - PORTRAIT) * width - 36;
+  let [cell, across] = [0, 1];
+  for (let n = Math.max(1, ...counts); n > 0; n -= 1) {
+    const lines = counts.reduce((sum, count) => sum + Math.ceil(count / n), 0) || 1;
+    const high = height / lines - gap;
+    const side = Math.floor(Math.min(high, (room - n * gap) / (n + 0.72)));
+    if (side > cell) [cell, across] = [side, n];
+  }
+  return { cell, tree: Math.ceil(0.72 * cell + 36 + across * (cell + gap)) };
+}
+
 /**
  * As many moments as there is room for (`width` px), the rows' steps among them.
  *
