@@ -81,7 +81,7 @@ export class Board {
     this.tree.onkeydown = (event) => this.onKey(event);
     this.toolbar = makeToolbar({
       act: (name, more) => this.answers.request({ do: name, ...more }),
-      goto: (path) => this.answers.request({ do: "goto", path }),
+      goto: (path) => this.holds(path) && this.answers.request({ do: "goto", path }),
       toggleMap: () => this.toggleMap(),
     });
     this.portrait = makePortrait({
@@ -248,6 +248,19 @@ export class Board {
     if (!changed) return;
     this.timeline.renderStrip(this.head, this.width);
     this.seek(this.moment);
+  }
+
+  /**
+   * Whether the grid behind a path can be gone to: in a file it may not be there, which is said.
+   *
+   * @param {string} path
+   */
+  holds(path) {
+    const { file } = this.head;
+    if (!file || file.paths.includes(path)) return true;
+    const link = file.link && file.link + encodeURIComponent(path);
+    this.toolbar.say(`The grid behind ${path} is not in this file.`, link);
+    return false;
   }
 
   // --- moments -----------------------------------------------------------------------------------

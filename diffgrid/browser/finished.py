@@ -1,0 +1,111 @@
+"""Finished grids as a page shows them, with all that is stored of what lies behind a click."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from functools import partial
+from urllib.parse import urlencode
+
+from diffgrid.browser.message import GridState
+from diffgrid.browser.page import Page
+from diffgrid.decisions.study import GridStudy, begin_study
+from diffgrid.engine.protocol import Engine
+from diffgrid.errors import DiffgridError
+from diffgrid.models import prompt_words
+from diffgrid.models.folder import PLAIN_PROBE
+from diffgrid.models.registry import find_model
+from diffgrid.records.frames import Frames
+from diffgrid.sharing import recipe
+from diffgrid.sharing.address import command, full_query
+from diffgrid.sharing.view import View
+from diffgrid.spec.grid import Grid
+from diffgrid.spec.path import Path, ancestors, minimum, naive
+from diffgrid.spec.run import key
+from diffgrid.store.forgiving import TrajectoryStore
+from diffgrid.store.pictures import stored_frames
+
+Levels = Sequence[tuple[float, float]]  # (timestep, ᾱ) before each step
+log = logging.getLogger(__name__)
+
+
+def page_of(
+    grid: Grid,
+    made: Mapping[Path, Frames],
+    levels: Levels,
+    words: Sequence[str],
+    engine: Engine,
+    address: str = "",
+) -> Page:
+    """The page of a grid whose frames are `made`, of the grids behind its cells, and of its ancestors'.
+
+    `words` say the run, without its path; `address` is an app's that others can open. A model with
+    a probe of its own is loaded where that did not look at the grid yet.
+    """
+    paths = dict.fromkeys([*(path for row in grid.cells for path in row), *ancestors(grid.path)])
+    others = [_followed(grid, path) for path in paths if path != grid.path]
+    behind = {
+        other: frames
+        for other in others
+        if (frames := _stored(other, made, engine.store)) is not None
+    }
+    cheapest = sorted(behind, key=lambda other: len(behind[other].keys() - made.keys()))
+    begin = find_model(grid.spec.model).probe != PLAIN_PROBE
+    view = View.of(grid)
+    query = urlencode({name: value for name, value in full_query(view).items() if name != "path"})
+    return Page(
+        shown=_state(grid, made, levels, words, engine, begin=begin),
+        behind=[_state(o, behind[o], levels, words, engine, begin=False) for o in cheapest],
+        recipe=recipe.write(view, spec=grid.spec),
+        address=address and f"{address}?{query}&path=",
+    )
+
+
+def _followed(grid: Grid, path: Path) -> Grid:
+    return Grid(grid.spec, path, grid.rows, grid.branches, grid.back)
+
+
+def _stored(
+    grid: Grid, made: Mapping[Path, Frames], store: TrajectoryStore
+) -> Mapping[Path, Frames] | None:
+    """The frames of a whole grid."""
+    found = {path: made.get(path) or stored_frames(store, key(grid.spec, path)) for path in grid.paths}
+    there = {path: frames for path, frames in found.items() if frames}
+    return there if len(there) == len(found) else None
+
+
+def _state(
+    grid: Grid,
+    made: Mapping[Path, Frames],
+    levels: Levels,
+    words: Sequence[str],
+    engine: Engine,
+    *,
+    begin: bool,
+) -> GridState:
+    spec, view, model = grid.spec, View.of(grid), find_model(grid.spec.model)
+    costs = minimum(grid.paths, spec.length), len(grid.paths), naive(grid.paths, spec.length)
+    return GridState(
+        grid,
+        {},
+        made,
+        recipe=words,
+        about=lambda path: {"recipe": command(view, path), "starred": False},
+        levels=levels,
+        cost="{} evaluations for {} trajectories; one by one they would take {}".format(*costs),
+        note=made[grid.path].decoding.note,
+        labels=_labels(grid, engine, begin),
+        signs=model.signs,
+        named=partial(prompt_words.named, model, spec),
+    )
+
+
+def _labels(grid: Grid, engine: Engine, begin: bool) -> Mapping[Path, Mapping[str, str]]:
+    """What the model's probe saw; nothing where it did not look, or fails."""
+    try:
+        study = begin_study(engine, GridStudy(grid, include_focus=True), begin=begin)
+        if begin:
+            study.wait()
+        if study.snapshot.state == "done":
+            return {path: found.labels for _, path, found in study.findings(1)}
+    except DiffgridError as error:
+        log.info("the grid has no labels: %s", error)
+    return {}
