@@ -12,14 +12,17 @@ import os
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, lru_cache
+from itertools import chain
 from operator import index
 from pathlib import Path as File
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from PIL import Image
 
+from diffgrid.browser.finished import page_of
+from diffgrid.browser.page import Page
 from diffgrid.decisions.study import (
     GridStudy,
     Plan,
@@ -49,6 +52,8 @@ if TYPE_CHECKING:
 
     from diffgrid.decisions.results import Results
 
+LARGEST_OUTPUT = 1_100_000  # bytes of a page in a notebook, which keeps all that it shows
+OUTPUT_HEIGHT = 760  # px
 Watch = Callable[[Snapshot], None]
 _S = TypeVar("_S", bound=WorkSnapshot)
 
@@ -202,14 +207,46 @@ class Grid:
         }
         return typography.to_png(figures.draw_grid(sheet), made_by)
 
+    def to_html(self, *, address: str = "", engine: Engine | None = None) -> str:
+        """The grid as one HTML page that plays with no server, with stored grids behind its cells.
+
+        It takes 3 MB, or what the grid alone takes. `address` is an app's that others can open.
+        """
+        return self._page(engine, address).html().decode("utf-8")
+
+    def _page(self, engine: Engine | None = None, address: str = "") -> Page:
+        trunk = self.trunk
+        levels = zip(trunk.timesteps.tolist(), trunk.alpha_bar[:-1].tolist(), strict=True)
+        return page_of(
+            self.request,
+            {each.path: each.frames for each in (trunk, *chain.from_iterable(self.cells))},
+            list(levels),
+            recipe(self.spec, self.request.path)[1:],
+            engine or default_engine(),
+            address,
+        )
+
     def save(self, file: str | File) -> None:
-        """Write the picture."""
-        write(("out", file, self.picture()))
+        """Write the picture; or the page, where the file's name ends in .html."""
+        page = File(file).suffix.lower() in (".html", ".htm")
+        write(("out", file, self.to_html().encode("utf-8") if page else self.picture()))
 
     def _repr_html_(self) -> str:
-        source = b64encode(self.picture()).decode("ascii")
+        """The page in a frame; where a notebook does not trust it, the picture that lies below."""
         name = html.escape(f"diffusion grid: {self.spec.prompt}")
-        return f'<img alt="{name}" src="data:image/png;base64,{source}" style="max-width: 100%">'
+        small = frames.encode(frames.decode(self.picture()), format="WEBP", quality=80, method=4)
+        source = b64encode(small).decode("ascii")
+        style = "grid-area: 1 / 1; max-width: 100%"
+        picture = f'<img alt="{name}" src="data:image/webp;base64,{source}" style="{style}">'
+        page = replace(self._page(), behind=()).html(LARGEST_OUTPUT)
+        if len(page) > LARGEST_OUTPUT:
+            return picture
+        content = html.escape(page.decode("utf-8"))
+        style = f"grid-area: 1 / 1; width: 100%; height: {OUTPUT_HEIGHT}px; border: 0"
+        return (
+            f'<div style="display: grid">{picture}<iframe title="{name}" style="{style}" '
+            f'sandbox="allow-scripts allow-downloads" srcdoc="{content}"></iframe></div>'
+        )
 
 
 def _costs(snapshot: WorkSnapshot, naive: int) -> dict[str, int]:

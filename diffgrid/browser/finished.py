@@ -35,7 +35,7 @@ def page_of(
     engine: Engine,
     address: str = "",
 ) -> Page:
-    """The page of a grid whose frames are `made`, of the grids behind its cells, and of its ancestors'.
+    """The page of a grid whose frames are `made`, with the grids of its cells and its ancestors.
 
     `words` say the run, without its path; `address` is an app's that others can open. A model with
     a probe of its own is loaded where that did not look at the grid yet.
@@ -67,7 +67,9 @@ def _stored(
     grid: Grid, made: Mapping[Path, Frames], store: TrajectoryStore
 ) -> Mapping[Path, Frames] | None:
     """The frames of a whole grid."""
-    found = {path: made.get(path) or stored_frames(store, key(grid.spec, path)) for path in grid.paths}
+    found = {
+        path: made.get(path) or stored_frames(store, key(grid.spec, path)) for path in grid.paths
+    }
     there = {path: frames for path, frames in found.items() if frames}
     return there if len(there) == len(found) else None
 

@@ -38,8 +38,8 @@ class GridState:
         labelling: whether labels are still to come: the browser asks again.
         named: the factors of which a path's prompt names a value.
         acted: the `receipt` of the acts that were taken.
-        file: where it is in a file that no server stands behind: `paths`, whose grids the file holds,
-            and `link`, an app's address up to a path, or empty.
+        file: where it stands in a file, with no server: `paths`, whose grids that holds, and
+            `link`, an app's address up to a path, or empty.
     """
 
     grid: Grid

@@ -22,6 +22,7 @@ from diffgrid.spec.path import evaluations_of, format_path
 
 LARGEST = 3_000_000  # bytes
 EVERY = (2, 3, 4)  # of the pictures along the way, where all are too many
+_ORDINALS = {2: "second", 3: "third", 4: "fourth"}
 _ENTRY = "page/page.js"
 
 
@@ -76,7 +77,7 @@ class Page:
             coded = (b64encode(picture).decode("ascii") for picture in sent)
             pictures |= zip(head["names"], coded, strict=True)
         return _written(
-            title=self.shown.grid.spec.prompt or "a picture with no prompt",
+            title=self.shown.grid.spec.prompt or "no prompt",
             facts=" · ".join(self.shown.recipe),
             address=self.address and self.address + paths[0],
             recipe=self.recipe,
@@ -163,4 +164,5 @@ def _thinned(state: GridState, every: int, shown: GridState) -> GridState:
             x0.append(there.get(name) or (frames.x0[step] if chosen else x0[-1]))
         small = _lossy(frames) if frames.decoding.approximate else replace(frames, final=x0[-1])
         made[path] = replace(small, x0=tuple(x0))
-    return replace(state, made=made)
+    fewer = f"x̂0 of every {_ORDINALS[every]} step" if every > 1 else ""
+    return replace(state, made=made, note="; ".join(filter(None, [state.note, fewer])))
