@@ -17,7 +17,7 @@ from functools import cached_property, lru_cache
 from itertools import chain
 from operator import index
 from pathlib import Path as File
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from PIL import Image
 
@@ -37,9 +37,12 @@ from diffgrid.errors import BadInput
 from diffgrid.models.heeded import unheeded
 from diffgrid.models.registry import scheduler_name, specify
 from diffgrid.pictures import figures, typography
+from diffgrid.pictures.animations import chosen_moments, to_gif, to_webp
 from diffgrid.pictures.figures import Cell, GridSheet, Moment, Row, StripSheet
 from diffgrid.records import frames, trajectories
 from diffgrid.records.frames import Frames
+from diffgrid.sharing.recipe import write as write_recipe
+from diffgrid.sharing.view import View
 from diffgrid.spec.checks import shown
 from diffgrid.spec.grid import Grid as GridRequest
 from diffgrid.spec.grid import default_rows, parse_fork_kind
@@ -87,6 +90,10 @@ class Trajectory(trajectories.Trajectory):
     def image(self) -> Image.Image:
         """The finished picture, as plain diffusers makes it."""
         return frames.decode(self.frames.final)
+
+    def image_at(self, step: int) -> Image.Image:
+        """x̂0 before a step; the finished picture at T."""
+        return self.image if step == self.steps else frames.decode(self.frames.x0[step])
 
     @property
     def x0_images(self) -> list[Image.Image]:
@@ -207,6 +214,18 @@ class Grid:
         }
         return typography.to_png(figures.draw_grid(sheet), made_by)
 
+    def film(self, kind: Literal["webp", "gif"] = "webp") -> bytes:
+        """All cells from noise to the finished pictures, its recipe inside; GIFs are far larger."""
+        moments = [
+            figures.draw_moment(
+                self.trunk.image_at(step),
+                [[cell.image_at(step) for cell in row] for row in self.cells],
+            )
+            for step in chosen_moments(self.trunk.steps + 1)
+        ]
+        made_of = write_recipe(View.of(self.request), spec=self.spec)
+        return {"webp": to_webp, "gif": to_gif}[kind](moments, made_of)
+
     def to_html(self, *, address: str = "", engine: Engine | None = None) -> str:
         """The grid as one HTML page that plays with no server, with stored grids behind its cells.
 
@@ -227,9 +246,17 @@ class Grid:
         )
 
     def save(self, file: str | File) -> None:
-        """Write the picture; or the page, where the file's name ends in .html."""
-        page = File(file).suffix.lower() in (".html", ".htm")
-        write(("out", file, self.to_html().encode("utf-8") if page else self.picture()))
+        """Write the picture; or, by the name's ending, the page (.html) or film (.webp, .gif)."""
+        match File(file).suffix.lower():
+            case ".html" | ".htm":
+                content = self.to_html().encode("utf-8")
+            case ".webp":
+                content = self.film("webp")
+            case ".gif":
+                content = self.film("gif")
+            case _:
+                content = self.picture()
+        write(("out", file, content))
 
     def _repr_html_(self) -> str:
         """The page in a frame; where a notebook does not trust it, the picture that lies below."""

@@ -48,13 +48,14 @@ def page_of(
         if (frames := _stored(other, made, engine.store)) is not None
     }
     cheapest = sorted(behind, key=lambda other: len(behind[other].keys() - made.keys()))
+    note = made[grid.path].decoding.note
     begin = find_model(grid.spec.model).probe != PLAIN_PROBE
     view = View.of(grid)
     query = urlencode({name: value for name, value in full_query(view).items() if name != "path"})
     return Page(
         shown=_state(grid, made, levels, words, engine, begin=begin),
         behind=[_state(o, behind[o], levels, words, engine, begin=False) for o in cheapest],
-        recipe=recipe.write(view, spec=grid.spec),
+        recipe=recipe.write(view, spec=grid.spec, note=note or None),
         address=address and f"{address}?{query}&path=",
     )
 
