@@ -34,8 +34,9 @@ from diffgrid.decisions.study import (
 from diffgrid.engine.choose import choose_engine
 from diffgrid.engine.protocol import Engine, Job, Snapshot, WorkSnapshot
 from diffgrid.errors import BadInput
+from diffgrid.models.folder import PLAIN_PROBE
 from diffgrid.models.heeded import unheeded
-from diffgrid.models.registry import scheduler_name, specify
+from diffgrid.models.registry import find_model, scheduler_name, specify
 from diffgrid.pictures import figures, typography
 from diffgrid.pictures.animations import chosen_moments, to_gif, to_webp
 from diffgrid.pictures.figures import Cell, GridSheet, Moment, Row, StripSheet
@@ -234,14 +235,16 @@ class Grid:
         return self._page(engine, address).html().decode("utf-8")
 
     def _page(self, engine: Engine | None = None, address: str = "") -> Page:
-        trunk = self.trunk
+        trunk, engine = self.trunk, engine or default_engine()
+        if find_model(self.spec.model).probe != PLAIN_PROBE:  # for the plain one a model is dear
+            begin_study(engine, GridStudy(self.request, include_focus=True)).wait()
         levels = zip(trunk.timesteps.tolist(), trunk.alpha_bar[:-1].tolist(), strict=True)
         return page_of(
             self.request,
             {each.path: each.frames for each in (trunk, *chain.from_iterable(self.cells))},
             list(levels),
             recipe(self.spec, self.request.path)[1:],
-            engine or default_engine(),
+            engine,
             address,
         )
 

@@ -11,7 +11,6 @@ from diffgrid.decisions.study import GridStudy, begin_study
 from diffgrid.engine.protocol import Engine
 from diffgrid.errors import DiffgridError
 from diffgrid.models import prompt_words
-from diffgrid.models.folder import PLAIN_PROBE
 from diffgrid.models.registry import find_model
 from diffgrid.records.frames import Frames
 from diffgrid.sharing import recipe
@@ -30,15 +29,14 @@ log = logging.getLogger(__name__)
 def page_of(
     grid: Grid,
     made: Mapping[Path, Frames],
-    levels: Levels,
+    levels: Levels | None,
     words: Sequence[str],
     engine: Engine,
     address: str = "",
 ) -> Page:
     """The page of a grid whose frames are `made`, with the grids of its cells and its ancestors.
 
-    `words` say the run, without its path; `address` is an app's that others can open. A model with
-    a probe of its own is loaded where that did not look at the grid yet.
+    `words` say the run, without its path; `address` is an app's that others can open.
     """
     paths = dict.fromkeys([*(path for row in grid.cells for path in row), *ancestors(grid.path)])
     others = [_followed(grid, path) for path in paths if path != grid.path]
@@ -49,12 +47,11 @@ def page_of(
     }
     cheapest = sorted(behind, key=lambda other: len(behind[other].keys() - made.keys()))
     note = made[grid.path].decoding.note
-    begin = find_model(grid.spec.model).probe != PLAIN_PROBE
     view = View.of(grid)
     query = urlencode({name: value for name, value in full_query(view).items() if name != "path"})
     return Page(
-        shown=_state(grid, made, levels, words, engine, begin=begin),
-        behind=[_state(o, behind[o], levels, words, engine, begin=False) for o in cheapest],
+        shown=_state(grid, made, levels, words, engine),
+        behind=[_state(o, behind[o], levels, words, engine) for o in cheapest],
         recipe=recipe.write(view, spec=grid.spec, note=note or None),
         address=address and f"{address}?{query}&path=",
     )
@@ -78,11 +75,9 @@ def _stored(
 def _state(
     grid: Grid,
     made: Mapping[Path, Frames],
-    levels: Levels,
+    levels: Levels | None,
     words: Sequence[str],
     engine: Engine,
-    *,
-    begin: bool,
 ) -> GridState:
     spec, view, model = grid.spec, View.of(grid), find_model(grid.spec.model)
     costs = minimum(grid.paths, spec.length), len(grid.paths), naive(grid.paths, spec.length)
@@ -95,18 +90,16 @@ def _state(
         levels=levels,
         cost="{} evaluations for {} trajectories; one by one they would take {}".format(*costs),
         note=made[grid.path].decoding.note,
-        labels=_labels(grid, engine, begin),
+        labels=_labels(grid, engine),
         signs=model.signs,
         named=partial(prompt_words.named, model, spec),
     )
 
 
-def _labels(grid: Grid, engine: Engine, begin: bool) -> Mapping[Path, Mapping[str, str]]:
-    """What the model's probe saw; nothing where it did not look, or fails."""
+def _labels(grid: Grid, engine: Engine) -> Mapping[Path, Mapping[str, str]]:
+    """What the model's probe saw in each final; nothing where it did not look at all of them."""
     try:
-        study = begin_study(engine, GridStudy(grid, include_focus=True), begin=begin)
-        if begin:
-            study.wait()
+        study = begin_study(engine, GridStudy(grid, include_focus=True), begin=False)
         if study.snapshot.state == "done":
             return {path: found.labels for _, path, found in study.findings(1)}
     except DiffgridError as error:
