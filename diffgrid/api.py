@@ -40,8 +40,10 @@ from diffgrid.models.registry import find_model, scheduler_name, specify
 from diffgrid.pictures import figures, typography
 from diffgrid.pictures.animations import chosen_moments, to_gif, to_webp
 from diffgrid.pictures.figures import Cell, GridSheet, Moment, Row, StripSheet
+from diffgrid.pictures.png import Texts, with_texts
 from diffgrid.records import frames, trajectories
 from diffgrid.records.frames import Frames
+from diffgrid.sharing.recipe import Kind, texts
 from diffgrid.sharing.recipe import write as write_recipe
 from diffgrid.sharing.view import View
 from diffgrid.spec.checks import shown
@@ -57,7 +59,7 @@ if TYPE_CHECKING:
     from diffgrid.decisions.results import Results
 
 LARGEST_OUTPUT = 1_100_000  # bytes of a page in a notebook, which keeps all that it shows
-OUTPUT_HEIGHT = 760  # px
+OUTPUT_HEIGHT, LARGEST_PICTURE = 760, 1200  # px; of the frame, and of the picture below it
 Watch = Callable[[Snapshot], None]
 _S = TypeVar("_S", bound=WorkSnapshot)
 
@@ -101,8 +103,11 @@ class Trajectory(trajectories.Trajectory):
         """x̂0 before each step, T pictures; approximate, where there is a `x0_note`."""
         return [frames.decode(picture) for picture in self.frames.x0]
 
-    def strip(self) -> bytes:
-        """A PNG of the whole way: latents and x̂0 at every timestep."""
+    def strip(self, view: View | None = None) -> bytes:
+        """A PNG of the whole way: latents and x̂0 at every timestep, with its recipe inside.
+
+        `view` is the grid that it is seen in.
+        """
         sheet = StripSheet(
             prompt=self.spec.prompt,
             recipe=recipe(self.spec, self.path),
@@ -113,14 +118,18 @@ class Trajectory(trajectories.Trajectory):
             footer="the model's latents, and its guess of the finished picture, before every step",
             note=self.x0_note,
         )
-        return typography.to_png(figures.draw_strip(sheet), _provenance(self))
+        return typography.to_png(figures.draw_strip(sheet), self._texts("strip", view))
 
     def save(self, file: str | File) -> None:
         """Write the strip as a PNG."""
         write(("out", file, self.strip()))
 
     def _repr_png_(self) -> bytes:
-        return self.frames.final
+        return with_texts(self.frames.final, self._texts("cell", None))
+
+    def _texts(self, kind: Kind, view: View | None) -> Texts:
+        view = view or View.of_one(self.spec, self.path)
+        return texts(view, kind, self.path, spec=self.spec, **_noted(self))
 
     def __repr__(self) -> str:
         return f"<Trajectory {_words(self)}>"
@@ -191,6 +200,11 @@ class Grid:
 
     def picture(self) -> bytes:
         """The grid as a PNG, its recipe inside; what it cost this time does not show."""
+        view = View.of(self.request)
+        made_of = texts(view, "grid", view.path, spec=self.spec, **_noted(self.trunk))
+        return typography.to_png(self._drawn(), made_of)
+
+    def _drawn(self) -> Image.Image:
         moments = _moments(self.trunk)
         count = len(self.request.paths)
         rows = tuple(
@@ -208,12 +222,7 @@ class Grid:
             f"one by one they would take {costs['naive']}",
             note=self.trunk.x0_note,
         )
-        made_by = _provenance(self.trunk)
-        made_by["rows"] = {
-            str(step): list(branches)
-            for step, branches in zip(self.request.rows, self.request.branches, strict=True)
-        }
-        return typography.to_png(figures.draw_grid(sheet), made_by)
+        return figures.draw_grid(sheet)
 
     def film(self, kind: Literal["webp", "gif"] = "webp") -> bytes:
         """All cells from noise to the finished pictures, its recipe inside; GIFs are far larger."""
@@ -264,8 +273,10 @@ class Grid:
     def _repr_html_(self) -> str:
         """The page in a frame; where a notebook does not trust it, the picture that lies below."""
         name = html.escape(f"diffusion grid: {self.spec.prompt}")
-        small = frames.encode(frames.decode(self.picture()), format="WEBP", quality=80, method=4)
-        source = b64encode(small).decode("ascii")
+        small = self._drawn()
+        small.thumbnail((LARGEST_PICTURE, LARGEST_PICTURE))
+        coded = frames.encode(small, format="WEBP", quality=80, method=4)
+        source = b64encode(coded).decode("ascii")
         style = "grid-area: 1 / 1; max-width: 100%"
         picture = f'<img alt="{name}" src="data:image/webp;base64,{source}" style="{style}">'
         page = replace(self._page(), behind=()).html(LARGEST_OUTPUT)
@@ -519,10 +530,6 @@ def _moments(shown: Trajectory) -> tuple[Moment, ...]:
     )
 
 
-def _provenance(shown: Trajectory) -> dict[str, Any]:
-    """What goes into a PNG: enough to make it again, without the scheduler's thousand betas."""
-    values = shown.spec.to_dict()
-    del values["scheduler_config"]
-    values["scheduler"] = scheduler_name(shown.spec)
-    values |= {"path": format_path(shown.path), "key": shown.key}
-    return values | ({"note": shown.x0_note} if shown.x0_note else {})
+def _noted(shown: Trajectory) -> dict[str, str]:
+    """What a recipe says of approximate pictures."""
+    return {"note": shown.x0_note} if shown.x0_note else {}

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import pandas as pd
 import streamlit as st
@@ -215,13 +216,12 @@ else:
     if found:
         drawn = show(found, mine)
         told = found.to_dict()
-        recipe = told["run"] | told["study"]
         downloads(
             "decisions",
             {
                 "csv": ("CSV", "text/csv", found.to_csv),
                 "json": ("JSON", "application/json", lambda: json.dumps(told, indent=1)),
-                "png": ("Picture", "image/png", lambda: to_png(drawn, recipe)),
+                "png": ("Picture", "image/png", partial(to_png, drawn, found)),
             },
         )
         tables(found)

@@ -1,6 +1,7 @@
 """One trajectory, timestep by timestep."""
 
 from dataclasses import replace
+from functools import partial
 
 import streamlit as st
 
@@ -65,7 +66,7 @@ def show_one(mine: Session, grid: Grid, path: Path, job: Job, around: tuple[obje
         downloads(
             f"strip-{file_name(path)}",
             {
-                "png": ("Strip", "image/png", trajectory.strip),
+                "png": ("Strip", "image/png", partial(trajectory.strip, mine.view)),
                 "gif": ("GIF", "image/gif", lambda: to_gif(pictures, words)),
                 "webp": ("WebP", "image/webp", lambda: to_webp(pictures, words)),
             },

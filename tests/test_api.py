@@ -19,6 +19,7 @@ from diffgrid.engine.protocol import Snapshot
 from diffgrid.errors import BadInput
 from diffgrid.models.registry import find_model
 from diffgrid.records.frames import Decoding
+from diffgrid.sharing.foreign import opened, opened_file
 from diffgrid.spec.path import Fork, format_path
 from diffgrid.spec.run import key
 from diffgrid.store.forgiving import TrajectoryStore
@@ -96,22 +97,41 @@ def test_a_report_holds_costs_that_add_up_and_goes_into_json(g: diffgrid.Grid) -
     assert [set(cell) for cell in report["cells"]] == [{"path", "step", "timestep", "key"}] * 6
 
 
-def test_the_picture_can_be_saved_and_holds_its_recipe(g: diffgrid.Grid, tmp_path: Folder) -> None:
+def test_the_picture_can_be_saved_and_holds_its_recipe(
+    g: diffgrid.Grid, folder: Folder, tmp_path: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     g.save(tmp_path / "grid.png")
     g.save(str(tmp_path / "again.png"))
     assert (tmp_path / "grid.png").read_bytes() == (tmp_path / "again.png").read_bytes()
     picture = Image.open(tmp_path / "grid.png")
     assert picture.format == "PNG"
     recipe = json.loads(picture.info["diffgrid"])
-    assert recipe["prompt"] == g.spec.prompt
     assert recipe["key"] == g.trunk.key
-    assert recipe["rows"] == {"0": [0, 1, 2], "2": [0, 1, 2]}
+    assert recipe["view"]["prompt"] == g.spec.prompt
+    assert str(folder) not in str(picture.info)  # where a model lies is nobody's business
+    monkeypatch.setenv("DIFFGRID_MODELS", str(folder.parent))
+    found = opened_file(tmp_path / "grid.png").view.grid()
+    assert (found.paths, key(found.spec, ())) == (g.request.paths, g.trunk.key)
 
 
-def test_a_strip_can_be_saved(g: diffgrid.Grid, tmp_path: Folder) -> None:
+def test_a_strip_can_be_saved(
+    g: diffgrid.Grid, folder: Folder, tmp_path: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     g.cell(1, 0).save(tmp_path / "strip.png")
     recipe = json.loads(Image.open(tmp_path / "strip.png").info["diffgrid"])
     assert recipe["path"] == "2.0"
+    monkeypatch.setenv("DIFFGRID_MODELS", str(folder.parent))
+    found = opened_file(tmp_path / "strip.png")
+    assert (found.kind, found.path, found.view.path) == ("strip", *[g.cell(1, 0).path] * 2)
+
+
+def test_a_picture_in_a_notebook_holds_its_recipe(
+    g: diffgrid.Grid, folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DIFFGRID_MODELS", str(folder.parent))
+    data = g.trunk._repr_png_()
+    assert opened(data).kind == "cell"
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(data))), np.asarray(g.trunk.image))
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 from urllib.parse import urlencode
 
 from diffgrid.browser.message import GridState
@@ -47,12 +48,13 @@ def page_of(
     }
     cheapest = sorted(behind, key=lambda other: len(behind[other].keys() - made.keys()))
     note = made[grid.path].decoding.note
+    noted: dict[str, Any] = {"note": note} if note else {}
     view = View.of(grid)
     query = urlencode({name: value for name, value in full_query(view).items() if name != "path"})
     return Page(
         shown=_state(grid, made, levels, words, engine),
         behind=[_state(o, behind[o], levels, words, engine) for o in cheapest],
-        recipe=recipe.write(view, spec=grid.spec, note=note or None),
+        recipe=recipe.write(view, spec=grid.spec, **noted),
         address=address and f"{address}?{query}&path=",
     )
 

@@ -1,25 +1,29 @@
 """The chart of a study as a picture: overview, panels, and what it was made of."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import Any
 
 from PIL import Image, ImageDraw
 
 from diffgrid.decisions.charts import HEIGHT, WIDTH, Chart
+from diffgrid.decisions.results import Results
 from diffgrid.pictures import typography
 from diffgrid.pictures.primitives import STYLES, Anchor, Point, Scene
 from diffgrid.pictures.typography import ACCENT, BACKGROUND, INK, MUTED, font_for, wrap
+from diffgrid.sharing.recipe import texts
+from diffgrid.sharing.view import View
 
 SCALE, FINE = 2, 2  # px of the picture for one of a scene; and of the drawing for one of those
 MARGIN, GAP, ACROSS = 44, 36, 3
 _SENTENCE, _NOTE = 14, 11  # px
 
 
-def to_png(drawn: Chart, recipe: Mapping[str, Any]) -> bytes:
-    """The chart on a sheet, with its recipe inside."""
-    return typography.to_png(draw(drawn), recipe)
+def to_png(drawn: Chart, found: Results) -> bytes:
+    """The chart of a study on a sheet, which says what it was made of."""
+    spec = found.plan.spec
+    made_of = texts(View.of_one(spec), "decisions", spec=spec, study=found.to_dict()["study"])
+    return typography.to_png(draw(drawn), made_of)
 
 
 def draw(drawn: Chart) -> Image.Image:

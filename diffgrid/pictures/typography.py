@@ -1,17 +1,15 @@
 """What sheets are drawn with: their colours, their fonts, and lines of text that fit."""
 
 import importlib.util
-import json
 from bisect import bisect
-from collections.abc import Mapping
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path as FilePath
-from typing import Any, Literal
+from typing import Literal
 
 from PIL import Image, ImageFont
-from PIL.PngImagePlugin import PngInfo
 
+from diffgrid.pictures.png import Texts, with_texts
 from diffgrid.records.frames import encode
 
 BACKGROUND, INK, MUTED = (252, 251, 250), (29, 27, 38), (122, 117, 130)
@@ -123,9 +121,6 @@ def wrap(
     return [*lines[: most - 1], last[: longest(last, end)].rstrip(" ,.;") + end]
 
 
-def to_png(image: Image.Image, recipe: Mapping[str, Any]) -> bytes:
-    """A sheet as PNG with its recipe, canonical JSON, in the text chunk "diffgrid"."""
-    text = PngInfo()
-    # ASCII JSON fits a plain tEXt chunk, which every tool can read.
-    text.add_text("diffgrid", json.dumps(recipe, sort_keys=True, separators=(",", ":")))
-    return encode(image, format="PNG", pnginfo=text)
+def to_png(image: Image.Image, texts: Texts) -> bytes:
+    """A sheet as PNG, which says of itself what it was made of."""
+    return with_texts(encode(image, format="PNG"), texts)

@@ -102,10 +102,14 @@ def _text(kind: bytes, content: bytes) -> str:
 
 
 def _inflated(data: bytes) -> bytes:
+    inflate = zlib.decompressobj()
     try:
-        return zlib.decompressobj().decompress(data, recipe.LARGEST + 1)
+        inflated = inflate.decompress(data, recipe.LARGEST + 1)
     except zlib.error as error:
         raise BadInput(_DAMAGED) from error
+    if not inflate.eof and len(inflated) <= recipe.LARGEST:
+        raise BadInput(_DAMAGED)
+    return inflated
 
 
 def _decoded(data: bytes, encoding: str) -> str:

@@ -25,6 +25,7 @@ from diffgrid.decisions.study import Finding, Plan, Study, study_rows
 from diffgrid.models.registry import find_model, specify
 from diffgrid.pictures.primitives import STYLES, Mark, Scene
 from diffgrid.records.frames import encode_final
+from diffgrid.sharing import foreign
 from diffgrid.spec.path import Path
 from diffgrid.spec.run import RunSpec, key
 from diffgrid.store.forgiving import TrajectoryStore
@@ -114,8 +115,11 @@ def test_bands_differ_by_more_than_colour() -> None:
 
 @pytest.mark.slow
 def test_the_picture_carries_its_recipe(found: Results) -> None:
-    picture = Image.open(io.BytesIO(to_png(chart(found), {"prompt": "a monster"})))
-    assert json.loads(picture.text["diffgrid"]) == {"prompt": "a monster"}  # type: ignore[attr-defined]
+    data = to_png(chart(found), found)
+    picture, recipe = Image.open(io.BytesIO(data)), foreign.opened(data)
+    told = json.loads(picture.text["diffgrid"])  # type: ignore[attr-defined]
+    assert told["study"] == json.loads(json.dumps(found.to_dict()["study"]))
+    assert (recipe.kind, recipe.view.prompt) == ("decisions", found.plan.spec.prompt)
     assert len(picture.getcolors(1 << 24) or []) > 100
 
 
@@ -128,7 +132,8 @@ def test_a_chart_needs_no_pictures_and_hardly_any_trunk() -> None:
 
 @pytest.mark.slow
 def test_few_trunks_have_no_intervals() -> None:
-    drawn = chart(found_by(plan_of(4)))
+    found = found_by(plan_of(4))
+    drawn = chart(found)
     scenes = [drawn.wide, *(panel.scene for panel in drawn.panels[:-1] if panel.scene)]
     roles = {mark.role for scene in scenes for mark in scene.marks}
     assert "decision" in roles
@@ -136,7 +141,7 @@ def test_few_trunks_have_no_intervals() -> None:
     assert drawn.intervals == "4 trunks are too few for intervals: they take 8"
     assert drawn.order == "4 trunks establish no order of early, middle and late one."
     assert "too few trunks for an interval" in drawn.panels[0].note
-    assert to_png(drawn, {})
+    assert to_png(drawn, found)
 
 
 def test_the_table_says_what_the_chart_says(found: Results) -> None:

@@ -7,53 +7,15 @@ import shlex
 
 import pytest
 from hypothesis import assume, given
-from hypothesis import strategies as st
 
 from diffgrid.cli import commands
 from diffgrid.cli.parser import build_parser
 from diffgrid.errors import BadInput
 from diffgrid.models.registry import specify
 from diffgrid.sharing.address import command, from_query, to_query
-from diffgrid.sharing.view import View, backs
-from diffgrid.spec.grid import row_steps
+from diffgrid.sharing.view import View
 from diffgrid.spec.path import parse_path
-from diffgrid.spec.schedulers import SCHEDULERS
-from tests.spec.made import texts as plain
-
-DEFAULT = View.default()
-NAMES = [s.name for s in SCHEDULERS if not s.flow and not s.missing()]
-texts = plain | st.sampled_from(
-    ["--out", "-x", "--", "-1", "@file", "a=b", "'", '"', "$(ls)", "\n"]
-)
-
-
-@st.composite
-def views(draw: st.DrawFn) -> View:
-    name = draw(st.sampled_from([None, *NAMES]))
-    view = DEFAULT.with_options(
-        prompt=draw(texts),
-        negative_prompt=draw(texts),
-        seed=draw(st.integers(0, 2**63 - 1)),
-        scheduler=name,
-        steps=draw(st.integers(2, 50)),
-        guidance=draw(st.floats(0, 1e6)),
-    )
-    if view.eta is not None:
-        view = view.with_options(eta=draw(st.floats(0, 1)))
-    if draw(st.booleans()) and (possible := backs(view.loop)):
-        view = view.with_fork_kind(draw(st.sampled_from(possible)))
-    steps = view.loop.fork_steps
-    if rows_possible := list(row_steps(view.loop, view.back)):
-        rows = draw(st.sets(st.sampled_from(rows_possible), min_size=1, max_size=4))
-        view = view.with_steps(sorted(rows))
-    for _ in range(draw(st.integers(0, 3)) if view.rows else 0):
-        step, branches = draw(st.sampled_from(view.rows))
-        view = view.reroll_cell(step, draw(st.sampled_from(branches)))
-    if steps and draw(st.booleans()):
-        view = view.follow(parse_path(f"{draw(st.sampled_from(steps))}.3"))
-    elif steps and draw(st.booleans()):
-        view = view.change(draw(st.sampled_from(steps)), draw(texts) + "!", draw(st.floats(0, 1e6)))
-    return view
+from tests.sharing.made import DEFAULT, views
 
 
 @pytest.mark.slow
