@@ -11,6 +11,7 @@ from diffgrid.limits import Limits
 from diffgrid.models import prompt_words
 from diffgrid.models.registry import find_model
 from diffgrid.sharing.address import command, to_query
+from diffgrid.sharing.recipe import unfinished
 
 
 def render_state(mine: Session) -> bytes:
@@ -35,6 +36,7 @@ def render_state(mine: Session) -> bytes:
         fraction=snapshot.sampled / max(1, snapshot.to_sample) if snapshot else 0.0,
         cost=cost(snapshot) if snapshot else "",
         note=mine.note,
+        texts=unfinished(mine.view, grid.spec),
         before=to_query(before) if (before := mine.history.before) else None,
         can_redo=mine.history.after is not None,
         max_columns=Limits.from_environment().max_columns,

@@ -92,6 +92,7 @@ def _state(
         levels=levels,
         cost="{} evaluations for {} trajectories; one by one they would take {}".format(*costs),
         note=made[grid.path].decoding.note,
+        texts=recipe.unfinished(view, spec),
         labels=_labels(grid, engine),
         signs=model.signs,
         named=partial(prompt_words.named, model, spec),

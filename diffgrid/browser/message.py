@@ -30,6 +30,7 @@ class GridState:
         stopped: whether it was cancelled or failed, so that going on is offered.
         cost: the line shown when nothing runs.
         note: what is said of the pictures of x̂0 and x_t, where they are approximate.
+        texts: what a picture of it says of itself, but for its path (`recipe.unfinished`).
         before: the query of the view that Undo leads to, where there is one.
         change: what `changeable` says of the focus.
         labels: what a probe saw in each final: factor -> value. A row counts its cells and the
@@ -56,6 +57,7 @@ class GridState:
     fraction: float = 0.0
     cost: str = ""
     note: str = ""
+    texts: Mapping[str, Any] = field(default_factory=dict)
     before: Mapping[str, str] | None = None
     can_redo: bool = False
     max_columns: int = 8
@@ -70,7 +72,7 @@ class GridState:
 
 _SENT_AS_THEY_ARE = (
     "acted", "before", "can_redo", "change", "cost", "file", "fraction", "labelling", "lane",
-    "max_columns", "note", "running", "status", "stopped",
+    "max_columns", "note", "running", "status", "stopped", "texts",
 )  # fmt: skip
 
 

@@ -29,6 +29,7 @@ from diffgrid.models.listing import TO_FETCH, Entry, entries
 from diffgrid.models.memory import BYTES, in_words
 from diffgrid.models.registry import find_model, models, scheduler_name, to_fetch
 from diffgrid.records.trajectories import Trajectory
+from diffgrid.sharing.foreign import opened_file
 from diffgrid.spec.options import OPTIONS
 from diffgrid.spec.path import format_path
 from diffgrid.spec.run import RunSpec
@@ -296,14 +297,31 @@ def _fetch(name: str) -> int:
     return 0
 
 
+def open_file(options: argparse.Namespace) -> int:
+    found = opened_file(options.file)
+    if found.note:
+        _say(found.note)
+    if options.print:
+        print(found.address)
+        return 0
+    spec = found.view.spec
+    words = [found.kind, repr(spec.prompt), *api.recipe(spec, found.path)]
+    print(f"http://localhost:{options.port}{found.address}")
+    _say(f"{options.file}: {', '.join(words)}")
+    _become_the_server(options.port, f"--at={found.address}")
+
+
 def app(options: argparse.Namespace) -> NoReturn:
-    """This process becomes the server: it gets the signals that are meant to end it."""
+    _become_the_server(options.port)
+
+
+def _become_the_server(port: int, *more: str) -> NoReturn:
+    """This process does: it gets the signals that are meant to end it."""
     if find_spec("streamlit") is None:
         raise BadInput("the app needs Streamlit: pip install 'diffgrid[app]' brings it.")
-    os.execv(
-        sys.executable,
-        [sys.executable, "-m", "diffgrid.app", f"--server.port={options.port}"],
-    )
+    sys.stdout.flush()
+    command = [sys.executable, "-m", "diffgrid.app", *more, f"--server.port={port}"]
+    os.execv(sys.executable, command)
 
 
 def cache(options: argparse.Namespace) -> int:

@@ -76,6 +76,15 @@ def build_parser() -> argparse.ArgumentParser:
     app = command("app", commands.app, "start the app on this machine")
     _add(app, Option("port", int, "where to serve it (default: 8501)", 8501))
 
+    opened = command("open", commands.open_file, "show what a picture or page was made of")
+    opened.add_argument(
+        "file", type=Path, metavar="FILE", help="a PNG or an HTML page that diffgrid wrote"
+    )
+    opened.add_argument(
+        "--print", action="store_true", help="print its address and start no app for it"
+    )
+    _add(opened, Option("port", int, "where to serve the app (default: 8501)", 8501))
+
     cache = command("cache", commands.cache, "show how large the cache is, or empty it")
     cache.add_argument("--clear", action="store_true", help="remove all runs that were not saved")
     return parser

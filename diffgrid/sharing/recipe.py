@@ -103,7 +103,9 @@ def texts(
 
 def unfinished(view: View, spec: RunSpec) -> dict[str, Any]:
     """What the browser makes the texts of any cell's picture from (`png.js`), by its path."""
-    return {"recipe": _of_view(view, "cell", spec) | {"path": ""}, "parameters": _parameters(spec)}
+    recipe = _of_view(view, "cell", spec) | {"path": ""}
+    in_order = dict(sorted(recipe.items())) | {"view": dict(sorted(recipe["view"].items()))}
+    return {"recipe": in_order, "parameters": _parameters(spec)}
 
 
 def element(recipe: str) -> str:

@@ -10,16 +10,22 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path as Folder
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import numpy as np
 import pytest
 from PIL import Image
+from streamlit import cli_util
 
 from diffgrid import api
+from diffgrid.app.__main__ import begin_at
 from diffgrid.cli import commands
 from diffgrid.cli.main import main
 from diffgrid.cli.parser import build_parser
 from diffgrid.models.hub_list import HubModel
+from diffgrid.records.frames import encode
+from diffgrid.sharing.address import from_query
+from diffgrid.sharing.foreign import opened_file
 from diffgrid.spec.schedulers import scheduler_of
 from diffgrid.store.disk import DiskShelf
 from diffgrid.store.forgiving import TrajectoryStore
@@ -228,6 +234,37 @@ def test_a_strip_shows_one_trajectory(sh: Shell, options: list[object], tmp_path
     recipe = json.loads(Image.open(tmp_path / "strip.png").info["diffgrid"])
     assert recipe["path"] == "0.1/2.0"
     assert recipe["key"][:8] in done.err
+
+
+def test_what_a_picture_was_made_of_opens_again(
+    sh: Shell, monkeypatch: pytest.MonkeyPatch, tmp_path: Folder
+) -> None:
+    became: list[list[str]] = []
+    monkeypatch.setattr(os, "execv", lambda _, command: became.append(command[1:]))
+    file = ROOT / "tests" / "fixtures" / "recipe-of-0.png"
+    done = sh("open", "--print", file)
+    assert (done.code, done.err, became) == (0, "", [])
+    query = dict(parse_qsl(urlsplit(done.out.strip()).query))
+    assert from_query(query) == opened_file(file).view
+    address = done.out.strip()
+    done = sh("open", file, "--port", 8600)
+    assert became == [["-m", "diffgrid.app", f"--at={address}", "--server.port=8600"]]
+    assert done.out == f"http://localhost:8600{address}\n"
+    assert "grid, 'a red monster with «two» eyes" in done.err
+    assert "1.0, seed 3, 4 steps, ddim, eta 1, guidance 2.5, monsters" in done.err
+    (tmp_path / "plain.png").write_bytes(encode(Image.new("RGB", (1, 1)), format="PNG"))
+    for name, sentence in (("plain.png", "carries no recipe"), ("none.png", "cannot be read")):
+        done = sh("open", tmp_path / name)
+        assert (done.code, done.out) == (2, "")
+        assert sentence in done.err
+
+
+def test_the_browser_begins_where_a_file_leads(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(cli_util, "open_browser", opened.append)
+    begin_at("/strip?seed=8")
+    cli_util.open_browser("http://localhost:8501")
+    assert opened == ["http://localhost:8501/strip?seed=8"]
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from diffgrid import __version__
 from diffgrid.cli.parser import build_parser
 from diffgrid.spec.options import OPTIONS
 
-COMMANDS = ["grid", "strip", "study", "runs", "verify", "models", "app", "cache"]
+COMMANDS = ["grid", "strip", "study", "runs", "verify", "models", "app", "open", "cache"]
 FILES = {
     "grid": ["--out", "grid.png"],
     "strip": ["--out", "strip.png"],

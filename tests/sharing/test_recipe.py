@@ -83,12 +83,7 @@ def test_a_recipe_is_complete_where_an_address_is_bare() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "address"),
-    [
-        ("grid", "/?model=m"),
-        ("cell", "/?model=m"),
-        ("strip", "/strip?model=m"),
-        ("decisions", "/deci"),
-    ],
+    [("grid", "/?mod"), ("cell", "/?mod"), ("strip", "/strip?mod"), ("decisions", "/deci")],
 )
 def test_each_kind_has_an_address(kind: Any, address: str) -> None:
     found = read(write(DEFAULT.follow(parse_path("5.2")), kind, parse_path("5.2/10.1")))

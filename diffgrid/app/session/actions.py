@@ -5,13 +5,16 @@ from contextlib import suppress
 from itertools import islice
 from typing import Any
 
-from diffgrid.app.session.page import COMPARE, STRIP
+from diffgrid.app.session.page import COMPARE, DECISIONS, STRIP
 from diffgrid.app.session.run_list import MOST_SHOWN
 from diffgrid.app.session.session import Session
 from diffgrid.browser.protocol import MOST_REMEMBERED
 from diffgrid.errors import DiffgridError
-from diffgrid.sharing.address import from_query, query_of_one
+from diffgrid.sharing import recipe
+from diffgrid.sharing.address import from_query, query_of_one, to_query
+from diffgrid.sharing.recipe import Recipe
 from diffgrid.sharing.view import View
+from diffgrid.spec.checks import check_text
 from diffgrid.spec.path import parse_path
 from diffgrid.spec.run import key as key_of
 
@@ -104,3 +107,16 @@ def _act(mine: Session, what: Mapping[str, Any]) -> None:
             mine.next = COMPARE, {"runs": ",".join(keys)}
         case "share":
             mine.sharing = True
+        case "open":
+            _open(mine, recipe.read(check_text("recipe", what["recipe"], recipe.LARGEST)))
+
+
+def _open(mine: Session, found: Recipe) -> None:
+    """Go to what a file was made of, and say where it cannot look the same."""
+    mine.come_to(found.view)
+    mine.error = mine.error or found.note
+    if found.kind == "strip":
+        mine.one_run.pick(found.view, found.path)
+        mine.next = STRIP, query_of_one(found.view, found.path)
+    elif found.kind == "decisions":
+        mine.next = DECISIONS, to_query(found.view)

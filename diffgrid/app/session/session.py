@@ -158,13 +158,18 @@ class Session:
             self.one_run.pick(view, path)
             if view == self.view:
                 return
-        self.generation += 1
-        self.go(view, PATIENCE_FOR_A_LINK)
-        if self.view != view:  # a link shows what it leads to, though it is offered or refused
-            self.history.go(view)
-            self._enter(view.grid(), None)
+        self.come_to(view)
         if first:
             self.history = History(view)  # nothing was on view before it
+
+    def come_to(self, view: View) -> None:
+        """Look at what a link or a file leads to, though it is offered or refused."""
+        self.generation += 1
+        self.error = None
+        self.go(view, PATIENCE_FOR_A_LINK)
+        if self.view != view:
+            self.history.go(view)
+            self._enter(view.grid(), None)
 
     # What is asked of the engine.
 

@@ -49,7 +49,7 @@ export class Commands {
       !file && row && { label: "Reroll", icon: "dice", key: "r", run: () => this.reroll(entry, row.step) },
       !file && { label: entry.starred ? "Remove star" : "Star", icon: "star", key: "s", run: () => this.star(holder) },
       { label: "Copy recipe", icon: "copy", run: () => this.copyRecipe(entry) },
-      final && { label: "Download PNG", icon: "download", run: () => savePng(final, path) },
+      final && { label: "Download PNG", icon: "download", run: () => savePng(final, path, board.head.texts) },
     ];
     return items.filter((item) => !!item);
   }

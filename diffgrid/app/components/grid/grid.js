@@ -9,6 +9,7 @@ import { atTheEnd, show } from "../shared/protocol.js";
 import { Answers } from "./answers.js";
 import { renderEntry } from "./cell.js";
 import { Commands } from "./commands.js";
+import { takeFiles } from "./drop.js";
 import { ghosted } from "./foresight.js";
 import { NARROW, layout } from "./layout.js";
 import { read } from "./message.js";
@@ -126,9 +127,15 @@ export class Board {
     };
     const { film, foot } = this.timeline;
     const { element } = this.commands.menu;
-    root.append(this.toolbar.element, this.tree, this.portrait.trunk, film, foot, element);
     this.observer = new ResizeObserver(() => this.measure());
     this.gone = new AbortController(); // of what listens to the window
+    const files = {
+      can: () => !this.head.file,
+      open: (/** @type {string} */ recipe) => this.answers.request({ do: "open", recipe }),
+      say: this.toolbar.say,
+    };
+    const hint = takeFiles(files, this.gone.signal);
+    root.append(this.toolbar.element, this.tree, this.portrait.trunk, film, foot, element, hint);
     this.listen();
   }
 

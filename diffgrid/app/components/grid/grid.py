@@ -16,6 +16,7 @@ pictures that are already there. What needs the server comes back as an act such
 | star | path, on | keep it for good, or no longer |
 | strip | path | the page of this trajectory |
 | compare | paths | two of them, on the page that compares |
+| open | recipe | the view of a file that was dropped, or pasted |
 """
 
 from collections.abc import Callable

@@ -33,6 +33,7 @@ import { unpack } from "../shared/protocol.js";
  * @property {string} status
  * @property {number} fraction 0 … 1
  * @property {string} cost
+ * @property {{recipe: {path: string}, parameters: string}} texts of any picture, but for its path
  * @property {string} note what is said of pictures that are approximate
  * @property {Record<string, string> | null} before the query of the view that Undo leads to
  * @property {boolean} can_redo
