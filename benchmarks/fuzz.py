@@ -1,4 +1,5 @@
-"""Broken inputs for each parser: addresses, a component's messages, stored bytes, model folders.
+"""Broken inputs for each parser: addresses, a component's messages, stored bytes, model folders,
+and files that say what they were made of.
 
     python -m benchmarks.fuzz [--count 100000] [--seed 0] [PARSER …]
 
@@ -17,6 +18,7 @@ import shutil
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,9 +33,11 @@ from diffgrid.app.session.session import Session
 from diffgrid.errors import DiffgridError
 from diffgrid.models import heeded
 from diffgrid.models.registry import find_model, specify
+from diffgrid.pictures.png import Texts, with_texts
 from diffgrid.records.codec import seal, unseal
 from diffgrid.records.frames import Frames
 from diffgrid.records.trajectories import from_bytes, to_bytes
+from diffgrid.sharing import foreign, recipe
 from diffgrid.sharing.address import from_query, to_query
 from diffgrid.sharing.view import View
 from diffgrid.spec.path import parse_path
@@ -131,6 +135,7 @@ def messages() -> Parse:
         {"do": "compare", "paths": ["5.1", "5.2"]},
         {"do": "lane", "lane": "xt"},
         {"do": "undo"},
+        {"do": "open", "recipe": recipe.write(View.default())},
     ]
     held: list[Session] = []
 
@@ -213,6 +218,41 @@ def folders(place: Path) -> Parse:
     return parse
 
 
+def files() -> Parse:
+    """Pictures and pages of sound views, their recipes and their bytes broken."""
+    view, blank = View.default(), pictures(1).final
+    sound = [
+        json.loads(recipe.write(each, kind))
+        for each in (
+            view,
+            view.with_options(prompt=PROMPT[:500], steps=30).follow(parse_path("5.2/10.1")),
+            view.change(8, "a green monster", 5.0).reroll_row(10),
+            view.with_fork_kind(3),
+        )
+        for kind in ("grid", "strip", "decisions")
+    ]
+    old = {name: value for name, value in specify().to_dict().items() if "config" not in name}
+    sound.append(old | {"scheduler": "ddim", "path": "5.2", "rows": {"1": [0, 1], "10": [3]}})
+
+    def parse(chance: random.Random) -> None:
+        content = chance.choice(sound)
+        text = json.dumps(broken(content, chance) if chance.random() < 0.7 else content)
+        match chance.randrange(4):
+            case 0:
+                data = recipe.element(text).encode()
+            case 1:
+                pressed = zlib.compress(text.encode())
+                head = b"zTXtdiffgrid\0\0" if chance.random() < 0.5 else b"iTXtdiffgrid\0\1\0\0\0"
+                crc = zlib.crc32(head + pressed).to_bytes(4, "big")
+                more = b"".join((len(pressed + head[4:]).to_bytes(4, "big"), head, pressed, crc))
+                data = blank[:33] + more + blank[33:]
+            case _:
+                data = with_texts(blank, Texts(text, ""))
+        foreign.opened(data if chance.random() < 0.5 else broken_bytes(data, chance))
+
+    return parse
+
+
 @contextmanager
 def writes_noted(allowed: Path) -> Iterator[set[str]]:
     """What was opened for writing outside this folder."""
@@ -268,6 +308,7 @@ def main() -> None:
         "messages": messages,
         "entries": entries,
         "folders": lambda: folders(place),
+        "files": files,
     }
     try:
         with writes_noted(place) as written:

@@ -1,5 +1,6 @@
 """What a touch of the grid does."""
 
+import json
 from pathlib import Path as File
 from typing import Any
 
@@ -8,9 +9,10 @@ import pytest
 from diffgrid.app.render_state import render_state
 from diffgrid.app.session import actions
 from diffgrid.app.session.actions import act
-from diffgrid.app.session.page import COMPARE, GRID, STRIP
+from diffgrid.app.session.page import COMPARE, DECISIONS, GRID, STRIP
 from diffgrid.app.session.session import Session
 from diffgrid.sharing.address import from_query, query_of_one, to_query
+from diffgrid.sharing.recipe import read, write
 from diffgrid.spec.path import parse_path
 from diffgrid.spec.run import key
 from tests.app.driver import cells, header
@@ -158,6 +160,51 @@ def test_other_pages_are_gone_to_with_their_own_address(opened: Session) -> None
     assert opened.sharing
 
 
+def test_a_file_opens_the_view_that_it_was_made_of(opened: Session, engine: FakeEngine) -> None:
+    before = opened.view
+    view = before.with_options(prompt="a red monster").reroll_row(5).follow(parse_path("5.4"))
+    act(opened, {"do": "open", "recipe": write(view, "cell", parse_path("5.5"))})
+    assert (opened.view, opened.error, opened.next) == (view, None, None)
+    assert engine.jobs[-1].paths[0] == view.path
+    act(opened, {"do": "open", "recipe": write(before, "strip", parse_path("5.2"))})
+    assert opened.view == before
+    assert opened.next == (STRIP, query_of_one(before, parse_path("5.2")))
+    assert opened.one_run.picked(opened.view, opened.view.grid()) == parse_path("5.2")
+    act(opened, {"do": "open", "recipe": write(view, "decisions")})
+    assert opened.next == (DECISIONS, to_query(view))
+    act(opened, {"do": "undo"})
+    assert opened.view == before
+
+
+def test_a_file_of_another_model_of_that_name_opens_and_is_told(opened: Session) -> None:
+    view = opened.view.follow(parse_path("5.2"))
+    other = write(view).replace(view.spec.digest, "0" * 64)
+    act(opened, {"do": "open", "recipe": other})
+    assert opened.view == view
+    assert "not the model that made this" in str(opened.error)
+    act(opened, {"do": "open", "recipe": write(view)})
+    assert opened.error is None
+
+
+def test_a_file_asks_a_public_server_for_no_more_than_an_address(
+    opened: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, wide = opened.view, write(opened.view.with_shape(2, 9))
+    monkeypatch.setenv("DIFFGRID_PUBLIC", "1")
+    act(opened, {"do": "open", "recipe": wide})
+    assert opened.view == before
+    assert "columns 9 is not allowed" in str(opened.error)
+
+
+def test_any_cells_picture_can_say_what_it_was_made_of(opened: Session) -> None:
+    act(opened, {"do": "follow", "path": "5.2"})
+    texts = header(render_state(opened))["texts"]
+    found = read(json.dumps(texts["recipe"] | {"path": "5.2/10.1"}))
+    assert (found.view, found.path) == (opened.view, parse_path("5.2/10.1"))
+    assert [*texts["recipe"]] == sorted(texts["recipe"])  # the one way that it is written
+    assert texts["parameters"].endswith("Diffgrid path: ")
+
+
 def test_another_path_is_picked_for_the_strip_and_the_grid_stays(
     opened: Session, engine: FakeEngine
 ) -> None:
@@ -182,6 +229,11 @@ def test_another_path_is_picked_for_the_strip_and_the_grid_stays(
         {"do": ["undo"]},
         {"do": "undo", "to": 7},
         {"do": "undo", "to": {"seed": []}},
+        {"do": "open"},
+        {"do": "open", "recipe": {}},
+        {"do": "open", "recipe": "{}"},
+        {"do": "open", "recipe": "[" * 10**6},
+        {"do": "open", "recipe": "\ud800"},
     ],
 )
 def test_a_touch_that_cannot_be_is_told_and_nothing_is_lost(
