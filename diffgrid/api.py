@@ -247,11 +247,10 @@ class Grid:
         trunk, engine = self.trunk, engine or default_engine()
         if find_model(self.spec.model).probe != PLAIN_PROBE:  # for the plain one a model is dear
             begin_study(engine, GridStudy(self.request, include_focus=True)).wait()
-        levels = zip(trunk.timesteps.tolist(), trunk.alpha_bar[:-1].tolist(), strict=True)
         return page_of(
             self.request,
             {each.path: each.frames for each in (trunk, *chain.from_iterable(self.cells))},
-            list(levels),
+            trunk,
             recipe(self.spec, self.request.path)[1:],
             engine,
             address,

@@ -17,9 +17,9 @@ from diffgrid.app.session.session import HEAD_START, SECONDS_TO_ANSWER, Around, 
 from diffgrid.app.shell import explain, page_file, through_the_entry
 from diffgrid.app.state import engine, session, write_query
 from diffgrid.app.text import plain, seconds, weight
-from diffgrid.browser.finished import Levels, page_of
+from diffgrid.browser.finished import page_of
 from diffgrid.engine.protocol import Job, Snapshot
-from diffgrid.errors import DiffgridError
+from diffgrid.limits import Limits
 from diffgrid.sharing.address import command, to_query
 from diffgrid.spec.grid import Grid
 from diffgrid.spec.path import file_name
@@ -94,31 +94,39 @@ def share(mine: Session) -> None:
     if opens != "everyone":
         st.caption(f"{OPENED_BY[opens]} The page below can be sent to anyone.")
     st.caption("The grid to take away: as one HTML file that plays with no server, or as pictures.")
-    if (grid := mine.grid) and (job := mine.job) and mine.done:
-        try:
-            take_away(grid, job, mine.levels, address if opens == "everyone" else "")
-        except DiffgridError as error:  # dropped from the cache since
-            st.error(plain(str(error)))
+    if mine.grid and mine.done:
+        take_away(mine.name, mine.grid, address if opens == "everyone" else "")
     else:
         st.caption("It can be had once all of it is sampled.")
     st.caption("The trajectory in view, from a command line:")
     st.code(command(mine.view, mine.view.path), language="bash", wrap_lines=True)
 
 
-def take_away(grid: Grid, job: Job, levels: Levels | None, address: str) -> None:
-    """What is made when it is asked for; `address` is this page's, where others can open it."""
-    made, served = {path: job.frames(path) for path in grid.paths}, engine()
+def take_away(name: str, grid: Grid, address: str) -> None:
+    """The grid as files; `address` is this page's, where others can open it.
+
+    What makes them is kept for minutes after everybody has left, and so holds no picture.
+    """
+    served = engine()
+
+    def again() -> Job:
+        limits = Limits.from_environment()
+        job = served.submit(grid.spec, grid.paths, session=name, limits=limits, trust=True)
+        job.wait()  # it is stored
+        return job
 
     def page() -> bytes:
-        words = recipe(grid.spec, grid.path)[1:]
-        return page_of(grid, made, levels, words, served, address).html()
+        job, words = again(), recipe(grid.spec, grid.path)[1:]
+        made = {path: job.frames(path) for path in grid.paths}
+        focus, _ = job.result(grid.path)
+        return page_of(grid, made, focus, words, served, address).html()
 
     downloads(
         f"grid-{file_name(grid.path)}",
         {
             "html": ("Page", "text/html", page),
-            "png": ("Picture", "image/png", lambda: finished_grid(grid, job).picture()),
-            "webp": ("Film", "image/webp", lambda: finished_grid(grid, job).film()),
+            "png": ("Picture", "image/png", lambda: finished_grid(grid, again()).picture()),
+            "webp": ("Film", "image/webp", lambda: finished_grid(grid, again()).film()),
         },
     )
 

@@ -14,6 +14,7 @@ from diffgrid.errors import DiffgridError
 from diffgrid.models import prompt_words
 from diffgrid.models.registry import find_model
 from diffgrid.records.frames import Frames
+from diffgrid.records.trajectories import Trajectory
 from diffgrid.sharing import recipe
 from diffgrid.sharing.address import command, full_query
 from diffgrid.sharing.view import View
@@ -30,14 +31,15 @@ log = logging.getLogger(__name__)
 def page_of(
     grid: Grid,
     made: Mapping[Path, Frames],
-    levels: Levels | None,
+    focus: Trajectory,
     words: Sequence[str],
     engine: Engine,
     address: str = "",
 ) -> Page:
     """The page of a grid whose frames are `made`, with the grids of its cells and its ancestors.
 
-    `words` say the run, without its path; `address` is an app's that others can open.
+    `focus` is the trajectory in view. `words` say the run, without its path; `address` is an app's
+    that others can open.
     """
     paths = dict.fromkeys([*(path for row in grid.cells for path in row), *ancestors(grid.path)])
     others = [_followed(grid, path) for path in paths if path != grid.path]
@@ -47,6 +49,7 @@ def page_of(
         if (frames := _stored(other, made, engine.store)) is not None
     }
     cheapest = sorted(behind, key=lambda other: len(behind[other].keys() - made.keys()))
+    levels = list(zip(focus.timesteps.tolist(), focus.alpha_bar[:-1].tolist(), strict=True))
     note = made[grid.path].decoding.note
     noted: dict[str, Any] = {"note": note} if note else {}
     view = View.of(grid)
@@ -77,7 +80,7 @@ def _stored(
 def _state(
     grid: Grid,
     made: Mapping[Path, Frames],
-    levels: Levels | None,
+    levels: Levels,
     words: Sequence[str],
     engine: Engine,
 ) -> GridState:

@@ -24,7 +24,7 @@ from diffgrid.store.forgiving import TrajectoryStore
 from tests.app import browsing
 from tests.app.test_browser import cell, painted, pixels
 from tests.app.test_browser_keyboard import FOCUSED, MOST, SWALLOWED
-from tests.fakes import pictures
+from tests.fakes import focus, pictures
 
 pytestmark = pytest.mark.browser
 
@@ -151,7 +151,9 @@ def test_a_file_that_knows_an_app_links_to_what_it_has_not(
 ) -> None:
     grid = Grid.with_columns(specify(steps=4), (), (0, 1), columns=1)
     made = dict.fromkeys(grid.paths, pictures(4))
-    page = page_of(grid, made, None, ["seed 7"], engine, "https://example.org/")
+    page = page_of(
+        grid, made, trajectory(grid.spec, grid.path), ["seed 7"], engine, "https://example.org/"
+    )
     file = tmp_path / "page.html"
     file.write_bytes(page.html())
     shown = opened(file)
@@ -244,7 +246,7 @@ def test_words_cannot_become_scripts(engine: LocalEngine, opened: Open, tmp_path
     grid = Grid.with_columns(specify(steps=4, prompt=HOSTILE), (), (1,), columns=2)
     made = dict.fromkeys(grid.paths, pictures(4))
     file = tmp_path / "page.html"
-    file.write_bytes(page_of(grid, made, None, [HOSTILE], engine).html())
+    file.write_bytes(page_of(grid, made, focus(grid), [HOSTILE], engine).html())
     page = opened(file)
     painted(page, "trunk", 2)
     expect(page).to_have_title(HOSTILE)

@@ -32,13 +32,12 @@ from diffgrid.spec.path import Path, before, format_path, parse_path
 from diffgrid.spec.run import key
 from diffgrid.store.bundled import Bundled
 from diffgrid.store.pictures import stored_frames
-from tests.fakes import FakeEngine, pictures
+from tests.fakes import FakeEngine, focus, pictures
 from tests.sharing.made import ODD_PROMPTS, views
 from tests.store.made import store_in_memory
 
 ROOT = File(__file__).parents[2]
 LENGTH = 7
-LEVELS = [(999.0, 0.1)] * LENGTH
 
 
 class Read(HTMLParser):
@@ -208,7 +207,7 @@ def test_a_page_opens_the_view_that_it_shows(view: View) -> None:
     grid = view.grid()
     made = dict.fromkeys(grid.paths, pictures(grid.spec.length))
     engine = FakeEngine(store_in_memory())
-    written = page_of(grid, made, None, ["seed 7"], engine).html()
+    written = page_of(grid, made, focus(grid), ["seed 7"], engine).html()
     found = opened(written)
     assert found.view.grid() == grid
     assert (found.kind, found.path) == ("grid", grid.path)
@@ -218,7 +217,11 @@ def test_previews_are_said_in_the_recipe_too() -> None:
     grid = small()
     preview = Decoding("linear", 9.0, 1.0)
     made = {path: frames(path, decoding=preview) for path in grid.paths}
-    read = Read(page_of(grid, made, LEVELS, ["seed 7"], FakeEngine(store_in_memory())).html())
+    read = Read(
+        page_of(
+            grid, made, trajectory(grid.spec, grid.path), ["seed 7"], FakeEngine(store_in_memory())
+        ).html()
+    )
     assert read.json("diffgrid-recipe")["note"] == preview.note
     assert read.heads[0]["note"] == preview.note
 
@@ -227,7 +230,9 @@ def test_an_address_leads_to_each_path() -> None:
     grid = small(prompt="a&b", path="1.0")
     made = {path: frames(path) for path in grid.paths}
     engine = FakeEngine(store_in_memory())
-    page = page_of(grid, made, LEVELS, ["seed 7"], engine, "https://example.org/")
+    page = page_of(
+        grid, made, trajectory(grid.spec, grid.path), ["seed 7"], engine, "https://example.org/"
+    )
     link = Read(page.html()).heads[0]["file"]["link"]
     assert link.startswith("https://example.org/?model=monsters&prompt=a%26b&seed=7")
     assert link.endswith("&path=")
@@ -279,7 +284,7 @@ def test_the_grid_that_ships_is_there_with_the_grid_behind_each_first_click() ->
     made = {path: stored_frames(engine.store, key(grid.spec, path)) for path in grid.paths}
     there = {path: frames for path, frames in made.items() if frames}
     assert there.keys() == set(grid.paths)
-    written = page_of(grid, there, None, ["seed 7"], engine).html()
+    written = page_of(grid, there, focus(grid), ["seed 7"], engine).html()
     assert len(written) <= LARGEST == 3_000_000
     read = Read(written)
     assert {head["path"] for head in read.heads} == {format_path(path) for path in grid.paths}
