@@ -33,7 +33,7 @@ from diffgrid.decisions.study import (
 )
 from diffgrid.engine.choose import choose_engine
 from diffgrid.engine.protocol import Engine, Job, Snapshot, WorkSnapshot
-from diffgrid.errors import BadInput
+from diffgrid.errors import BadInput, Busy
 from diffgrid.models.folder import PLAIN_PROBE
 from diffgrid.models.heeded import unheeded
 from diffgrid.models.registry import find_model, scheduler_name, specify
@@ -246,7 +246,8 @@ class Grid:
     def _page(self, engine: Engine | None = None, address: str = "") -> Page:
         trunk, engine = self.trunk, engine or default_engine()
         if find_model(self.spec.model).probe != PLAIN_PROBE:  # for the plain one a model is dear
-            begin_study(engine, GridStudy(self.request, include_focus=True)).wait()
+            with suppress(Busy):  # then it has no labels
+                begin_study(engine, GridStudy(self.request, include_focus=True)).wait()
         return page_of(
             self.request,
             {each.path: each.frames for each in (trunk, *chain.from_iterable(self.cells))},
@@ -276,7 +277,7 @@ class Grid:
         small.thumbnail((LARGEST_PICTURE, LARGEST_PICTURE))
         coded = frames.encode(small, format="WEBP", quality=80, method=4)
         source = b64encode(coded).decode("ascii")
-        style = "grid-area: 1 / 1; max-width: 100%"
+        style = f"grid-area: 1 / 1; max-width: 100%; max-height: {OUTPUT_HEIGHT}px"
         picture = f'<img alt="{name}" src="data:image/webp;base64,{source}" style="{style}">'
         page = replace(self._page(), behind=()).html(LARGEST_OUTPUT)
         if len(page) > LARGEST_OUTPUT:

@@ -151,9 +151,7 @@ def test_a_file_that_knows_an_app_links_to_what_it_has_not(
 ) -> None:
     grid = Grid.with_columns(specify(steps=4), (), (0, 1), columns=1)
     made = dict.fromkeys(grid.paths, pictures(4))
-    page = page_of(
-        grid, made, trajectory(grid.spec, grid.path), ["seed 7"], engine, "https://example.org/"
-    )
+    page = page_of(grid, made, focus(grid), ["seed 7"], engine, "https://example.org/")
     file = tmp_path / "page.html"
     file.write_bytes(page.html())
     shown = opened(file)
@@ -293,6 +291,9 @@ def test_a_notebook_shows_the_page_in_a_frame_and_else_the_picture(
     frame.locator(".board[data-painted='trunk 16']").wait_for()
     frame.get_by_role("gridcell", name="branch 1.1 ").hover()
     frame.locator(".board[data-playing='1.1']").wait_for()
+    sizes = "all => all.map((each) => each.getBoundingClientRect().height)"
+    whole, framed = page.locator("div, iframe").evaluate_all(sizes)
+    assert whole == framed  # the picture is all behind it
     # What a notebook that is not trusted leaves of it.
     left = re.sub(r"<iframe.*?</iframe>", "", shown, flags=re.S)
     file.write_text(f"<!doctype html><meta charset=utf-8>{left}", "utf-8")

@@ -217,11 +217,7 @@ def test_previews_are_said_in_the_recipe_too() -> None:
     grid = small()
     preview = Decoding("linear", 9.0, 1.0)
     made = {path: frames(path, decoding=preview) for path in grid.paths}
-    read = Read(
-        page_of(
-            grid, made, trajectory(grid.spec, grid.path), ["seed 7"], FakeEngine(store_in_memory())
-        ).html()
-    )
+    read = Read(page_of(grid, made, focus(grid), ["seed 7"], FakeEngine(store_in_memory())).html())
     assert read.json("diffgrid-recipe")["note"] == preview.note
     assert read.heads[0]["note"] == preview.note
 
@@ -230,9 +226,7 @@ def test_an_address_leads_to_each_path() -> None:
     grid = small(prompt="a&b", path="1.0")
     made = {path: frames(path) for path in grid.paths}
     engine = FakeEngine(store_in_memory())
-    page = page_of(
-        grid, made, trajectory(grid.spec, grid.path), ["seed 7"], engine, "https://example.org/"
-    )
+    page = page_of(grid, made, focus(grid), ["seed 7"], engine, "https://example.org/")
     link = Read(page.html()).heads[0]["file"]["link"]
     assert link.startswith("https://example.org/?model=monsters&prompt=a%26b&seed=7")
     assert link.endswith("&path=")
