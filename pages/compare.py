@@ -104,6 +104,20 @@ def load(chosen: Sequence[RunInfo]) -> list[comparison.Run]:
     return comparison.alike(store(), runs)
 
 
+def show(chosen: Sequence[RunInfo]) -> list[RunInfo]:
+    """The runs side by side; which are on view."""
+    runs = load(chosen)
+    with st.container():
+        if runs:
+            comparison.show(runs)
+            for note in dict.fromkeys(run.frames.decoding.note for run in runs):
+                if note:
+                    st.caption(f"{note}.")
+        if len(runs) < 2:
+            st.caption("Tick two to four runs in the table to see them side by side.")
+    return [run.info for run in runs]
+
+
 def actions(chosen: Sequence[RunInfo], keeps: bool) -> None:
     """What can be done with each run on view."""
     for letter, info in zip("ABCD", chosen, strict=False):
@@ -229,8 +243,8 @@ if not infos:
     nothing()
     st.stop()
 st.caption("Up to four runs on one scrubber, matched by noise level: their steps may differ.")
-on_view = key_of(mine.view.spec, mine.view.path)
-chosen, complaint = mine.compared.choose(infos, asked, on_view)
+trunk = key_of(mine.view.spec, mine.view.path)
+chosen, complaint = mine.compared.choose(infos, asked, trunk)
 with st.container():
     if complaint:
         st.warning(plain(complaint))
@@ -241,17 +255,9 @@ else:
 with st.container():
     table(infos, chosen)
 with st.container():
-    runs = load(chosen)
+    on_view = show(chosen)
 with st.container():
-    if runs:
-        comparison.show(runs)
-        for note in dict.fromkeys(run.frames.decoding.note for run in runs):
-            if note:
-                st.caption(f"{note}.")
-    if len(runs) < 2:
-        st.caption("Tick two to four runs in the table to see them side by side.")
-with st.container():
-    actions([run.info for run in runs], keeps)
+    actions(on_view, keeps)
 st.divider()
 try:
     cache(infos, chosen, keeps)

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from functools import partial
 
 import pandas as pd
 import streamlit as st
@@ -23,7 +22,7 @@ from diffgrid.app.shell import explain, through_the_entry
 from diffgrid.app.state import session, studies, write_query
 from diffgrid.app.text import described, plain, quoted
 from diffgrid.decisions.chart_png import to_png
-from diffgrid.decisions.charts import Chart, chart, summary
+from diffgrid.decisions.charts import chart, summary
 from diffgrid.decisions.decision_steps import ordered
 from diffgrid.decisions.intervals import FEWEST
 from diffgrid.decisions.results import Results
@@ -152,7 +151,7 @@ def choose(mine: Studies, spec: RunSpec) -> Results | None:
         return bundled_results(chosen)
 
 
-def show(found: Results, mine: Studies) -> Chart:
+def show(found: Results, mine: Studies) -> None:
     """The chart, under its own words."""
     drawn = chart(found)
     st.subheader(plain(quoted(found.plan.spec)), anchor=False)
@@ -170,7 +169,19 @@ def show(found: Results, mine: Studies) -> Chart:
                 f"As of {found.trees} trunks; it stays so until the next look, at {mine.next_look}."
             )
     show_chart(drawn)
-    return drawn
+
+
+def take_away(found: Results) -> None:
+    """The study as files; what makes them is kept for a while, and so makes all anew."""
+
+    downloads(
+        "decisions",
+        {
+            "csv": ("CSV", "text/csv", found.to_csv),
+            "json": ("JSON", "application/json", lambda: json.dumps(found.to_dict(), indent=1)),
+            "png": ("Picture", "image/png", lambda: to_png(chart(found), found)),
+        },
+    )
 
 
 def tables(found: Results) -> None:
@@ -214,14 +225,6 @@ else:
                 ended(mine)
             offer(mine, spec, found.plan.spec if found else None)
     if found:
-        drawn = show(found, mine)
-        told = found.to_dict()
-        downloads(
-            "decisions",
-            {
-                "csv": ("CSV", "text/csv", found.to_csv),
-                "json": ("JSON", "application/json", lambda: json.dumps(told, indent=1)),
-                "png": ("Picture", "image/png", partial(to_png, drawn, found)),
-            },
-        )
+        show(found, mine)
+        take_away(found)
         tables(found)

@@ -1,11 +1,12 @@
 """One trajectory, timestep by timestep."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 
 import streamlit as st
+from PIL.Image import Image
 
-from diffgrid.api import finished_trajectory
+from diffgrid.api import Trajectory, finished_trajectory
 from diffgrid.app.components.strip.strip import message, show_strip, thumbnails
 from diffgrid.app.downloads import downloads
 from diffgrid.app.session.actions import take
@@ -18,7 +19,7 @@ from diffgrid.app.text import plain, progress, seconds
 from diffgrid.engine.protocol import Job, Snapshot
 from diffgrid.errors import DiffgridError
 from diffgrid.pictures.animations import to_gif, to_webp
-from diffgrid.records.frames import Frames
+from diffgrid.records.frames import Decoding
 from diffgrid.sharing.address import command, query_of_one
 from diffgrid.spec.grid import Grid
 from diffgrid.spec.path import Path, file_name
@@ -30,8 +31,17 @@ SECONDS_UNASKED = 10.0  # up to which a strip is decoded exactly although nobody
 DECODING = "x̂0 of every step by the model's full VAE. The pictures are kept."
 
 
-def show_one(mine: Session, grid: Grid, path: Path, job: Job, around: tuple[object, ...]) -> None:
-    """The strip, as far as it is."""
+def show_one(mine: Session, grid: Grid, path: Path, around: tuple[object, ...]) -> None:
+    """The strip, as far as it is.
+
+    Streamlit keeps what a fragment is given, what makes a file and what the page itself names for
+    minutes after everybody has left: none of that is a job or a picture.
+    """
+    try:
+        job = mine.one_run.ask(grid.spec, path)
+    except DiffgridError as error:
+        trouble(error)
+        return
     snapshot = job.snapshot()
     if around_it(mine, grid, job) != around:
         st.rerun()  # the whole page: it shows what was asked for, or looks no longer
@@ -46,9 +56,7 @@ def show_one(mine: Session, grid: Grid, path: Path, job: Job, around: tuple[obje
             wait(ahead.snapshot(), path, grid.spec.model)
         return
     try:
-        trajectory = finished_trajectory(ahead, path)
-        frames = with_exact(store(), trajectory.key, trajectory.frames)
-        trajectory = replace(trajectory, frames=frames)
+        trajectory = read(ahead, path)
         noisy = job.noisy(path) if snapshot.state == "done" else None
         groups, change = thumbnails(store(), grid), changeable(mine.view, path)
         data = message(
@@ -61,22 +69,43 @@ def show_one(mine: Session, grid: Grid, path: Path, job: Job, around: tuple[obje
             acted=mine.inbox.receipt,
         )
         show_strip(data, lambda: take(mine, st.session_state["film"].acts))
-        pictures = [*trajectory.x0_images, trajectory.image]
-        words = "  # ".join(filter(None, [command(mine.view, path), trajectory.x0_note]))
-        downloads(
-            f"strip-{file_name(path)}",
-            {
-                "png": ("Strip", "image/png", partial(trajectory.strip, mine.view)),
-                "gif": ("GIF", "image/gif", lambda: to_gif(pictures, words)),
-                "webp": ("WebP", "image/webp", lambda: to_webp(pictures, words)),
-            },
-        )
+        take_away(mine, grid, path, trajectory.x0_note)
     except DiffgridError as error:
         if not snapshot.error:
             trouble(error)
 
 
-def exactness(mine: Session, grid: Grid, path: Path, frames: Frames, running: bool) -> None:
+def read(job: Job, path: Path) -> Trajectory:
+    """What the job made of it, with the exact pictures that are stored."""
+    trajectory = finished_trajectory(job, path)
+    return replace(trajectory, frames=with_exact(store(), trajectory.key, trajectory.frames))
+
+
+def take_away(mine: Session, grid: Grid, path: Path, note: str) -> None:
+    """The strip as a file."""
+    view = mine.view
+    words = "  # ".join(filter(None, [command(view, path), note]))
+
+    def again() -> Trajectory:
+        job = mine.one_run.ask(grid.spec, path)
+        job.wait()  # it is stored, or here still
+        return read(job, path)
+
+    def film(make: Callable[[Sequence[Image], str], bytes]) -> bytes:
+        trajectory = again()
+        return make([*trajectory.x0_images, trajectory.image], words)
+
+    downloads(
+        f"strip-{file_name(path)}",
+        {
+            "png": ("Strip", "image/png", lambda: again().strip(view)),
+            "gif": ("GIF", "image/gif", lambda: film(to_gif)),
+            "webp": ("WebP", "image/webp", lambda: film(to_webp)),
+        },
+    )
+
+
+def exactness(mine: Session, grid: Grid, path: Path, previews: Decoding, running: bool) -> None:
     """Whether x̂0 is in previews, and the one control that has the full VAE decode it."""
     exact = mine.one_run.exact
     snapshot = exact.snapshot() if exact else None
@@ -90,14 +119,14 @@ def exactness(mine: Session, grid: Grid, path: Path, frames: Frames, running: bo
         return
     length = grid.spec.length
     left = length - len(stored_exact(store(), key(grid.spec, path), length))
-    took = frames.decoding.seconds
+    took = previews.seconds
     cost = None if took is None else took * left
     if left and cost is not None and cost < SECONDS_UNASKED and not (exact or mine.error):
         decode(mine, grid, path)
         st.rerun()
     with st.container(horizontal=True, vertical_alignment="center"):
         if left:
-            st.caption(f"{frames.decoding.note}.")
+            st.caption(f"{previews.note}.")
             words = "Decode exactly" if cost is None else f"Decode exactly, about {seconds(cost)}"
             st.button(words, help=DECODING, on_click=decode, args=(mine, grid, path))
         else:
@@ -138,6 +167,31 @@ def trouble(error: DiffgridError) -> None:
             st.switch_page(page_file(GRID))
 
 
+def strip(mine: Session) -> None:
+    """The path of the grid that was picked, and what is said around it."""
+    try:
+        grid = mine.view.grid()
+        path = mine.one_run.picked(mine.view, grid)
+        job = mine.one_run.ask(grid.spec, path)
+    except DiffgridError as error:
+        trouble(error)
+    else:
+        with st.container():
+            if mine.error:
+                st.error(plain(mine.error))
+        write_query(mine, query_of_one(mine.view, path))
+        around = around_it(mine, grid, job)
+        look_again = None if job.snapshot().ended else SECONDS_BETWEEN_LOOKS
+        if job.snapshot().ended and job.snapshot().paths[path].done:
+            previews, exact = job.frames(path).decoding, mine.one_run.exact
+            if previews.approximate:
+                decoding = exact is not None and not exact.snapshot().ended
+                st.fragment(exactness, run_every=SECONDS_BETWEEN_LOOKS if decoding else None)(
+                    mine, grid, path, previews, decoding
+                )
+        st.fragment(show_one, run_every=look_again)(mine, grid, path, around)
+
+
 through_the_entry(__file__)
 mine = session()
 st.title("Trajectory strip", anchor=False)
@@ -145,24 +199,4 @@ st.caption(
     "One run from noise to picture, a column for each timestep: what the model was given, what it "
     "guessed, and what changed."
 )
-try:
-    grid = mine.view.grid()
-    path = mine.one_run.picked(mine.view, grid)
-    job = mine.one_run.ask(grid.spec, path)
-except DiffgridError as error:
-    trouble(error)
-else:
-    with st.container():
-        if mine.error:
-            st.error(plain(mine.error))
-    write_query(mine, query_of_one(mine.view, path))
-    around = around_it(mine, grid, job)
-    look_again = None if job.snapshot().ended else SECONDS_BETWEEN_LOOKS
-    if job.snapshot().ended and job.snapshot().paths[path].done:
-        frames, exact = job.frames(path), mine.one_run.exact
-        if frames.decoding.approximate:
-            decoding = exact is not None and not exact.snapshot().ended
-            st.fragment(exactness, run_every=SECONDS_BETWEEN_LOOKS if decoding else None)(
-                mine, grid, path, frames, decoding
-            )
-    st.fragment(show_one, run_every=look_again)(mine, grid, path, job, around)
+strip(mine)

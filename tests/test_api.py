@@ -21,6 +21,7 @@ from diffgrid.errors import BadInput
 from diffgrid.models.registry import find_model
 from diffgrid.records.frames import Decoding
 from diffgrid.sharing.foreign import opened, opened_file
+from diffgrid.sharing.view import View
 from diffgrid.spec.path import Fork, format_path
 from diffgrid.spec.run import key
 from diffgrid.store.forgiving import TrajectoryStore
@@ -147,6 +148,8 @@ def test_a_strip_can_be_saved(
     monkeypatch.setenv("DIFFGRID_MODELS", str(folder.parent))
     found = opened_file(tmp_path / "strip.png")
     assert (found.kind, found.path, found.view.path) == ("strip", *[g.cell(1, 0).path] * 2)
+    beside = opened(g.cell(1, 0).strip(View.of(g.request)))  # as the app gives it away
+    assert (beside.path, beside.view.grid().paths) == (found.path, g.request.paths)
 
 
 def test_a_picture_in_a_notebook_holds_its_recipe(

@@ -6,8 +6,7 @@ from typing import Any
 
 import streamlit as st
 
-from diffgrid.app.session.page import GRID
-from diffgrid.app.shell import page_file
+from diffgrid.app.components.cards.cards import Card, show_cards
 from diffgrid.sharing.address import to_query
 from diffgrid.sharing.view import View
 from diffgrid.spec.path import parse_path
@@ -79,24 +78,20 @@ EXPERIMENTS = (
 def experiments() -> None:
     """Draw them as cards, under the grid."""
     st.subheader("Try this", anchor=False)
-    for four in (EXPERIMENTS[:4], EXPERIMENTS[4:]):
-        for place, experiment in zip(st.columns(4), four, strict=True):
-            with place.container(border=True, height="stretch"):
-                st.markdown(f"**{experiment.title}**  \n:small[{experiment.sentence}]")
-                with st.container(horizontal=True):
-                    for label in experiment.links:
-                        query = links()[experiment.title, label]
-                        st.page_link(page_file(GRID), label=label, query_params=query)
+    show_cards(cards())
 
 
-@cache  # each draws on all that decides a run
-def links() -> dict[tuple[str, str], dict[str, str]]:
-    """The addresses, by the experiment's title and the link's label."""
-    return {
-        (experiment.title, label): link(changes)
+@cache  # each link draws on all that decides a run
+def cards() -> list[Card]:
+    """The cards, with their links' addresses."""
+    return [
+        Card(
+            title=experiment.title,
+            sentence=experiment.sentence,
+            links=[(label, link(changes)) for label, changes in experiment.links.items()],
+        )
         for experiment in EXPERIMENTS
-        for label, changes in experiment.links.items()
-    }
+    ]
 
 
 def link(changes: dict[str, Any]) -> dict[str, str]:

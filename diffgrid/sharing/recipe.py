@@ -7,7 +7,7 @@ A recipe is one JSON object, written the one way that equal ones are equal:
 | diffgrid, schema | the version that wrote it; the version of what is written |
 | kind | what it is of: `grid`, `strip`, `cell` or `decisions` |
 | view | the keys of its address, as `to_query` writes them, those of the default view too |
-| path, key | the trajectory that it shows: the grid's own where it shows all; the key of that |
+| path, key | the trajectory that it shows, or the grid's own; its key, but from the browser |
 | digest, dtype | of the model's weights, and what it ran in |
 | note, study | what is said of approximate pictures; what a chart was made of |
 

@@ -1,5 +1,6 @@
 """The app in Streamlit's AppTest, and what a component was sent."""
 
+import gc
 import json
 import struct
 from pathlib import Path as File
@@ -76,3 +77,9 @@ def header(message: bytes) -> dict[str, Any]:
 def cells(message: bytes) -> list[str]:
     """The paths of a grid's cells."""
     return [cell["path"] for row in header(message)["rows"] for cell in row["cells"]]
+
+
+def alive(*kinds: type) -> list[object]:
+    """The objects of these kinds that something still holds."""
+    gc.collect()
+    return [each for each in gc.get_objects() if isinstance(each, kinds)]

@@ -50,6 +50,21 @@ def pixels(canvas: Locator) -> str:
     return taken
 
 
+def test_a_card_leads_to_its_grid_and_back(address: str, visit: Callable[..., Page]) -> None:
+    page = visit(address)
+    painted(page, "trunk")
+    card = page.get_by_role("listitem").filter(has_text="Few steps, many steps")
+    link = card.get_by_role("link", name="4 steps")
+    expect(link).to_have_attribute("href", re.compile(r"^\?.*steps=4"))
+    link.click()
+    expect(page).to_have_url(re.compile(r"[?&]steps=4"))
+    painted(page, "trunk", 12)
+    expect(page.locator(".board")).to_contain_text("4 steps")
+    page.go_back()
+    painted(page, "trunk")
+    expect(page).to_have_url(f"{address}/")
+
+
 def test_the_journey(address: str, visit: Callable[..., Page]) -> None:
     page = visit(address)
     heading = page.get_by_role("heading", level=1)

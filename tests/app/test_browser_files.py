@@ -110,9 +110,11 @@ def test_a_picture_goes_from_hand_to_hand(address: str, visit: Callable[..., Pag
     expect(page.get_by_text("steps 4000 is not allowed")).to_be_visible()
     painted(page, "1.0", 1)
 
-    # A strip's opens its own page.
+    # A strip's opens its own page, and says the same when it is taken away.
     strip = element(write(found.view, "strip", parse_path("trunk")))
     hand(page, "drop", f"<!doctype html>{strip}".encode())
     expect(page).to_have_url(re.compile("/strip[?].*&trunk=1.0"))
-    heading = page.get_by_role("heading", level=1)
-    expect(heading).to_have_text("Trajectory strip")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Strip", exact=True).click()
+    taken = opened(Path(download.value.path()).read_bytes())
+    assert (taken.view, taken.kind, taken.path) == (found.view, "strip", ())

@@ -12,16 +12,18 @@ import pytest
 from playwright.sync_api import Page, expect
 from streamlit.testing.v1 import AppTest
 
+from diffgrid.app.components.comparison import comparison
 from diffgrid.app.session import run_list
 from diffgrid.app.session.run_list import shown_to_strangers
 from diffgrid.models.registry import specify
 from diffgrid.records.frames import DIGESTS, FRAMES, Decoding
+from diffgrid.records.trajectories import Trajectory
 from diffgrid.spec.path import parse_path
 from diffgrid.spec.run import RunSpec, key
 from diffgrid.spec.schedulers import scheduler_of
 from diffgrid.store.forgiving import TrajectoryStore
 from tests.app import browsing
-from tests.app.driver import app, choose, header, press, run
+from tests.app.driver import alive, app, choose, header, press, run
 from tests.fakes import pictures, trajectory
 
 chromium, tab, visit = browsing.chromium, browsing.tab, browsing.visit  # fixtures
@@ -71,6 +73,13 @@ def viewer(page: AppTest) -> dict[str, Any]:
 
 def shown(page: AppTest) -> list[str]:
     return [run["path"] for run in viewer(page)["runs"]]
+
+
+def test_a_page_that_is_done_holds_no_run(store: TrajectoryStore) -> None:
+    """Its callbacks are kept for minutes after everybody has left, and with them what it names."""
+    opened = page()
+    assert len(shown(opened)) == 2
+    assert alive(comparison.Run, Trajectory) == []
 
 
 def test_approximate_pictures_are_told_of(store: TrajectoryStore) -> None:

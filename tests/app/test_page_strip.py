@@ -29,7 +29,7 @@ from diffgrid.spec.path import format_path, parse_path
 from diffgrid.spec.run import RunSpec, key
 from diffgrid.store.forgiving import TrajectoryStore
 from tests import tiny
-from tests.app.driver import app, header, press, run
+from tests.app.driver import alive, app, header, press, run
 from tests.fakes import pictures
 
 STEPS = 6
@@ -210,6 +210,19 @@ def test_a_stored_run_is_shown_at_once_and_whole(grid: Grid) -> None:
         "GIF",
         "WebP",
     ]
+
+
+def test_a_page_that_everybody_has_left_holds_no_trajectory(
+    grid: Grid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its callbacks and fragments are kept for minutes, and with them what it names."""
+    visitors, before = [], len(alive(Arrays))
+    with monkeypatch.context() as patch:
+        patch.setattr(strip, "show_strip", lambda data, on_acts: visitors.append(session()))
+        opened = page()
+    assert opened.get("download_button")
+    visitors[0].close()
+    assert len(alive(Arrays)) == before
 
 
 def test_the_address_names_the_path(grid: Grid) -> None:

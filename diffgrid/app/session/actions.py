@@ -82,9 +82,11 @@ def _act(mine: Session, what: Mapping[str, Any]) -> None:
             mine.generation += stale or name in _RESHAPES
         case "undo" if mine.history.before is None and "to" in what:
             # The page was loaded anew since.
-            mine.go(from_query({name: str(value) for name, value in what["to"].items()}))
+            mine.go(_view(what["to"]))
         case "undo":
             mine.undo()
+        case "visit":
+            mine.visit(_view(what["query"]))
         case "redo":
             mine.redo()
         case "cancel":
@@ -113,10 +115,14 @@ def _act(mine: Session, what: Mapping[str, Any]) -> None:
 
 def _open(mine: Session, found: Recipe) -> None:
     """Go to what a file was made of, and say where it cannot look the same."""
-    mine.come_to(found.view)
+    mine.visit(found.view)
     mine.error = mine.error or found.note
     if found.kind == "strip":
         mine.one_run.pick(found.view, found.path)
         mine.next = STRIP, query_of_one(found.view, found.path)
     elif found.kind == "decisions":
         mine.next = DECISIONS, to_query(found.view)
+
+
+def _view(query: Mapping[str, Any]) -> View:
+    return from_query({name: str(value) for name, value in query.items()})

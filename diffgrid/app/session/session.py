@@ -158,16 +158,16 @@ class Session:
             self.one_run.pick(view, path)
             if view == self.view:
                 return
-        self.come_to(view)
+        self.visit(view)
         if first:
             self.history = History(view)  # nothing was on view before it
 
-    def come_to(self, view: View) -> None:
-        """Look at what a link or a file leads to, though it is offered or refused."""
+    def visit(self, view: View) -> None:
+        """Go where a link or a file leads."""
         self.generation += 1
         self.error = None
         self.go(view, PATIENCE_FOR_A_LINK)
-        if self.view != view:
+        if self.view != view:  # it shows what it leads to, though that is offered or refused
             self.history.go(view)
             self._enter(view.grid(), None)
 

@@ -117,6 +117,8 @@ test("what carries none, or a damaged or endless one, has none", async () => {
     await picture(chunk("iTXt", keyword, latin("\x01\0\0\0"), bomb)),
     await picture(chunk("zTXt", keyword, latin("\0x"))),
     await picture(chunk("tEXt", keyword, Buffer.alloc(100_001))),
+    await picture(chunk("iTXt", keyword, latin("\0\0\0\0{\xe9}"))),
+    new Blob(['<script type="application/json" id="diffgrid-recipe">{', latin("\xe9"), "}</script>"]),
     await picture(Buffer.concat(Array(10_000).fill(chunk("tEXt", latin("a\0b")))), chunk("tEXt", keyword)),
   ];
   for (const [i, file] of all.entries()) assert.equal(await recipeIn(file), null, `the ${i}th`);

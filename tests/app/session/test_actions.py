@@ -234,6 +234,9 @@ def test_another_path_is_picked_for_the_strip_and_the_grid_stays(
         {"do": "open", "recipe": "{}"},
         {"do": "open", "recipe": "[" * 10**6},
         {"do": "open", "recipe": "\ud800"},
+        {"do": "visit"},
+        {"do": "visit", "query": "steps=4"},
+        {"do": "visit", "query": {"steps": "none"}},
     ],
 )
 def test_a_touch_that_cannot_be_is_told_and_nothing_is_lost(
@@ -259,6 +262,17 @@ def test_an_undo_is_done_though_the_page_was_loaded_anew_since(session: Session)
     anew.load_query(GRID, to_query(session.view))
     act(anew, {"do": "undo", "to": to})
     assert anew.view.path == parse_path("5.2")
+
+
+def test_a_card_leads_to_its_grid_and_undo_back(opened: Session, engine: FakeEngine) -> None:
+    before = opened.view
+    query = {"prompt": "a monster", "steps": "4", "path": "1.2"}
+    act(opened, {"do": "visit", "query": query})
+    assert opened.view == from_query(query)
+    assert engine.jobs[-1].paths[0] == parse_path("1.2")
+    assert opened.generation == 1  # the form shows other options
+    act(opened, {"do": "undo"})
+    assert opened.view == before
 
 
 def test_acts_that_arrive_together_are_all_done_and_once(opened: Session) -> None:

@@ -17,6 +17,7 @@ pictures that are already there. What needs the server comes back as an act such
 | strip | path | the page of this trajectory |
 | compare | paths | two of them, on the page that compares |
 | open | recipe | the view of a file that was dropped, or pasted |
+| visit | query | where a link leads, of the cards that deliver through the grid |
 """
 
 from collections.abc import Callable

@@ -97,7 +97,8 @@ export async function recipeIn(file) {
   const begin = page.indexOf(ELEMENT) + ELEMENT.length;
   if (begin < ELEMENT.length) return null;
   const [text, ...rest] = page.slice(begin, begin + LARGEST + END.length).split(END, 2);
-  return rest.length ? text : null;
+  const whole = rest.length && !text.includes("\ufffd"); // which stands for what is no UTF-8
+  return whole ? text : null;
 }
 
 /** @param {Uint8Array<ArrayBuffer>} bytes */
@@ -133,7 +134,7 @@ async function textOf(kind, content) {
   const packed = content.subarray(start);
   const bytes = pressed ? await inflated(packed) : packed;
   if (!bytes || bytes.length > LARGEST) return null;
-  return utf ? new TextDecoder().decode(bytes) : latin(bytes);
+  return utf ? utf8(bytes) : latin(bytes);
 }
 
 /**
@@ -152,6 +153,15 @@ async function inflated(bytes) {
     }
     reader.cancel().catch(() => {});
     return joined(parts);
+  } catch {
+    return null; // damaged
+  }
+}
+
+/** @param {Uint8Array} bytes */
+function utf8(bytes) {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch {
     return null; // damaged
   }
