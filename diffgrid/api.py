@@ -12,14 +12,17 @@ import os
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, lru_cache
+from itertools import chain
 from operator import index
 from pathlib import Path as File
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from PIL import Image
 
+from diffgrid.browser.finished import page_of
+from diffgrid.browser.page import Page
 from diffgrid.decisions.study import (
     GridStudy,
     Plan,
@@ -30,10 +33,12 @@ from diffgrid.decisions.study import (
 )
 from diffgrid.engine.choose import choose_engine
 from diffgrid.engine.protocol import Engine, Job, Snapshot, WorkSnapshot
-from diffgrid.errors import BadInput
+from diffgrid.errors import BadInput, Busy
+from diffgrid.models.folder import PLAIN_PROBE
 from diffgrid.models.heeded import unheeded
-from diffgrid.models.registry import scheduler_name, specify
+from diffgrid.models.registry import find_model, scheduler_name, specify
 from diffgrid.pictures import figures, typography
+from diffgrid.pictures.animations import chosen_moments, to_gif, to_webp
 from diffgrid.pictures.figures import Cell, GridSheet, Moment, Row, StripSheet
 from diffgrid.pictures.png import Texts, with_texts
 from diffgrid.records import frames, trajectories
@@ -41,6 +46,7 @@ from diffgrid.records.frames import Frames
 from diffgrid.records.shared_run import SharedRun
 from diffgrid.sharing import runs_file
 from diffgrid.sharing.recipe import Kind, texts
+from diffgrid.sharing.recipe import write as write_recipe
 from diffgrid.sharing.view import View
 from diffgrid.spec.checks import shown
 from diffgrid.spec.grid import Grid as GridRequest
@@ -54,6 +60,8 @@ if TYPE_CHECKING:
 
     from diffgrid.decisions.results import Results
 
+LARGEST_OUTPUT = 1_100_000  # bytes of a page in a notebook, which keeps all that it shows
+OUTPUT_HEIGHT, LARGEST_PICTURE = 760, 1200  # px; of the frame, and of the picture below it
 Watch = Callable[[Snapshot], None]
 _S = TypeVar("_S", bound=WorkSnapshot)
 
@@ -87,6 +95,10 @@ class Trajectory(trajectories.Trajectory):
     def image(self) -> Image.Image:
         """The finished picture, as plain diffusers makes it."""
         return frames.decode(self.frames.final)
+
+    def image_at(self, step: int) -> Image.Image:
+        """x̂0 before a step; the finished picture at T."""
+        return self.image if step == self.steps else frames.decode(self.frames.x0[step])
 
     @property
     def x0_images(self) -> list[Image.Image]:
@@ -193,6 +205,11 @@ class Grid:
 
     def picture(self) -> bytes:
         """The grid as a PNG, its recipe inside; what it cost this time does not show."""
+        view = View.of(self.request)
+        made_of = texts(view, "grid", view.path, spec=self.spec, **_noted(self.trunk))
+        return typography.to_png(self._drawn(), made_of)
+
+    def _drawn(self) -> Image.Image:
         moments = _moments(self.trunk)
         count = len(self.request.paths)
         rows = tuple(
@@ -210,22 +227,77 @@ class Grid:
             f"one by one they would take {costs['naive']}",
             note=self.trunk.x0_note,
         )
-        view = View.of(self.request)
-        made_of = texts(view, "grid", view.path, spec=self.spec, **_noted(self.trunk))
-        return typography.to_png(figures.draw_grid(sheet), made_of)
+        return figures.draw_grid(sheet)
+
+    def film(self, kind: Literal["webp", "gif"] = "webp") -> bytes:
+        """All cells from noise to the finished pictures, its recipe inside; GIFs are far larger."""
+        moments = [
+            figures.draw_moment(
+                self.trunk.image_at(step),
+                [[cell.image_at(step) for cell in row] for row in self.cells],
+            )
+            for step in chosen_moments(self.trunk.steps + 1)
+        ]
+        made_of = write_recipe(View.of(self.request), spec=self.spec)
+        return {"webp": to_webp, "gif": to_gif}[kind](moments, made_of)
+
+    def to_html(self, *, address: str = "", engine: Engine | None = None) -> str:
+        """The grid as one HTML page that plays with no server, with stored grids behind its cells.
+
+        It takes 3 MB, or what the grid alone takes. `address` is an app's that others can open.
+        """
+        return self._page(engine, address).html().decode("utf-8")
+
+    def _page(self, engine: Engine | None = None, address: str = "") -> Page:
+        trunk, engine = self.trunk, engine or default_engine()
+        if find_model(self.spec.model).probe != PLAIN_PROBE:  # for the plain one a model is dear
+            with suppress(Busy):  # then it has no labels
+                begin_study(engine, GridStudy(self.request, include_focus=True)).wait()
+        return page_of(
+            self.request,
+            {each.path: each.frames for each in (trunk, *chain.from_iterable(self.cells))},
+            trunk,
+            recipe(self.spec, self.request.path)[1:],
+            engine,
+            address,
+        )
 
     def save(self, file: str | File) -> None:
-        """Write the picture; or, as `x.diffgrid`, the trunk and all cells (`open_runs`)."""
+        """Write the picture; or, by the name's ending, the page (.html), a film (.webp, .gif), or
+        the trunk and all cells as runs (.diffgrid, which `open_runs` reads)."""
         if _holds_runs(file):
             every = [self.trunk, *(cell for row in self.cells for cell in row)]
             runs_file.write(file, [_shared(each) for each in every])
-        else:
-            write(("out", file, self.picture()))
+            return
+        match File(file).suffix.lower():
+            case ".html" | ".htm":
+                content = self.to_html().encode("utf-8")
+            case ".webp":
+                content = self.film("webp")
+            case ".gif":
+                content = self.film("gif")
+            case _:
+                content = self.picture()
+        write(("out", file, content))
 
     def _repr_html_(self) -> str:
-        source = b64encode(self.picture()).decode("ascii")
+        """The page in a frame; where a notebook does not trust it, the picture that lies below."""
         name = html.escape(f"diffusion grid: {self.spec.prompt}")
-        return f'<img alt="{name}" src="data:image/png;base64,{source}" style="max-width: 100%">'
+        small = self._drawn()
+        small.thumbnail((LARGEST_PICTURE, LARGEST_PICTURE))
+        coded = frames.encode(small, format="WEBP", quality=80, method=4)
+        source = b64encode(coded).decode("ascii")
+        style = f"grid-area: 1 / 1; max-width: 100%; max-height: {OUTPUT_HEIGHT}px"
+        picture = f'<img alt="{name}" src="data:image/webp;base64,{source}" style="{style}">'
+        page = replace(self._page(), behind=()).html(LARGEST_OUTPUT)
+        if len(page) > LARGEST_OUTPUT:
+            return picture
+        content = html.escape(page.decode("utf-8"))
+        style = f"grid-area: 1 / 1; width: 100%; height: {OUTPUT_HEIGHT}px; border: 0"
+        return (
+            f'<div style="display: grid">{picture}<iframe title="{name}" style="{style}" '
+            f'sandbox="allow-scripts allow-downloads" srcdoc="{content}"></iframe></div>'
+        )
 
 
 def _costs(snapshot: WorkSnapshot, naive: int) -> dict[str, int]:

@@ -5,16 +5,30 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
+from diffgrid.api import finished_grid, recipe
 from diffgrid.app.components.grid.grid import board
+from diffgrid.app.components.link.link import show_link
+from diffgrid.app.downloads import downloads
 from diffgrid.app.examples import experiments
 from diffgrid.app.render_state import render_state
 from diffgrid.app.session import actions
+from diffgrid.app.session.reach import reach
 from diffgrid.app.session.session import HEAD_START, SECONDS_TO_ANSWER, Around, Session
 from diffgrid.app.shell import explain, page_file, through_the_entry
-from diffgrid.app.state import session, write_query
+from diffgrid.app.state import engine, session, write_query
 from diffgrid.app.text import plain, seconds, weight
-from diffgrid.engine.protocol import Snapshot
+from diffgrid.browser.finished import page_of
+from diffgrid.engine.protocol import Job, Snapshot
+from diffgrid.limits import Limits
 from diffgrid.sharing.address import command, to_query
+from diffgrid.spec.grid import Grid
+from diffgrid.spec.path import file_name
+
+# Who can open an address that not everyone can.
+OPENED_BY = {
+    "machine": "This address is of this machine alone: nobody else can open it.",
+    "network": "This address is of your own network: nobody outside can open it.",
+}
 
 
 def show_grid(mine: Session, around: Around) -> None:
@@ -71,13 +85,50 @@ def offer(mine: Session) -> None:
 
 @st.dialog("Share this grid")
 def share(mine: Session) -> None:
-    """The address rebuilds it anywhere."""
+    """The address rebuilds it anywhere; the page and the pictures need no server."""
     mine.sharing = False
     st.caption("Whoever opens this address sees the same grid, sampled anew where it must be.")
     address, query = str(st.context.url).partition("?")[0], urlencode(to_query(mine.view))
-    st.code("?".join(filter(None, [address, query])), language=None, wrap_lines=True)
+    show_link("?".join(filter(None, [address, query])), mine.view.spec.prompt)
+    opens = reach(address)
+    if opens != "everyone":
+        st.caption(f"{OPENED_BY[opens]} The page below can be sent to anyone.")
+    st.caption("The grid to take away: as one HTML file that plays with no server, or as pictures.")
+    if mine.grid and mine.done:
+        take_away(mine.name, mine.grid, address if opens == "everyone" else "")
+    else:
+        st.caption("It can be had once all of it is sampled.")
     st.caption("The trajectory in view, from a command line:")
     st.code(command(mine.view, mine.view.path), language="bash", wrap_lines=True)
+
+
+def take_away(name: str, grid: Grid, address: str) -> None:
+    """The grid as files; `address` is this page's, where others can open it.
+
+    What makes them is kept for minutes after everybody has left, and so holds no picture.
+    """
+    served = engine()
+
+    def again() -> Job:
+        limits = Limits.from_environment()
+        job = served.submit(grid.spec, grid.paths, session=name, limits=limits, trust=True)
+        job.wait()  # it is stored
+        return job
+
+    def page() -> bytes:
+        job, words = again(), recipe(grid.spec, grid.path)[1:]
+        made = {path: job.frames(path) for path in grid.paths}
+        focus, _ = job.result(grid.path)
+        return page_of(grid, made, focus, words, served, address).html()
+
+    downloads(
+        f"grid-{file_name(grid.path)}",
+        {
+            "html": ("Page", "text/html", page),
+            "png": ("Picture", "image/png", lambda: finished_grid(grid, again()).picture()),
+            "webp": ("Film", "image/webp", lambda: finished_grid(grid, again()).film()),
+        },
+    )
 
 
 through_the_entry(__file__)

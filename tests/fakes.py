@@ -14,6 +14,7 @@ from diffgrid.errors import DiffgridError
 from diffgrid.limits import Limits
 from diffgrid.records.frames import Frames, encode_final, encode_preview
 from diffgrid.records.trajectories import Trajectory
+from diffgrid.spec.grid import Grid
 from diffgrid.spec.path import Path, minimum, naive
 from diffgrid.spec.run import RunSpec
 from diffgrid.store.forgiving import TrajectoryStore
@@ -44,6 +45,11 @@ def trajectory(spec: RunSpec, path: Path) -> Trajectory:
         sigmas=np.sqrt(1 - alpha_bar),
         prediction_type="epsilon",
     )
+
+
+def focus(grid: Grid) -> Trajectory:
+    """The trajectory in view."""
+    return trajectory(grid.spec, grid.path)
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """diffgrid in Python: what notebooks rely on."""
 
+import html
 import io
 import json
 import re
@@ -66,6 +67,13 @@ def test_a_trajectory_has_the_promised_shapes(g: diffgrid.Grid) -> None:
         assert trajectory.spec is not None
 
 
+@pytest.fixture
+def here(engine: LocalEngine, folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who names no engine gets this one, and the model has a name."""
+    monkeypatch.setattr(api, "default_engine", lambda: engine)
+    monkeypatch.setenv("DIFFGRID_MODELS", str(folder.parent))
+
+
 def test_cells_are_found_by_row_and_column(g: diffgrid.Grid) -> None:
     assert g.trunk.path == ()
     assert g.cell(0, 1).path == (Fork(0, 1),)
@@ -130,6 +138,22 @@ def test_a_grid_and_a_trajectory_can_be_saved_as_runs_and_opened(
     assert cell.strip().startswith(b"\x89PNG")
     with pytest.raises(BadInput, match="grid.png' cannot be read as a file of runs"):
         diffgrid.open_runs(tmp_path / "grid.png")
+
+
+def test_a_grid_is_saved_as_what_its_name_ends_in(
+    g: diffgrid.Grid, here: None, tmp_path: Folder
+) -> None:
+    for name in ("grid.HTML", "grid.webp", "grid.gif", "grid"):
+        g.save(tmp_path / name)
+    page = opened((tmp_path / "grid.HTML").read_bytes())
+    assert page.view.grid().paths == g.request.paths
+    assert (tmp_path / "grid.HTML").read_text("utf-8") == g.to_html()
+    kinds = {name: Image.open(tmp_path / name) for name in ("grid.webp", "grid.gif", "grid")}
+    assert {name: (kind.format, getattr(kind, "n_frames", 1)) for name, kind in kinds.items()} == {
+        "grid.webp": ("WEBP", STEPS + 1),
+        "grid.gif": ("GIF", STEPS + 1),
+        "grid": ("PNG", 1),
+    }
 
 
 def test_a_strip_can_be_saved(
@@ -209,12 +233,20 @@ def test_the_picture_does_not_depend_on_what_it_cost(g: diffgrid.Grid, engine: L
     assert again.picture() == g.picture()
 
 
-def test_notebooks_get_pictures_and_a_prompt_cannot_break_out_of_them(g: diffgrid.Grid) -> None:
+def test_notebooks_get_a_page_and_a_picture_and_a_prompt_cannot_break_out_of_them(
+    g: diffgrid.Grid, here: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shown = g._repr_html_()
-    assert re.fullmatch(
-        r'<img alt="[^"<>]*" src="data:image/png;base64,[^"]*" style="[^"]*">', shown
-    )
+    picture = r'<img alt="[^"<>]*" src="data:image/webp;base64,[^"]*" style="[^"]*">'
+    frame = r'<iframe title="[^"<>]*" style="[^"]*" sandbox="[^"]*" srcdoc="([^"<>]*)"></iframe>'
+    found = re.fullmatch(f'<div style="[^"]*">{picture}{frame}</div>', shown)
+    assert found
     assert "a red &lt;cat&gt; &amp; dog" in shown
+    page = html.unescape(found[1])
+    assert opened(page.encode()).view.prompt == g.spec.prompt
+    assert len(page.encode()) < api.LARGEST_OUTPUT
+    monkeypatch.setattr(api, "LARGEST_OUTPUT", 1000)  # a grid that is too large for a notebook
+    assert re.fullmatch(picture, g._repr_html_())
     png = g.cell(0, 0)._repr_png_()
     assert Image.open(io.BytesIO(png)).size == g.trunk.image.size
 

@@ -3,18 +3,15 @@
 from functools import partial
 
 from diffgrid.api import recipe
-from diffgrid.app.components.grid.grid import GridState, message
-from diffgrid.app.session import prompt_words
 from diffgrid.app.session.change import changeable
 from diffgrid.app.session.session import Session
 from diffgrid.app.text import cost, progress
+from diffgrid.browser.message import GridState, message
 from diffgrid.limits import Limits
-from diffgrid.models.folder import Model
+from diffgrid.models import prompt_words
 from diffgrid.models.registry import find_model
 from diffgrid.sharing.address import command, to_query
 from diffgrid.sharing.recipe import unfinished
-from diffgrid.spec.path import Path
-from diffgrid.spec.run import RunSpec, conditions
 
 
 def render_state(mine: Session) -> bytes:
@@ -47,12 +44,7 @@ def render_state(mine: Session) -> bytes:
         labels=seen or {},
         signs=model.signs if seen else {},
         labelling=seen is None,
-        named=partial(_named, model, grid.spec),
+        named=partial(prompt_words.named, model, grid.spec),
         acted=mine.inbox.receipt,
     )
     return message(state, mine.sent_images)
-
-
-def _named(model: Model, spec: RunSpec, path: Path) -> prompt_words.Picked:
-    """The factors of which the prompt of a path names a value, and which."""
-    return prompt_words.read(model, conditions(spec, path).prompt) if model.sentence else {}

@@ -9,12 +9,11 @@ from typing import Any
 import streamlit as st
 
 from diffgrid.app.about import about
-from diffgrid.app.session import prompt_words
 from diffgrid.app.session.session import Session
 from diffgrid.app.text import plain
 from diffgrid.errors import DiffgridError
 from diffgrid.limits import Limits
-from diffgrid.models import heeded
+from diffgrid.models import heeded, prompt_words
 from diffgrid.models.calls import options_of, read_options
 from diffgrid.models.folder import BUNDLED, Model
 from diffgrid.models.registry import choose_scheduler, find_model, models, schedulers_of

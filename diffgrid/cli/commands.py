@@ -40,22 +40,39 @@ from diffgrid.store.runs import RunInfo, Unreadable
 
 def grid(options: argparse.Namespace) -> int:
     _check_writable(out=options.out, json=options.json)
-    with Progress() as progress:
-        made = api.grid(
-            rows=options.rows,
-            columns=options.columns,
-            fork=options.fork,
-            path=options.path,
-            engine=_engine(options),
-            watch=progress.show,
-            **_given(options),
-        )
+    made = _grid(options, _engine(options))
     report = [("json", options.json, _file(made.report()))] if options.json else []
     api.write(("out", options.out, made.picture()), *report)
     _say(f"{options.out}: {len(made.request.paths)} trajectories, {_cost(made)}")
     _say_approximate(made.trunk)
     _say_unheeded(made.spec)
     return 0
+
+
+def page(options: argparse.Namespace) -> int:
+    _check_writable(out=options.out)
+    engine = _engine(options)
+    made = _grid(options, engine)
+    written = made.to_html(engine=engine).encode()
+    api.write(("out", options.out, written))
+    size = f"{len(written) / 1e6:.1f} MB"
+    _say(f"{options.out}: {size}, {len(made.request.paths)} trajectories on view, {_cost(made)}")
+    _say_approximate(made.trunk)
+    _say_unheeded(made.spec)
+    return 0
+
+
+def _grid(options: argparse.Namespace, engine: Engine) -> api.Grid:
+    with Progress() as progress:
+        return api.grid(
+            rows=options.rows,
+            columns=options.columns,
+            fork=options.fork,
+            path=options.path,
+            engine=engine,
+            watch=progress.show,
+            **_given(options),
+        )
 
 
 def study(options: argparse.Namespace) -> int:

@@ -11,6 +11,8 @@ from diffgrid.cli import commands
 from diffgrid.errors import BadInput
 from diffgrid.spec.options import OPTIONS, Option
 
+PICTURE = "the picture to write, a PNG"
+
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
@@ -30,15 +32,11 @@ def build_parser() -> argparse.ArgumentParser:
         return made
 
     grid = command("grid", commands.grid, "branch one trajectory at several steps")
-    _run_options(grid)
-    _shape(grid)
-    grid.add_argument(
-        "--fork",
-        default="fresh",
-        metavar="fresh|renoise:M",
-        help="fresh noise from the fork on, or M steps back to more noise first (default: fresh)",
-    )
+    _grid_options(grid)
     grid.add_argument("--json", type=Path, metavar="FILE", help="write costs and cells there")
+
+    page = command("page", commands.page, "write a grid as one HTML file that plays with no server")
+    _grid_options(page, "the page to write, an HTML file")
 
     study = command("study", commands.study, "measure when what is decided, over many trunks")
     _settings(study)
@@ -106,12 +104,23 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run_options(parser: argparse.ArgumentParser) -> None:
+def _grid_options(parser: argparse.ArgumentParser, out: str = PICTURE) -> None:
+    _run_options(parser, out)
+    _shape(parser)
+    parser.add_argument(
+        "--fork",
+        default="fresh",
+        metavar="fresh|renoise:M",
+        help="fresh noise from the fork on, or M steps back to more noise first (default: fresh)",
+    )
+
+
+def _run_options(parser: argparse.ArgumentParser, out: str = PICTURE) -> None:
     _settings(parser)
     add = parser.add_argument
     _add(parser, next(option for option in OPTIONS if option.name == "seed"))
     add("--path", default="trunk", metavar="8.2/14.0", help="the trajectory in view")
-    add("--out", type=Path, required=True, metavar="FILE", help="the picture to write, a PNG")
+    add("--out", type=Path, required=True, metavar="FILE", help=out)
 
 
 def _settings(parser: argparse.ArgumentParser) -> None:

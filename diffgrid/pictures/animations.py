@@ -42,16 +42,20 @@ def to_webp(pictures: Sequence[Image.Image], recipe: str = "") -> bytes:
     return _film(frames, format="WEBP", duration=durations, quality=85, method=4, exif=exif)
 
 
+def chosen_moments(count: int) -> list[int]:
+    """Which of so many pictures, indices, are shown: all, or `MOST_FRAMES`; the last is."""
+    last, shown = count - 1, min(count, MOST_FRAMES)
+    return [*(round(i * last / max(1, shown - 1)) for i in range(shown - 1)), last]
+
+
 def _timed(pictures: Sequence[Image.Image]) -> tuple[list[Image.Image], list[int]]:
     """The frames to show, enlarged, and for how long, in ms."""
     if not pictures:
         raise ValueError("an animation needs at least one picture")
-    last, shown = len(pictures) - 1, min(len(pictures), MOST_FRAMES)
-    chosen = [pictures[round(i * last / max(1, shown - 1))] for i in range(shown - 1)]
-    each = round(1000 * SECONDS / shown / 10) * 10  # a GIF counts in hundredths of a second
+    frames = [_enlarged(pictures[index]) for index in chosen_moments(len(pictures))]
+    each = round(1000 * SECONDS / len(frames) / 10) * 10  # a GIF counts in hundredths of a second
     each = min(FRAME_MS, max(SHORTEST_MS, each))
-    frames = [_enlarged(picture) for picture in (*chosen, pictures[-1])]
-    return frames, [*([each] * (shown - 1)), HOLD_MS]
+    return frames, [*([each] * (len(frames) - 1)), HOLD_MS]
 
 
 def _enlarged(picture: Image.Image) -> Image.Image:

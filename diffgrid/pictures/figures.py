@@ -224,6 +224,7 @@ def _timestep(value: float) -> str:
 
 RAIL, LABEL, NODE = 18, 20, 40  # px: branching line to cell, room under a cell, a node's radius
 PER_LINE, THUMB = 8, 54  # cells; px
+WIDEST_FRAME = 960  # px, about: of a film
 MOST_PIXELS = 40_000_000  # of a sheet; Pillow warns from 89 million on, others refuse sooner
 
 
@@ -279,6 +280,24 @@ def draw_grid(sheet: GridSheet, halved: int = 0) -> Image.Image:
     if sheet.strip:
         _draw_moments(canvas, sheet, strip_top, right)
     _footer(canvas, sheet.footer, sheet.note)
+    return canvas.image
+
+
+def draw_moment(trunk: Image.Image, rows: Sequence[Sequence[Image.Image]]) -> Image.Image:
+    """The grid without a word, as a frame of a film: the trunk at the left, cells row by row."""
+    most = max(map(len, rows), default=0)
+    side = max(16, min(128, WIDEST_FRAME // (most + 2)))
+    width, height = _size_within(trunk, side)
+    trunk_width, trunk_height = _size_within(trunk, side * 11 // 8)
+    left = trunk_width + 3 * GAP
+    tall = max(trunk_height + GAP, len(rows) * (height + GAP)) + GAP
+    canvas = _Canvas(left + most * (width + GAP), tall)
+    top = (tall - trunk_height) // 2
+    canvas.picture(trunk, (GAP, top, GAP + trunk_width, top + trunk_height), 14, ring=ACCENT)
+    for row, cells in enumerate(rows):
+        for column, cell in enumerate(cells):
+            x, y = left + column * (width + GAP), GAP + row * (height + GAP)
+            canvas.picture(cell, (x, y, x + width, y + height), 12)
     return canvas.image
 
 

@@ -96,3 +96,19 @@ def test_a_job_that_fails_says_why_in_its_own_words(page: AppTest, engine: FakeE
 def test_a_warning_of_the_job_is_shown(page: AppTest, engine: FakeEngine) -> None:
     engine.jobs[0].play(state="sampling", warning="the cache is full")
     assert run(page).warning[0].value == "the cache is full"
+
+
+def test_sharing_says_who_can_open_the_address_and_has_files_once_all_is_made(
+    page: AppTest, engine: FakeEngine, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(st.context), "url", "http://127.0.0.1:8501/")
+    act(session, {"do": "share"})
+    run(page)
+    said = [each.value for each in page.caption]
+    assert any("this machine alone: nobody else" in each for each in said)
+    assert any("once all of it is sampled" in each for each in said)
+    assert not page.get("download_button")
+    engine.jobs[0].finish()
+    act(session, {"do": "share"})
+    labels = [button.proto.label for button in run(page).get("download_button")]
+    assert labels == ["Page", "Picture", "Film"]

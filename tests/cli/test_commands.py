@@ -27,6 +27,7 @@ from diffgrid.records.frames import encode
 from diffgrid.sharing import runs_file
 from diffgrid.sharing.address import from_query
 from diffgrid.sharing.foreign import opened_file
+from diffgrid.spec.path import parse_path
 from diffgrid.spec.schedulers import scheduler_of
 from diffgrid.store.disk import DiskShelf
 from diffgrid.store.forgiving import TrajectoryStore
@@ -98,6 +99,32 @@ def in_a_new_process(*words: object) -> Outcome:
 
 
 # What it makes.
+
+
+def test_a_page_is_written_that_opens_its_view(
+    sh: Shell, folder: Folder, tmp_path: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DIFFGRID_MODELS", str(folder.parent))
+    page = tmp_path / "page.html"
+    shape = ["--rows", "0,2", "--columns", 1, "--path", "0.0"]
+    done = sh(
+        "page",
+        "--model",
+        folder.name,
+        "--prompt",
+        "a </cat>",
+        "--steps",
+        STEPS,
+        *shape,
+        "--out",
+        page,
+    )
+    assert (done.code, done.out) == (0, "")
+    said = r".*page\.html: \d\.\d MB, 3 trajectories on view, \d+ evaluations sampled, .*\n"
+    assert re.fullmatch(said, done.err)
+    found = opened_file(page)
+    assert (found.view.prompt, found.view.path) == ("a </cat>", parse_path("0.0"))
+    assert [step for step, _ in found.view.rows] == [0, 2]
 
 
 @pytest.mark.slow

@@ -5,10 +5,10 @@ from contextlib import suppress
 from itertools import islice
 from typing import Any
 
-from diffgrid.app.components.shared.protocol import MOST_REMEMBERED
 from diffgrid.app.session.page import COMPARE, DECISIONS, STRIP
 from diffgrid.app.session.run_list import MOST_SHOWN
 from diffgrid.app.session.session import Session
+from diffgrid.browser.protocol import MOST_REMEMBERED
 from diffgrid.errors import DiffgridError
 from diffgrid.sharing import recipe
 from diffgrid.sharing.address import from_query, query_of_one, to_query

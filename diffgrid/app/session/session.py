@@ -9,7 +9,6 @@ from typing import Literal
 from uuid import uuid4
 
 from diffgrid.app.components.shared.inbox import Inbox
-from diffgrid.app.components.shared.protocol import SentImages
 from diffgrid.app.session.address import Address
 from diffgrid.app.session.compared import Compared
 from diffgrid.app.session.history import History
@@ -18,6 +17,7 @@ from diffgrid.app.session.one_run import OneRun
 from diffgrid.app.session.page import Page
 from diffgrid.app.session.request import PATIENCE, PATIENCE_FOR_A_LINK, Request
 from diffgrid.app.session.stars import set_star
+from diffgrid.browser.protocol import SentImages
 from diffgrid.engine.protocol import Engine, Job
 from diffgrid.errors import BadInput, DiffgridError
 from diffgrid.models.registry import find_model

@@ -10,6 +10,8 @@ import { alone, layout, momentsFor } from "../../../diffgrid/app/components/grid
 import { frameAt, levelText, noiseText, timeText } from "../../../diffgrid/app/components/grid/player.js";
 import { factorState, factorWords } from "../../../diffgrid/app/components/grid/tally.js";
 import { nearest } from "../../../diffgrid/app/components/shared/nearest.js";
+import { History } from "../../../diffgrid/app/components/page/history.js";
+import { pack } from "../../../diffgrid/app/components/page/pack.js";
 import { Outbox } from "../../../diffgrid/app/components/shared/outbox.js";
 import { together, unpack } from "../../../diffgrid/app/components/shared/protocol.js";
 import { sentence } from "../../../diffgrid/app/components/strip/message.js";
@@ -269,4 +271,29 @@ test("a state of the strip is said in figures, and the last one is finished", ()
   assert.equal(sentence(data, 0), first);
   const last = "step finished, timestep –, ᾱ 1.000, log-SNR ∞, from x₀ 0.000, moved 0.500";
   assert.equal(sentence(data, 2), last);
+});
+
+test("a message is put together again as it came apart", () => {
+  const pictures = { a: btoa("\x01\x02"), b: btoa("\x03") };
+  const sent = pack({ path: "5.2 é", names: ["b", "a"] }, pictures);
+  const { path, pictures: there, lacking } = unpack(sent, new Map());
+  assert.equal(path, "5.2 é");
+  assert.deepEqual(there.map(({ bytes }) => [...bytes]), [[3], [1, 2]]);
+  assert.deepEqual(lacking, []);
+});
+
+test("the grids of a file are gone through to and fro", () => {
+  const history = new History("trunk");
+  assert.deepEqual([history.path, history.before, history.after], ["trunk", null, null]);
+  history.undo();
+  history.redo();
+  for (const path of ["5.2", "5.2", "1.1"]) history.go(path);
+  assert.deepEqual([history.path, history.before], ["1.1", "5.2"]);
+  history.undo();
+  history.undo();
+  assert.deepEqual([history.path, history.before, history.after], ["trunk", null, "5.2"]);
+  history.redo();
+  assert.deepEqual([history.path, history.after], ["5.2", "1.1"]);
+  history.go("10.0");
+  assert.deepEqual([history.before, history.after], ["5.2", null]);
 });

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from diffgrid.app.components.shared.mount import component
-from diffgrid.app.components.shared.protocol import ImagePool
 from diffgrid.app.session.run_list import label
+from diffgrid.browser.protocol import ImagePool
 from diffgrid.compare import differing, distance, levels_of, settings, thinned
 from diffgrid.errors import DiffgridError
 from diffgrid.records.frames import Frames

@@ -5,7 +5,7 @@ import { icon, make, tool } from "../shared/dom.js";
 import { nameOf, timeText } from "./player.js";
 
 /**
- * What a cell is sent (`entry` in grid.py): one trajectory of T steps.
+ * What a cell is sent (`entry` in message.py): one trajectory of T steps.
  *
  * @typedef {import("../shared/protocol.js").Picture} Picture
  * null is a picture that nobody has yet, undefined one that is on its way.

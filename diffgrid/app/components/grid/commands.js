@@ -37,16 +37,17 @@ export class Commands {
     const { board } = this;
     const { entry, row } = holder;
     const { final, path } = entry;
-    const changes = !row && board.head.change?.steps.length;
+    const { change, file } = board.head;
+    const changes = !file && !row && change?.steps.length;
     /** @type {(import("./menu.js").Item | false | 0 | null | undefined)[]} */
     const items = [
       isCell(holder) && { label: "Follow", icon: "follow", key: "Enter", run: () => this.follow(holder) },
       { label: "Enlarge", icon: "enlarge", key: "e", run: () => this.enlarge(holder) },
       { label: "Compare with …", icon: "compare", key: "c", run: () => this.mark(holder) },
       changes && { label: "Change from …", icon: "change", key: "w", run: () => this.change(board.moment) },
-      { label: "Open trajectory", icon: "strip", key: "t", run: () => board.send({ do: "strip", path }) },
-      row && { label: "Reroll", icon: "dice", key: "r", run: () => this.reroll(entry, row.step) },
-      { label: entry.starred ? "Remove star" : "Star", icon: "star", key: "s", run: () => this.star(holder) },
+      !file && { label: "Open trajectory", icon: "strip", key: "t", run: () => board.send({ do: "strip", path }) },
+      !file && row && { label: "Reroll", icon: "dice", key: "r", run: () => this.reroll(entry, row.step) },
+      !file && { label: entry.starred ? "Remove star" : "Star", icon: "star", key: "s", run: () => this.star(holder) },
       { label: "Copy recipe", icon: "copy", run: () => this.copyRecipe(entry) },
       final && { label: "Download PNG", icon: "download", run: () => savePng(final, path, board.head.texts) },
     ];
@@ -81,7 +82,7 @@ export class Commands {
     const { board } = this;
     const { entry, row, slot } = cell;
     const { head, portrait, root } = board;
-    if (entry.ghost) return;
+    if (entry.ghost || !board.holds(entry.path)) return;
     board.leave(cell);
     // A mouse is still there, but this is another picture now; a finger has gone.
     board.quiet = board.pointer === "touch" ? null : cell;
@@ -163,7 +164,8 @@ export class Commands {
     const pair = [this.marked.entry, holder.entry];
     this.unmark();
     if (pair[0].path === pair[1].path) return;
-    const openPage = () => board.send({ do: "compare", paths: pair.map(({ path }) => path) });
+    const paths = pair.map(({ path }) => path);
+    const openPage = board.head.file ? null : () => board.send({ do: "compare", paths });
     board.leave();
     compareTwo(board.root, { ...this.scene(), pair, openPage });
   }

@@ -83,7 +83,7 @@ const MODES = { slider: "Wipe", flip: "Flip", difference: "Difference" };
  * Two pictures in one place: a wipe between them, one after the other, or what differs.
  *
  * @param {Element} host
- * @param {Scene & {pair: Entry[], openPage: () => void}} scene
+ * @param {Scene & {pair: Entry[], openPage: (() => void) | null}} scene
  */
 export function compareTwo(host, { head, lane, moment, pair, openPage }) {
   let mode = "slider";
@@ -140,7 +140,8 @@ export function compareTwo(host, { head, lane, moment, pair, openPage }) {
     plate.style.setProperty("--edge", `${wipe.value}%`);
     draw();
   };
-  const open = make("button", { type: "button", class: "plain" }, "Open in compare");
+  const names = { type: "button", class: "plain", hidden: !openPage };
+  const open = make("button", names, "Open in compare");
   const dialog = openDialog(
     host,
     "Two branches compared",
@@ -153,7 +154,7 @@ export function compareTwo(host, { head, lane, moment, pair, openPage }) {
   );
   open.onclick = () => {
     dialog.close();
-    openPage();
+    openPage?.();
   };
   choose(mode);
 }

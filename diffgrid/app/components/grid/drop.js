@@ -10,12 +10,13 @@ const TYPED = "input, textarea, [contenteditable]";
 
 /**
  * @param {object} on
+ * @param {() => boolean} on.can whether there is a server that opens it
  * @param {(recipe: string) => void} on.open
  * @param {(sentence: string) => void} on.say
  * @param {AbortSignal} signal ends it
  * @returns {HTMLElement} the hint that lies over the window while a file is dragged
  */
-export function takeFiles({ open, say }, signal) {
+export function takeFiles({ can, open, say }, signal) {
   const words = "Drop it, and the view that it was made of opens again";
   // Among what lies over all of the page, whatever the component is in.
   const hint = make("div", { class: "drop", popover: "manual" }, make("p", {}, words));
@@ -31,7 +32,7 @@ export function takeFiles({ open, say }, signal) {
   /** @type {(name: string, listener: (event: any) => void) => void} */
   const listen = (name, listener) => window.addEventListener(name, listener, { signal });
   const over = (/** @type {DragEvent} */ event) => {
-    if (!event.dataTransfer?.types.includes("Files")) return;
+    if (!can() || !event.dataTransfer?.types.includes("Files")) return;
     event.preventDefault(); // or the browser goes to the file
     event.dataTransfer.dropEffect = "copy";
     if (!hint.matches(":popover-open")) hint.showPopover();
@@ -44,14 +45,14 @@ export function takeFiles({ open, say }, signal) {
   listen("drop", (/** @type {DragEvent} */ event) => {
     hide();
     const [file] = event.dataTransfer?.files ?? [];
-    if (!file) return;
+    if (!file || !can()) return;
     event.preventDefault();
     take(file);
   });
   listen("paste", (/** @type {ClipboardEvent} */ event) => {
     const [target] = /** @type {Element[]} */ (event.composedPath());
     const [file] = event.clipboardData?.files ?? [];
-    if (!file || target.matches?.(TYPED)) return;
+    if (!file || !can() || target.matches?.(TYPED)) return;
     event.preventDefault();
     take(file);
   });

@@ -83,7 +83,7 @@ export class Board {
     this.tree.onkeydown = (event) => this.onKey(event);
     this.toolbar = makeToolbar({
       act: (name, more) => this.answers.request({ do: name, ...more }),
-      goto: (path) => this.answers.request({ do: "goto", path }),
+      goto: (path) => this.holds(path) && this.answers.request({ do: "goto", path }),
       toggleMap: () => this.toggleMap(),
     });
     this.portrait = makePortrait({
@@ -131,6 +131,7 @@ export class Board {
     this.observer = new ResizeObserver(() => this.measure());
     this.gone = new AbortController(); // of what listens to the window
     const files = {
+      can: () => !this.head.file,
       open: (/** @type {string} */ recipe) => this.answers.request({ do: "open", recipe }),
       say: this.toolbar.say,
     };
@@ -264,6 +265,19 @@ export class Board {
     if (!changed) return;
     this.timeline.renderStrip(this.head, this.width);
     this.seek(this.moment);
+  }
+
+  /**
+   * Whether the grid behind a path can be gone to: in a file it may not be there, which is said.
+   *
+   * @param {string} path
+   */
+  holds(path) {
+    const { file } = this.head;
+    if (!file || file.paths.includes(path)) return true;
+    const link = file.link && file.link + encodeURIComponent(path);
+    this.toolbar.say(`The grid behind ${path} is not in this file.`, link);
+    return false;
   }
 
   // --- moments -----------------------------------------------------------------------------------

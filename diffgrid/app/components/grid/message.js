@@ -1,5 +1,5 @@
 // @ts-check
-// What the grid is sent (see `GridState` in grid.py), its pictures in place of their indices.
+// What the grid is sent (see `GridState` in message.py), its pictures in place of their indices.
 
 import { unpack } from "../shared/protocol.js";
 
@@ -38,6 +38,8 @@ import { unpack } from "../shared/protocol.js";
  * @property {Record<string, string> | null} before the query of the view that Undo leads to
  * @property {boolean} can_redo
  * @property {number} max_columns
+ * @property {{paths: string[], link: string} | null} file without a server: the paths whose grids the
+ *   file holds, and an app's address up to a path, or nothing
  * @property {Entry} focus
  * @property {{step: number, cells: Entry[], seen: Seen[]}[]} rows
  * @property {string[]} lacking names of pictures that are to be asked for

@@ -62,6 +62,7 @@ export function makeRow(step, on) {
     level.textContent = head.back
       ? `back to ${timeText(head, step - head.back).replace("t = ", "")}`
       : levelText(head, step);
+    tools.hidden = Boolean(head.file);
     change.hidden = !head.change?.steps.includes(step);
     header.setAttribute("aria-label", `${time.textContent}, ${level.textContent}`);
     const picture = head.focus.x0[step];

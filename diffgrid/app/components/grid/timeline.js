@@ -34,13 +34,14 @@ export function makeTimeline(on) {
     choice("x0", "x̂0", "The model's guess of the final sample"),
     choice("xt", "xₜ", "The noisy state itself"),
   ];
-  const group = { class: "segments", role: "group", "aria-label": "What is shown" };
+  const names = { class: "segments", role: "group", "aria-label": "What is shown" };
+  const group = make("span", names, ...lanes.map(({ button }) => button));
   const cost = make("span", { class: "cost" });
   const note = make("span", { class: "approximate" });
   const name = { role: "progressbar", "aria-label": "Sampling" };
   const progress = make("span", { class: "progress", ...name });
   const cancel = make("button", { type: "button", class: "plain", onclick: on.stop });
-  const left = make("span", { class: "left" }, when, make("span", group, ...lanes.map(({ button }) => button)), note);
+  const left = make("span", { class: "left" }, when, group, note);
   const right = make("span", { class: "right" }, cost, progress, cancel);
   /** @type {ReturnType<typeof makeMoment>[]} */
   let moments = [];
@@ -87,7 +88,8 @@ export function makeTimeline(on) {
     },
 
     /** @param {GridHead} head */
-    renderFoot({ running, stopped, status, fraction, cost: idle, note: said }) {
+    renderFoot({ running, stopped, status, fraction, cost: idle, note: said, file }) {
+      group.hidden = Boolean(file); // which holds no x_t
       note.textContent = said;
       cost.textContent = running
         ? status

@@ -60,6 +60,7 @@ export function makeToolbar(on) {
       undo.disabled = !before;
       redo.disabled = !head.can_redo;
       const count = Math.max(1, ...head.rows.map((row) => row.cells.length));
+      for (const each of [fewer, columns, more, share]) each.hidden = Boolean(head.file);
       columns.textContent = String(count);
       columns.title = `${count} branches a row`;
       fewer.disabled = count <= 1;
@@ -71,11 +72,17 @@ export function makeToolbar(on) {
       differ.setAttribute("aria-pressed", String(pressed));
     },
 
-    /** @param {string} text */
-    say(text) {
-      note.textContent = text;
+    /**
+     * A sentence, for a while; one with a link waits for the next.
+     *
+     * @param {string} text
+     * @param {string} link an address, if there is one
+     */
+    say(text, link = "") {
+      note.replaceChildren(text);
       clearTimeout(timer);
-      timer = window.setTimeout(() => (note.textContent = ""), SAID);
+      if (link) note.append(" ", make("a", { href: link, target: "_blank", rel: "noopener" }, "Open it in the app"));
+      else timer = window.setTimeout(() => (note.textContent = ""), SAID);
     },
   };
 }

@@ -17,7 +17,7 @@ from PIL import Image
 
 from diffgrid.api import Trajectory, recipe
 from diffgrid.app.components.shared.mount import component
-from diffgrid.app.components.shared.protocol import ImagePool
+from diffgrid.browser.protocol import ImagePool
 from diffgrid.compare import FARTHEST, log_snr
 from diffgrid.records.frames import decode, encode, encode_preview
 from diffgrid.spec.grid import Grid

@@ -11,9 +11,18 @@ import json
 import struct
 from collections.abc import Collection, Iterable, Mapping
 from hashlib import blake2b
+from itertools import accumulate, pairwise
 from typing import Any
 
 MOST_REMEMBERED = 20_000  # names of pictures, 0.1 KB each
+
+
+def unpack(message: bytes) -> tuple[dict[str, Any], list[bytes]]:
+    """What `ImagePool.pack` was given, and the pictures in the order of the header's `names`."""
+    (size,) = struct.unpack_from("<I", message)
+    header: dict[str, Any] = json.loads(message[4 : 4 + size])
+    ends = list(accumulate(header["lengths"], initial=4 + size))
+    return header, [message[start:end] for start, end in pairwise(ends)]
 
 
 class SentImages:

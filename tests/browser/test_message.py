@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from diffgrid.app.components.grid.grid import GridState, message
-from diffgrid.app.components.shared.protocol import SentImages
+from diffgrid.browser.message import GridState, message
+from diffgrid.browser.protocol import SentImages
 from diffgrid.engine.protocol import PathView
 from diffgrid.models.registry import specify
 from diffgrid.records.frames import Frames

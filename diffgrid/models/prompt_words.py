@@ -5,6 +5,8 @@ import re
 from collections.abc import Mapping
 
 from diffgrid.models.folder import Model
+from diffgrid.spec.path import Path
+from diffgrid.spec.run import RunSpec, conditions
 
 Picked = dict[str, str]  # factor -> the words for its value; what is left to chance is not in it
 
@@ -39,6 +41,11 @@ def read(model: Model, prompt: str) -> Picked:
                 picked[factor] = value
                 text = re.sub(rf"\b{re.escape(words)}\b", "", text, count=1)
     return picked
+
+
+def named(model: Model, spec: RunSpec, path: Path) -> Picked:
+    """The values that the prompt names under which a path ends."""
+    return read(model, conditions(spec, path).prompt) if model.sentence else {}
 
 
 def surprise(model: Model) -> str:
