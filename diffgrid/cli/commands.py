@@ -195,12 +195,15 @@ def _recompute(store: TrajectoryStore, runs: list[RunInfo]) -> int:
     """Sample every run in a cache of its own; how many differ by more than rounding."""
     differing = 0
     with tempfile.TemporaryDirectory() as folder:
-        engine = LocalEngine(TrajectoryStore(Path(folder)))
+        again = TrajectoryStore(Path(folder))
+        engine = LocalEngine(again)
         for info in tqdm(runs, disable=not sys.stderr.isatty(), leave=False):
             name = f"{info.key[:8]} {format_path(info.path)}"
             stored = store.get(info.key)
             if stored is None:
                 continue  # evicted meanwhile
+            if photo := stored.spec.photo and store.get_photo(stored.spec.photo):
+                again.add_photo(stored.spec.photo, photo)
             try:
                 differs = _difference(engine, stored)
             except DiffgridError as error:

@@ -142,6 +142,8 @@ class TrajectoryStore:
     add_frames = _forgiven(Runs.add_frames, reads=False)
     get_labels = _forgiven(Runs.get_labels, reads=True)
     add_labels = _forgiven(Runs.add_labels, reads=False)
+    get_photo = _forgiven(Runs.get_photo, reads=True)
+    add_photo = _forgiven(Runs.add_photo, reads=False)
 
     runs = _told(Runs.runs)
     unreadable = _told(Runs.unreadable)
