@@ -12,7 +12,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from diffgrid.errors import BadInput, Damaged, reason_of
 from diffgrid.spec.checks import shown
@@ -54,14 +54,17 @@ def decode(data: bytes, name: str = "image") -> Image.Image:
             return _as_it_looks(picture, name)
     except BadInput:
         raise
+    except UnidentifiedImageError as error:
+        raise BadInput(
+            f"{name} is no picture that is read here: give a PNG, JPEG or WebP file."
+        ) from error
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as bomb:
         raise BadInput(f"{name} has {_too_many()}.") from bomb
     except MemoryError as error:
         raise BadInput(f"{name} does not fit in memory: make it smaller.") from error
     except Exception as error:  # Pillow raises what it likes at what is no picture
         raise BadInput(
-            f"{name} cannot be read as a picture ({shown(reason_of(error))}): give a whole PNG, "
-            "JPEG or WebP file."
+            f"{name} is a picture that is not whole ({shown(reason_of(error))}): save it again."
         ) from error
 
 
@@ -107,11 +110,14 @@ def _bytes_of(file: Path, name: str) -> bytes:
         with open(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as opened:
             _check_file(os.fstat(opened.fileno()), name)
             return opened.read(MOST_BYTES + 1)  # it may grow
+    except BadInput:
+        raise
     except FileNotFoundError as error:
         raise BadInput(f"{name} is not there: give the path of a picture.") from error
     except (OSError, ValueError) as error:  # a name with a NUL in it, or too long
         raise BadInput(
-            f"{name} cannot be read ({reason_of(error)}): give the path of a picture."
+            f"{name} cannot be read ({getattr(error, 'strerror', None) or error}): give the path "
+            "of a picture."
         ) from error
 
 

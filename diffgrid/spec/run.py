@@ -154,6 +154,8 @@ class RunSpec:
         """The same for captions and lists."""
         words = {name: str(value) for name, value in self.chosen.items()}
         words |= parse_options(words.pop("option", ""))
+        if self.photo:
+            words |= {"image": self.photo[:8], "strength": f"{self.option('strength'):g}"}
         return {name.replace("_", " "): value for name, value in words.items()}
 
     @property

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from pathlib import Path as Folder
+from typing import Any
 
 import diffusers
 import numpy as np
@@ -155,14 +156,13 @@ def test_it_has_the_same_parts_as_they_are(folders: dict[str, Folder]) -> None:
 def test_the_bundled_model_begins_with_a_photo_and_goes_on_elsewhere(tmp_path: Folder) -> None:
     """A grid, and from its cache alone a fork that another engine makes."""
     store = TrajectoryStore(tmp_path)
-    told = {"prompt": "a red monster", "steps": 5, "strength": 0.6}
-    grid = diffgrid.grid(
-        image=matrix.photo(128), rows=[0], columns=2, engine=LocalEngine(store, "cpu"), **told
-    )
+    told: dict[str, Any] = {"prompt": "a red monster", "steps": 5, "strength": 0.6}
+    told |= {"image": matrix.photo(128), "engine": LocalEngine(store, "cpu")}
+    grid = diffgrid.grid(rows=[0], columns=2, **told)
     assert grid.trunk.steps == 3
     assert grid.evaluations["sampled"] == grid.evaluations["minimum"] == 3 + 2 + 2
     spec, path = grid.spec, parse_path("1.0")
-    assert photo.from_png(store.get_photo(spec.photo) or b"", spec.photo)
+    assert photo.from_png(store.get_photo(spec.photo) or b"", spec.photo).size == (128, 128)
     store.close()
     job = LocalEngine(TrajectoryStore(tmp_path), "cpu").submit(spec, [path])
     job.wait()
