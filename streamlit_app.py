@@ -1,6 +1,7 @@
 """The app: streamlit run streamlit_app.py"""
 
 import streamlit as st
+from streamlit.config import set_option
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from diffgrid.app.mends import mend
@@ -9,8 +10,12 @@ from diffgrid.app.shell import ICON, LOGO, PAGE_STYLE, arrival, page_file
 from diffgrid.app.sidebar import sidebar
 from diffgrid.app.state import session
 from diffgrid.app.text import plain
+from diffgrid.limits import Limits
+from diffgrid.sharing.photo import MOST_BYTES
 
 mend()
+if not Limits.from_environment().public:  # MB; strangers' are refused, as the settings say
+    set_option("server.maxUploadSize", MOST_BYTES // 2**20)
 st.set_page_config(page_title="diffgrid", page_icon=ICON, layout="wide")
 st.html(PAGE_STYLE)
 st.logo(LOGO, size="large")

@@ -9,6 +9,7 @@ The engine, and with it the loaded model and the store, is kept between calls.
 
 import html
 import os
+import re
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -233,11 +234,15 @@ def default_engine() -> Engine:
 def specified(store: TrajectoryStore, *, image: Any = None, **options: Any) -> RunSpec:
     """A full specification; the picture it begins with, a file or a PIL image, goes to the store.
 
+    One that is there already may go by its digest, as addresses have it.
+
     Raises:
         BadInput: an option is not allowed, or the picture cannot be read.
     """
     if image is None or image == "":
         return specify(**options)
+    if isinstance(image, str) and re.fullmatch(r"[0-9a-f]{64}", image):
+        return specify(**options, image=image)
     size = specify(**{**options, "strength": STRENGTH, "option": ""})
     picture = photo.fitted(photo.read(image), size.height, size.width)
     spec = specify(**options, image=photo.digest_of(picture))

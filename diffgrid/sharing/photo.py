@@ -18,6 +18,7 @@ from diffgrid.errors import BadInput, Damaged, reason_of
 from diffgrid.spec.checks import shown
 
 FORMATS = ("PNG", "JPEG", "WEBP")
+SUFFIXES = ("png", "jpg", "jpeg", "webp")  # by which people choose
 MOST_BYTES = 32 * 2**20  # of a file
 MOST_PIXELS = 50_000_000  # as its header says, before they are decoded
 # What can be made RGB as it looks; the others hold numbers that no screen shows.

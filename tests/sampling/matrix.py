@@ -46,6 +46,7 @@ from tests.sampling import gaussian
 from tests.sampling.recorded import final, record
 
 STEPS, SEED, SIDE = 8, 3, 32
+STRENGTH = 0.75  # of a photo, for which 12 steps are asked for: 9 are left, 3 left out
 ETA = 0.5  # of schedulers that take one
 BUILT = tiny.FAMILIES | zoo.CLASSES
 OWN = "own"  # the scheduler of the folder
@@ -454,6 +455,30 @@ def classes(names: Sequence[str] = tuple(zoo.CLASSES)) -> tuple[str, list[str]]:
     return markdown(["class", "scheduler", "trunk · branches"], rows), failures
 
 
+def photos(only: Sequence[str] = ()) -> tuple[str, list[str]]:
+    """The table of what begins with a photo, of these classes or all: Stable Diffusion with each
+    scheduler, the others with their folder's; and what failed."""
+    rows, failures = {}, []
+    with tempfile.TemporaryDirectory() as scratch:
+        for family, built in BUILT.items():
+            pipeline = type(built.build()).__name__
+            if pipeline not in IMAGE_TO_IMAGE or (only and pipeline not in only):
+                continue
+            folder = save(Folder(scratch) / family, family)
+            for name in NAMES if family == "stable_diffusion" else (OWN,):
+                if unsuited(family, name):
+                    continue
+                print(f"{family} with {name}, from a photo", file=sys.stderr)
+                cell = check(family, name, folder, strength=STRENGTH)
+                label = f"{IMAGE_TO_IMAGE[pipeline]}{f' ({family})' * (family in tiny.FAMILIES)}"
+                kind = kind_of(name, folder).name
+                rows[f"{label} | {kind}"] = [str(cell)]
+                failures += [f"{label} with {kind}: {what}" for what in cell.failures]
+    return markdown(["class | scheduler", "trunk · branches"], rows).replace(
+        "| --- | --- |", "| --- | --- | --- |", 1
+    ), failures
+
+
 def truths() -> tuple[str, list[str]]:
     """What exact Gaussian data says of each scheduler, and what failed."""
     failures: list[str] = []
@@ -482,7 +507,11 @@ def truths() -> tuple[str, list[str]]:
 def main(names: Sequence[str]) -> int:
     warnings.simplefilter("ignore")
     failed = []
-    tables = (partial(classes, names),) if names else (pairs, classes, truths)
+    some = (
+        partial(classes, [name for name in names if name in zoo.CLASSES]),
+        partial(photos, names),
+    )
+    tables = some if names else (pairs, classes, photos, truths)
     for table, failures in (make() for make in tables):
         print(table, end="\n\n")
         failed += failures

@@ -30,8 +30,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.FluxPosEmbed. is deprecated:FutureWarning"),
 ]
 
-STRENGTH = 0.75  # of 12 steps 9 are left, and 3 left out: an odd number
-
 # Every kind of step, in each family one: with a begin index and without, with two stages, several
 # steps, a Brownian tree.
 PAIRS = (
@@ -70,7 +68,7 @@ def test_trunks_are_the_librarys_and_branches_are_themselves(
 ) -> None:
     if next(kind for kind in SCHEDULERS if kind.name == scheduler).missing():
         pytest.skip("its package is not installed")
-    cell = matrix.check(family, scheduler, folders[family], strength=STRENGTH)
+    cell = matrix.check(family, scheduler, folders[family], strength=matrix.STRENGTH)
     assert cell.failures == []
 
 
@@ -79,7 +77,7 @@ def test_a_branch_is_finished_in_another_process(
     folders: dict[str, Folder], executor: Executor
 ) -> None:
     folder = folders["stable_diffusion"]
-    cell = matrix.check("stable_diffusion", "unipc", folder, executor, strength=STRENGTH)
+    cell = matrix.check("stable_diffusion", "unipc", folder, executor, strength=matrix.STRENGTH)
     assert cell.failures == []
 
 

@@ -6,4 +6,11 @@ IMAGE_TO_IMAGE: dict[str, str] = {
     "StableDiffusionXLPipeline": "StableDiffusionXLImg2ImgPipeline",
     "StableDiffusion3Pipeline": "StableDiffusion3Img2ImgPipeline",
     "FluxPipeline": "FluxImg2ImgPipeline",
+    "StableDiffusionPAGPipeline": "StableDiffusionPAGImg2ImgPipeline",
+    "StableDiffusionXLPAGPipeline": "StableDiffusionXLPAGImg2ImgPipeline",
+    "StableDiffusion3PAGPipeline": "StableDiffusion3PAGImg2ImgPipeline",
+    "ChromaPipeline": "ChromaImg2ImgPipeline",
+    "QwenImagePipeline": "QwenImageImg2ImgPipeline",
+    "ZImagePipeline": "ZImageImg2ImgPipeline",
+    "Kandinsky3Pipeline": "Kandinsky3Img2ImgPipeline",
 }
