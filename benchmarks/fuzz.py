@@ -1,4 +1,5 @@
-"""Broken inputs for each parser: addresses, a component's messages, stored bytes, model folders.
+"""Broken inputs for each parser: addresses, a component's messages, stored bytes, model folders,
+photos.
 
     python -m benchmarks.fuzz [--count 100000] [--seed 0] [PARSER …]
 
@@ -19,10 +20,12 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from safetensors.numpy import save_file
 
 from diffgrid.app.session.actions import lack, rest, take
@@ -34,6 +37,7 @@ from diffgrid.models.registry import find_model, specify
 from diffgrid.records.codec import seal, unseal
 from diffgrid.records.frames import Frames
 from diffgrid.records.trajectories import from_bytes, to_bytes
+from diffgrid.sharing import photo
 from diffgrid.sharing.address import from_query, to_query
 from diffgrid.sharing.view import View
 from diffgrid.spec.path import parse_path
@@ -144,6 +148,22 @@ def messages() -> Parse:
         take(mine, told)
         rest(mine, broken({"path": "5.2"}, chance))
         lack(mine, broken({"names": ["a", "b"]}, chance))
+
+    return parse
+
+
+def photos() -> Parse:
+    """Pictures in each format, their bytes broken; large ones take memory, and so are refused."""
+    photo.MOST_PIXELS = 10**6
+    noise = np.random.default_rng(0).integers(0, 256, (40, 61, 4), dtype=np.uint8)
+    sound = []
+    for kind, mode in (("PNG", "RGBA"), ("PNG", "P"), ("JPEG", "RGB"), ("WEBP", "RGBA")):
+        file = BytesIO()
+        Image.fromarray(noise).convert(mode).save(file, kind)
+        sound.append(file.getvalue())
+
+    def parse(chance: random.Random) -> None:
+        photo.fitted(photo.decode(broken_bytes(chance.choice(sound), chance)), 32, 32)
 
     return parse
 
@@ -268,6 +288,7 @@ def main() -> None:
         "messages": messages,
         "entries": entries,
         "folders": lambda: folders(place),
+        "photos": photos,
     }
     try:
         with writes_noted(place) as written:

@@ -184,6 +184,9 @@ def _photo(form: _Form) -> None:
             st.session_state["_photos"] = taken + 1
             _jump(mine, lambda: mine.begin_with(file.getvalue()))
 
+    def with_strength(value: float) -> View:
+        return option(mine.form, strength=value)
+
     def leave_out() -> None:
         _jump(mine, lambda: option(mine.form, image="", strength=STRENGTH))
 
@@ -201,10 +204,11 @@ def _photo(form: _Form) -> None:
                 left.image(picture)
             else:
                 left.caption("Not on this machine: choose it again.")
+            strength = view.options["strength"]
             right.slider(
-                "Strength", 0.05, 1.0, step=0.05,
+                "Strength", min(0.05, strength), 1.0, strength, 0.05,
                 help="How far from the photo: the share of the steps that are taken.",
-                **form.option("strength", view.options["strength"]),
+                **form.field("strength", strength, with_strength, _jump),  # rows move with it
             )  # fmt: skip
             right.button("Leave it out", key="no-photo", on_click=leave_out)
 

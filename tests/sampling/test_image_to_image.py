@@ -73,6 +73,17 @@ def test_trunks_are_the_librarys_and_branches_are_themselves(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    ["StableDiffusionPAGPipeline", "QwenImagePipeline", "ZImagePipeline", "Kandinsky3Pipeline"],
+)
+def test_classes_that_are_only_read_begin_with_one_too(name: str, tmp_path: Folder) -> None:
+    """One of each kind: `make matrix` tries all."""
+    folder = matrix.save(tmp_path / "model", name)
+    assert matrix.check(name, matrix.OWN, folder, strength=matrix.STRENGTH).failures == []
+
+
+@pytest.mark.slow
 def test_a_branch_is_finished_in_another_process(
     folders: dict[str, Folder], executor: Executor
 ) -> None:
