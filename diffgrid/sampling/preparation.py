@@ -113,7 +113,7 @@ def prepare(
             f"steps {spec.num_inference_steps} is not allowed with {spec.scheduler}: it makes "
             f"{made} steps of them; choose another number or another scheduler."
         )
-    if float(lane.taken.timestep) != float(scheduler.timesteps[begin]):
+    if spec.photo and float(lane.taken.timestep) != float(scheduler.timesteps[begin]):
         raise ModelError(
             f"the model's pipeline does not begin at step {begin} with strength "
             f"{spec.option('strength'):g} of its picture: choose another."

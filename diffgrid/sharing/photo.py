@@ -146,8 +146,9 @@ def _as_it_looks(picture: Image.Image, name: str) -> Image.Image:
     if not upright.has_transparency_data:
         return upright.convert("RGB")
     colours = upright.convert("RGBA")
-    white = Image.new("RGBA", colours.size, "white")
-    return Image.alpha_composite(white, colours).convert("RGB")
+    seen = Image.new("RGB", colours.size, "white")
+    seen.paste(colours, mask=colours.getchannel("A"))
+    return seen
 
 
 def _too_large(size: int) -> str:

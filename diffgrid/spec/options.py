@@ -136,7 +136,8 @@ OPTIONS = (
     Option(
         "image",
         str,
-        "a picture to begin with in place of noise: a PNG, JPEG or WebP file",
+        "a picture to begin with in place of noise: a PNG, JPEG or WebP file, or the digest of one "
+        "that was used before",
         "",
         canonical=_digest,
     ),

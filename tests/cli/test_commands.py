@@ -506,7 +506,7 @@ def photo(tmp_path: Folder) -> Folder:
 
 
 def test_a_photo_is_where_a_grid_begins_whatever_format_it_has(
-    grid: Callable[..., dict[str, Any]], photo: Folder
+    grid: Callable[..., dict[str, Any]], sh: Shell, photo: Folder
 ) -> None:
     begun = ["--strength", "0.8", "--rows", "0,1", "--image"]
     made = grid(*begun, photo)
@@ -515,6 +515,9 @@ def test_a_photo_is_where_a_grid_begins_whatever_format_it_has(
     Image.open(photo).save(photo.with_suffix(".webp"), lossless=True)
     again = grid(*begun, photo.with_suffix(".webp"))
     assert (again["key"], again["evaluations"]["sampled"]) == (made["key"], 0)
+    digest = json.loads(sh("runs", "show", made["key"]).out)["specification"]["image"]
+    more = grid("--strength", "1", "--image", digest)  # as an address has it
+    assert more["evaluations"]["sampled"] == more["evaluations"]["minimum"] == 5 + 4 + 2
 
 
 def test_what_begins_with_a_photo_is_recomputed_with_it_as_long_as_it_is_there(
