@@ -180,6 +180,15 @@ def test_the_bundled_model_begins_with_a_photo_and_goes_on_elsewhere(tmp_path: F
     assert job.snapshot().sampled == 1
 
 
+def test_a_study_begins_all_its_trunks_with_it(tmp_path: Folder) -> None:
+    engine = LocalEngine(TrajectoryStore(tmp_path), "cpu")
+    told: dict[str, Any] = {"prompt": "a red monster", "steps": 4, "strength": 0.75}
+    study = diffgrid.study(
+        image=matrix.photo(50, 70), trunks=2, rows=[0], columns=2, engine=engine, **told
+    )
+    assert study.evaluations["sampled"] == 2 * (3 + 2 + 2)
+
+
 def test_a_picture_that_is_not_here_is_said_before_anything_is_loaded(tmp_path: Folder) -> None:
     job = LocalEngine(TrajectoryStore(tmp_path), "cpu").submit(specify(image="0" * 64), [()])
     job.wait()
