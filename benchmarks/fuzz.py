@@ -1,5 +1,5 @@
 """Broken inputs for each parser: addresses, a component's messages, stored bytes, model folders,
-files of runs, and files that say what they were made of.
+photos, files of runs, and files that say what they were made of.
 
     python -m benchmarks.fuzz [--count 100000] [--seed 0] [PARSER …]
 
@@ -21,10 +21,12 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from safetensors.numpy import save_file
 
 from diffgrid.app.session.actions import lack, rest, take
@@ -39,7 +41,7 @@ from diffgrid.records.codec import seal, unseal
 from diffgrid.records.frames import Frames
 from diffgrid.records.shared_run import SharedRun
 from diffgrid.records.trajectories import from_bytes, to_bytes
-from diffgrid.sharing import foreign, recipe, runs_file
+from diffgrid.sharing import foreign, photo, recipe, runs_file
 from diffgrid.sharing.address import from_query, to_query
 from diffgrid.sharing.view import View
 from diffgrid.spec.path import parse_path
@@ -151,6 +153,22 @@ def messages() -> Parse:
         take(mine, told)
         rest(mine, broken({"path": "5.2"}, chance))
         lack(mine, broken({"names": ["a", "b"]}, chance))
+
+    return parse
+
+
+def photos() -> Parse:
+    """Pictures in each format, their bytes broken; large ones take memory, and so are refused."""
+    photo.MOST_PIXELS = 10**6
+    noise = np.random.default_rng(0).integers(0, 256, (40, 61, 4), dtype=np.uint8)
+    sound = []
+    for kind, mode in (("PNG", "RGBA"), ("PNG", "P"), ("JPEG", "RGB"), ("WEBP", "RGBA")):
+        file = BytesIO()
+        Image.fromarray(noise).convert(mode).save(file, kind)
+        sound.append(file.getvalue())
+
+    def parse(chance: random.Random) -> None:
+        photo.fitted(photo.decode(broken_bytes(chance.choice(sound), chance)), 32, 32)
 
     return parse
 
@@ -357,6 +375,7 @@ def main() -> None:
         "runs_files": runs_files,
         "folders": lambda: folders(place),
         "files": files,
+        "photos": photos,
     }
     try:
         with writes_noted(place) as written:

@@ -9,6 +9,7 @@ The engine, and with it the loaded model and the store, is kept between calls.
 
 import html
 import os
+import re
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -44,13 +45,14 @@ from diffgrid.pictures.png import Texts, with_texts
 from diffgrid.records import frames, trajectories
 from diffgrid.records.frames import Frames
 from diffgrid.records.shared_run import SharedRun
-from diffgrid.sharing import runs_file
+from diffgrid.sharing import photo, runs_file
 from diffgrid.sharing.recipe import Kind, texts
 from diffgrid.sharing.recipe import write as write_recipe
 from diffgrid.sharing.view import View
 from diffgrid.spec.checks import shown
 from diffgrid.spec.grid import Grid as GridRequest
 from diffgrid.spec.grid import default_rows, parse_fork_kind
+from diffgrid.spec.options import STRENGTH
 from diffgrid.spec.path import Path, describe, format_path, naive, parse_path
 from diffgrid.spec.run import RunSpec
 from diffgrid.store.forgiving import TrajectoryStore
@@ -316,6 +318,25 @@ def default_engine() -> Engine:
     return choose_engine(TrajectoryStore.default())
 
 
+def specified(store: TrajectoryStore, *, image: Any = None, **options: Any) -> RunSpec:
+    """A full specification; the picture it begins with, a file or a PIL image, goes to the store.
+
+    One that is there already may go by its digest, as addresses have it.
+
+    Raises:
+        BadInput: an option is not allowed, or the picture cannot be read.
+    """
+    if image is None or image == "":
+        return specify(**options)
+    if isinstance(image, str) and re.fullmatch(r"[0-9a-f]{64}", image):
+        return specify(**options, image=image)
+    size = specify(**{**options, "strength": STRENGTH, "option": ""})
+    picture = photo.fitted(photo.read(image), size.height, size.width)
+    spec = specify(**options, image=photo.digest_of(picture))
+    store.add_photo(spec.photo, photo.to_png(picture))
+    return spec
+
+
 def grid(
     *,
     rows: Iterable[int] | None = None,
@@ -331,17 +352,19 @@ def grid(
     `rows` are steps (default: about 4, 20, 40 and 64 % of the way), `path` is the trajectory in
     view. `fork` is `fresh` (new noise from that step on) or `renoise:m` (m steps back to more
     noise, and down again). The other options are those of the command line: model, prompt,
-    negative_prompt, seed, scheduler, steps, guidance, eta, height, width, dtype. `watch` is called
-    with the job's snapshots while it runs.
+    negative_prompt, seed, scheduler, steps, guidance, eta, height, width, dtype; `image`, a file or
+    a PIL image, is what to begin with in place of noise, and `strength` how far to go from it.
+    `watch` is called with the job's snapshots while it runs.
 
     Raises:
         BadInput: an option is not allowed; ModelError, StoreError: see `diffgrid.errors`.
     """
-    spec = specify(**options)
+    engine = engine or default_engine()
+    spec = specified(engine.store, **options)
     back = parse_fork_kind(fork)
     chosen = default_rows(spec.loop, back) if rows is None else _steps(rows)
     request = GridRequest.with_columns(spec, _path(path), chosen, columns, back)
-    job = (engine or default_engine()).submit(spec, request.paths)
+    job = engine.submit(spec, request.paths)
     _finish(job, job.snapshot, watch)
     return finished_grid(request, job)
 
@@ -362,8 +385,9 @@ def trajectory(
     Raises:
         BadInput: an option is not allowed; ModelError, StoreError: see `diffgrid.errors`.
     """
-    spec, wanted = specify(**options), _path(path)
-    job = (engine or default_engine()).submit(spec, [wanted], exact=exact)
+    engine = engine or default_engine()
+    spec, wanted = specified(engine.store, **options), _path(path)
+    job = engine.submit(spec, [wanted], exact=exact)
     _finish(job, job.snapshot, watch)
     return finished_trajectory(job, wanted)
 
@@ -418,10 +442,11 @@ def study(
     Raises:
         BadInput: an option is not allowed; ModelError, StoreError: see `diffgrid.errors`.
     """
-    spec = specify(**options)
+    engine = engine or default_engine()
+    spec = specified(engine.store, **options)
     chosen = study_rows(spec.loop) if rows is None else tuple(sorted(set(_steps(rows))))
     plan = Plan(spec, trunks, chosen, columns)
-    under_way = begin_study(engine or default_engine(), plan)
+    under_way = begin_study(engine, plan)
     return StudyReport(_results(under_way, watch), under_way.snapshot)
 
 

@@ -17,7 +17,8 @@ def about(limits: Limits) -> None:
 - One visitor gets {limits.max_evaluations_a_minute:,} evaluations a minute, and
   {limits.max_evaluations:,} in all; {limits.max_waiting} requests of one visitor wait, and
   {limits.max_queue} of all. Visitors take turns.
-- Models are those of the list. None is fetched, and nothing is saved, renamed or removed.
+- Models are those of the list. None is fetched, and nothing is saved, renamed or removed. Photos
+  are not taken.
 - What you make is listed for nobody else. Who has its address sees it: the address holds it all.
   Pictures stay in the cache until they make room, so download those that you like.
 """

@@ -15,10 +15,12 @@ from diffgrid.errors import DiffgridError
 from diffgrid.limits import Limits
 from diffgrid.models import heeded, prompt_words
 from diffgrid.models.calls import options_of, read_options
+from diffgrid.models.families import IMAGE_TO_IMAGE, image_to_image_of
 from diffgrid.models.folder import BUNDLED, Model
 from diffgrid.models.registry import choose_scheduler, find_model, models, schedulers_of
+from diffgrid.sharing.photo import MOST_BYTES, SUFFIXES
 from diffgrid.sharing.view import View, backs
-from diffgrid.spec.options import Option
+from diffgrid.spec.options import STRENGTH, Option
 from diffgrid.spec.options import added as added_options
 from diffgrid.spec.pipeline_options import format_options, parse_options
 from diffgrid.spec.schedulers import name_of
@@ -131,6 +133,9 @@ def sidebar(mine: Session) -> None:
                 if told := heeded.of_guidance(model, view.guidance, view.negative_prompt):
                     st.caption(told)
         _shape(form, limits)
+        with st.container():
+            if family.pipeline in IMAGE_TO_IMAGE and not limits.public:
+                _photo(form)
         st.button(
             "Surprise me",
             icon=":material/auto_awesome:",
@@ -162,6 +167,49 @@ def _shape(form: _Form, limits: Limits) -> None:
             "columns", columns, lambda count: mine.form.with_shape(len(mine.form.rows), count)
         ),
     )  # fmt: skip
+
+
+def _photo(form: _Form) -> None:
+    """A picture to begin with in place of noise, and how far to go from it."""
+    mine, view = form.mine, form.view
+    begun = bool(view.options["image"])
+    part = st.expander("Begin with a photo", begun, key="photo", on_change="rerun")
+    if not part.open:
+        return
+    taken = st.session_state.setdefault("_photos", 0)  # another one each time: it is empty again
+
+    def take() -> None:
+        if file := st.session_state.get(f"photo-{taken}"):
+            st.session_state["_photos"] = taken + 1
+            _jump(mine, lambda: mine.begin_with(file.getvalue()))
+
+    def with_strength(value: float) -> View:
+        return option(mine.form, strength=value)
+
+    def leave_out() -> None:
+        _jump(mine, lambda: option(mine.form, image="", strength=STRENGTH))
+
+    with part:
+        st.file_uploader(
+            "Photo", [*SUFFIXES], key=f"photo-{taken}", on_change=take,
+            max_upload_size=MOST_BYTES // 2**20, label_visibility="collapsed",
+        )  # fmt: skip
+        with st.container():
+            if not begun:
+                st.caption("Its middle becomes what the trunk begins with, under some noise.")
+                return
+            left, right = st.columns([0.35, 0.65], vertical_alignment="center")
+            if picture := mine.begun_with():
+                left.image(picture)
+            else:
+                left.caption("Not on this machine: choose it again.")
+            strength = view.options["strength"]
+            right.slider(
+                "Strength", min(0.05, strength), 1.0, strength, 0.05,
+                help="How far from the photo: the share of the steps that are taken.",
+                **form.field("strength", strength, with_strength, _jump),  # rows move with it
+            )  # fmt: skip
+            right.button("Leave it out", key="no-photo", on_click=leave_out)
 
 
 def _lab(form: _Form, model: Model, limits: Limits) -> None:
@@ -203,11 +251,12 @@ def _lab(form: _Form, model: Model, limits: Limits) -> None:
         if model.family.negative:
             negative = form.option("negative_prompt", view.negative_prompt)
             st.text_input("Negative prompt", **negative)
+    elsewhere = {"image", "strength", *(("lora",) if limits.public else ())}
     for added in added_options().values():
         if added.name == "option":
             with st.container():
                 _of_its_pipeline(form, model, view.options["option"])
-        elif added.name != "lora" or not limits.public:
+        elif added.name not in elsewhere:
             _added(added, form.option(added.name, view.options[added.name]))
     kind, config = choose_scheduler(model, view.scheduler)
     _fork_kind(form, FORKS[kind.draws(config, view.eta)])
@@ -226,7 +275,10 @@ def _added(option: Option, field: dict[str, Any]) -> None:
 
 def _of_its_pipeline(form: _Form, model: Model, told: str) -> None:
     """What else its pipeline takes, by what its call says of it."""
-    mine, chosen = form.mine, read_options(model.family.pipeline, told)
+    mine, pipeline = form.mine, model.family.pipeline
+    if form.view.options["image"]:
+        pipeline = image_to_image_of(pipeline)
+    chosen = read_options(pipeline, told)
 
     def setting(name: str, default: Any) -> Callable[[Any], View]:
         def change(value: Any) -> View:
@@ -237,7 +289,7 @@ def _of_its_pipeline(form: _Form, model: Model, told: str) -> None:
 
         return change
 
-    for name, argument in options_of(model.family.pipeline).items():
+    for name, argument in options_of(pipeline).items():
         title, kind = name.replace("_", " ").capitalize(), argument.kinds[0]
         value = chosen.get(name, argument.default)
         field = form.field(f"option-{name}", value, setting(name, argument.default))

@@ -252,13 +252,16 @@ def _recompute(store: TrajectoryStore, runs: list[RunInfo]) -> int:
     """
     differing = 0
     with tempfile.TemporaryDirectory() as folder:
-        engine = LocalEngine(TrajectoryStore(Path(folder)))
+        again = TrajectoryStore(Path(folder))
+        engine = LocalEngine(again)
         for info in tqdm(runs, disable=not sys.stderr.isatty(), leave=False):
             own = store.get(info.key) if info.computed else None
             came = store.get_imported(info.key) if info.imported else None
             for stored in filter(None, (own, came)):  # or it was evicted meanwhile
                 name = f"{info.key[:8]} {format_path(info.path)}"
                 name += ", imported" if stored is came else ""
+                if photo := stored.spec.photo and store.get_photo(stored.spec.photo):
+                    again.add_photo(stored.spec.photo, photo)
                 try:
                     differs = _difference(engine, stored)
                 except DiffgridError as error:

@@ -15,13 +15,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from diffgrid.engine.decode import decode_finals
 from diffgrid.engine.look_up import newest
 from diffgrid.engine.progress import Progress, Watched
 from diffgrid.engine.protocol import Engine, Models, WorkSnapshot
 from diffgrid.engine.request import family, steps_to_go
-from diffgrid.engine.sample import as_array, not_finite, prepare
+from diffgrid.engine.sample import as_array, not_finite, photo_of, prepare
 from diffgrid.errors import BadInput, Cancelled, Damaged, DiffgridError
 from diffgrid.limits import Limits
 from diffgrid.models.registry import find_model
@@ -319,9 +320,10 @@ class Study(Watched[StudySnapshot]):
             for path in missing
             if path in known and (frames := stored_frames(self._store, keys[path]))
         }
+        photo = photo_of(spec, self._store)
         pipe, labels = models.pipeline(spec), models.classifier(spec)
         self.progress.publish(state="sampling")
-        made = self._sample(pipe, spec, missing, known, interrupted)
+        made = self._sample(pipe, spec, photo, missing, known, interrupted)
         finals = {path: made.finals[path] for path in missing if path not in pictures}
         decoded = decode_finals(Decoder(pipe), list(finals.values()), DECODED_TOGETHER)
         pictures |= zip(finals, decoded, strict=True)
@@ -336,12 +338,14 @@ class Study(Watched[StudySnapshot]):
         self,
         pipe: Any,
         spec: RunSpec,
+        photo: Image.Image | None,
         wanted: list[Path],
         known: Mapping[Path, Trajectory],
         interrupted: Callable[[], bool],
     ) -> "_Made":
         """Sample these paths to their ends; what is known is replayed."""
-        schedule, waves = prepare(pipe, spec, steps_to_go(wanted, spec.length), known)
+        lengths = steps_to_go(wanted, spec.length)
+        schedule, waves = prepare(pipe, spec, lengths, known, photo=photo)
         noise = zip(schedule.alphas.tolist(), schedule.sigmas.tolist(), strict=True)
         bars = [alpha**2 / (alpha**2 + sigma**2) for alpha, sigma in noise]
         made = _Made(tuple(zip(schedule.timesteps.tolist(), bars, strict=False)))

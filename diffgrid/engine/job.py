@@ -14,7 +14,7 @@ from diffgrid.engine.look_up import look_up
 from diffgrid.engine.progress import JobProgress, Watched
 from diffgrid.engine.protocol import Models, Snapshot
 from diffgrid.engine.request import Request, evaluations_left, steps_to_go
-from diffgrid.engine.sample import Checkpoints, clipping, prepare, sample, where
+from diffgrid.engine.sample import Checkpoints, clipping, photo_of, prepare, sample, where
 from diffgrid.engine.timings import Timings
 from diffgrid.errors import Cancelled, DiffgridError
 from diffgrid.records.frames import Frames
@@ -66,6 +66,7 @@ class Computation(Watched[Snapshot]):
         progress.publish(to_sample=to_sample, reused=reused)
         if found.whole:
             return
+        photo = photo_of(spec, self._store) if lengths else None
         progress.publish(state="loading")
         pipe, focus = models.pipeline(spec), self.request.paths[0]
         pictures = Pictures(pipe, focus, found, self._store, progress)
@@ -79,7 +80,7 @@ class Computation(Watched[Snapshot]):
         if lengths:
             if warning := clipping(pipe, spec):
                 progress.publish(warning=warning)
-            schedule, waves = prepare(pipe, spec, lengths, found.history, focus)
+            schedule, waves = prepare(pipe, spec, lengths, found.history, focus, photo)
             checkpoints = Checkpoints(self._store, found.history)
             progress.publish(state="sampling")
             began = time.monotonic()

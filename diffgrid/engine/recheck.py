@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from diffgrid.engine.progress import Progress
 from diffgrid.engine.protocol import Models, WorkSnapshot
+from diffgrid.engine.sample import photo_of
 from diffgrid.records.trajectories import Trajectory
 from diffgrid.store.forgiving import TrajectoryStore
 
@@ -22,7 +23,7 @@ class Recheck:
     """
 
     def __init__(self, trajectory: Trajectory, store: TrajectoryStore) -> None:
-        self._trajectory = trajectory
+        self._trajectory, self._store = trajectory, store
         self.progress = Progress(WorkSnapshot(), store)
         self.differs = 0.0
 
@@ -41,8 +42,9 @@ class Recheck:
         from diffgrid.sampling import pipelines, preparation, sampler
 
         trajectory, spec = self._trajectory, self._trajectory.spec
+        photo = photo_of(spec, self._store)
         pipe = models.pipeline(spec)
-        prepared = preparation.prepare(pipe, spec, pipelines.build_scheduler(spec))
+        prepared = preparation.prepare(pipe, spec, pipelines.build_scheduler(spec), photo)
         steps = sampler.step_anew(prepared, trajectory)
         stored = zip(trajectory.model_outputs, trajectory.latents[1:], strict=True)
         for (output, following), (its_output, its_following) in zip(steps, stored, strict=True):

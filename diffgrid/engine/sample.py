@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from diffgrid.engine.builder import NoiseSchedule, Recordings
 from diffgrid.engine.decode import Pictures
 from diffgrid.engine.look_up import Found
 from diffgrid.engine.progress import JobProgress
-from diffgrid.errors import NotFinite
+from diffgrid.errors import BadInput, NotFinite
 from diffgrid.records.trajectories import Trajectory
+from diffgrid.sharing.photo import from_png
 from diffgrid.spec.path import Path
 from diffgrid.spec.run import RunSpec
 from diffgrid.spec.schedulers import limit_of
@@ -32,11 +34,13 @@ def prepare(
     lengths: Mapping[Path, int],
     history: Mapping[Path, Trajectory],
     focus: Path = (),
+    photo: Image.Image | None = None,
 ) -> tuple[NoiseSchedule, Iterator[list["Step"]]]:
-    """The waves in which these paths go `lengths`; what is in `history` is replayed."""
+    """The waves in which these paths go `lengths`; what is in `history` is replayed. `photo` is
+    what the specification begins with."""
     from diffgrid.sampling import pipelines, preparation, sampler
 
-    prepared = preparation.prepare(pipe, spec, pipelines.build_scheduler(spec))
+    prepared = preparation.prepare(pipe, spec, pipelines.build_scheduler(spec), photo)
     schedule = NoiseSchedule(
         prepared.timesteps.cpu().double().numpy(),
         np.array(prepared.alphas),
@@ -44,6 +48,29 @@ def prepare(
         prepared.prediction_type,
     )
     return schedule, sampler.sample(prepared, spec, lengths, history, focus=focus)
+
+
+def photo_of(spec: RunSpec, store: TrajectoryStore) -> Image.Image | None:
+    """The picture that a specification begins with; None where it begins with noise.
+
+    Raises:
+        BadInput: it is not in the store, or of another size.
+    """
+    if not (digest := spec.photo):
+        return None
+    if (kept := store.get_photo(digest)) is None:
+        raise BadInput(
+            f"image {digest[:8]}…, which this run begins with, is not on this machine (an address "
+            "carries no picture, and the cache keeps those of saved runs alone for good): give it "
+            "again."
+        )
+    picture = from_png(kept, digest)
+    if picture.size != (spec.width, spec.height):
+        raise BadInput(
+            f"image {digest[:8]}… is {picture.width} x {picture.height} pixels and the run "
+            f"{spec.width} x {spec.height}: give the picture again."
+        )
+    return picture
 
 
 def where(pipe: Any) -> str:

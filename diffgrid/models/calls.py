@@ -36,12 +36,14 @@ _ELSEWHERE = {
     "generator", "latents", "output_type", "return_dict", "num_images_per_prompt", "batch_size",
     "use_resolution_binning", "denoising_end", "use_clipped_model_output",
     "max_area", "use_kv_cache", "caption_upsample_temperature", "use_pe", "enable_prompt_rewrite",
-    "prompt_upsampling", "prompt_upsampling_temperature", "editing_prompt", "fonts",
+    "prompt_upsampling", "prompt_upsampling_temperature", "editing_prompt", "fonts", "strength",
+    "denoising_start",
     # Of layers that only a list could name.
     "skip_layer_guidance_scale", "skip_layer_guidance_start", "skip_layer_guidance_stop",
 }  # fmt: skip
 # What does nothing without a negative prompt, which that pipeline is not given.
-_UNHEEDED = {"FluxPipeline": {"true_cfg_scale", "negative_prompt_2"}}
+_OF_FLUX = {"true_cfg_scale", "negative_prompt_2"}
+_UNHEEDED = {"FluxPipeline": _OF_FLUX, "FluxImg2ImgPipeline": _OF_FLUX}
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 from diffgrid.errors import BadInput
 from diffgrid.limits import Limits
 from diffgrid.models.calls import checked_options
-from diffgrid.models.families import Family
+from diffgrid.models.families import Family, image_to_image_of
 from diffgrid.models.folder import ASSETS, BUNDLED, Model, own_models
 from diffgrid.models.hub_list import HUB_MODELS, HubModel, fetching, find_hub_model
 from diffgrid.models.loras import digest_of, loras_of
@@ -122,6 +122,8 @@ def specify(
 ) -> RunSpec:
     """A full specification from the options people give; None is the model's own choice.
 
+    An `image` is the digest of a picture of the run's size, which the store has (`sharing.photo`).
+
     Raises:
         BadInput: an option is unknown or out of range, or does not go with the others.
     """
@@ -145,8 +147,9 @@ def specify(
     if isinstance(most, int) and isinstance(steps, int) and steps > most:
         raise BadInput(f"steps {steps} is not allowed with {kind.name}: use 1 to {most}.")
     _check_words(family, prompt, negative_prompt, guidance)
+    pipeline = image_to_image_of(family.pipeline) if added.get("image") else family.pipeline
     given = added | {
-        "option": checked_options(family.pipeline, added.get("option") or ""),
+        "option": checked_options(pipeline, added.get("option") or ""),
         "lora": canonical_loras(check_text("lora", added.get("lora") or "", HARD.max_prompt)),
     }
     if family.guided and guidance is None:
@@ -169,17 +172,20 @@ def specify(
     )
 
 
-def loop_of(model: str, scheduler: str | None, steps: int) -> Loop:
-    """The loop that so many steps make; None is the model's own scheduler.
+def loop_of(model: str, scheduler: str | None, steps: int, strength: float | None = None) -> Loop:
+    """The loop that so many steps make, with a picture of this `strength`; None is the model's own
+    scheduler, and noise to begin with.
 
     Raises:
-        BadInput: the model or the scheduler is not known.
+        BadInput: the model or the scheduler is not known, or the strength out of range.
     """
+    if strength is not None:
+        strength = added_options()["strength"].check(strength)
     chosen = find_model(model)
     kind, config = choose_scheduler(chosen, scheduler)
     # Views may ask for more than is allowed, and are refused later: until then it stays small.
     steps = max(0, min(steps, Limits().max_steps))
-    return loop(kind.class_name, _canonical(chosen, scheduler, config), steps)
+    return loop(kind.class_name, _canonical(chosen, scheduler, config), steps, strength)
 
 
 def _canonical(model: Model, scheduler: str | None, config: dict[str, Any]) -> str:

@@ -20,10 +20,11 @@ from diffgrid.sampling.noise import noise_like
 from diffgrid.spec.schedulers import scheduler_of
 
 
-def adapt(scheduler: SchedulerMixin, **step_kwargs: float) -> "Adapter":
-    """What drives a scheduler whose timesteps are set; each step is given `step_kwargs` too."""
+def adapt(scheduler: SchedulerMixin, eta: float | None = None, begin: int = 0) -> "Adapter":
+    """What drives a scheduler whose timesteps are set, from the entry `begin` on; each step is
+    given eta too, where there is one."""
     adapter: type[Adapter] = globals()[scheduler_of(type(scheduler).__name__).adapter]
-    return adapter(scheduler, step_kwargs)
+    return adapter(scheduler, begin, {} if eta is None else {"eta": eta})
 
 
 @contextmanager
@@ -45,18 +46,34 @@ def refusing(scheduler: SchedulerMixin, num_inference_steps: int) -> Iterator[No
 
 
 class Adapter:
-    """Most schedulers: alpha = 1 (Karras et al., arXiv 2206.00364, table 1), and a step index."""
+    """Most schedulers: alpha = 1 (Karras et al., arXiv 2206.00364, table 1), and a step index.
 
-    def __init__(self, scheduler: SchedulerMixin, step_kwargs: dict[str, float]) -> None:
-        self.scheduler, self.step_kwargs = scheduler, step_kwargs
+    Steps are the trajectory's, of which a photo leaves the first `begin` of the scheduler's out.
+    """
+
+    def __init__(
+        self, scheduler: SchedulerMixin, begin: int, step_kwargs: dict[str, float]
+    ) -> None:
+        self.scheduler, self.begin, self.step_kwargs = scheduler, begin, step_kwargs
+
+    @property
+    def timesteps(self) -> Tensor:
+        """Of the trajectory's steps, (T,)."""
+        timesteps: Tensor = self.scheduler.timesteps[self.begin :]
+        return timesteps
+
+    def levels(self) -> tuple[list[float], list[float]]:
+        """alpha and sigma before each step and after the last, T+1 values each."""
+        alphas, sigmas = self.noise_levels()
+        return alphas[self.begin :], sigmas[self.begin :]
 
     def noise_levels(self) -> tuple[list[float], list[float]]:
-        """alpha and sigma before each step and after the last, T+1 values each."""
+        """The same of all of the scheduler's steps."""
         sigmas = self.sigmas()
         return [1.0] * len(sigmas), sigmas
 
     def sigmas(self) -> list[float]:
-        """Its sigmas, T+1; at second stages those of the midpoint that they evaluate."""
+        """All of its sigmas; at second stages those of the midpoint that they evaluate."""
         sigmas: list[float] = self.scheduler.sigmas.double().tolist()
         return sigmas[: len(self.scheduler.timesteps) + 1]
 
@@ -67,7 +84,7 @@ class Adapter:
 
     def start_at(self, step: int | None) -> None:
         """Let one that has taken no step go on from there; None lets it find where it is."""
-        self.scheduler._step_index = step
+        self.scheduler._step_index = None if step is None else self.begin + step
 
     def step(
         self, output: Tensor, timestep: Tensor, x: Tensor, generator: Generator, trunk: bool
@@ -145,7 +162,7 @@ class DDIM(ByTimestep):
     def level_after(self, step: int, following: tuple[float, float]) -> tuple[float, float]:
         scheduler = self.scheduler
         length = scheduler.config.num_train_timesteps // scheduler.num_inference_steps
-        timestep, bars = int(scheduler.timesteps[step]) - length, scheduler.alphas_cumprod.double()
+        timestep, bars = int(self.timesteps[step]) - length, scheduler.alphas_cumprod.double()
         bar = float(bars[timestep] if timestep >= 0 else scheduler.final_alpha_cumprod)
         return math.sqrt(bar), math.sqrt(1 - bar)
 
@@ -168,7 +185,7 @@ class LMS(Adapter):
 
     def make_ready(self, output: Tensor, x: Tensor, generator: Generator, trunk: bool) -> None:
         scheduler = self.scheduler
-        if not scheduler.derivatives and scheduler.step_index:  # as PNDM
+        if not scheduler.derivatives and (scheduler.step_index or 0) > self.begin:  # as PNDM
             sigma = scheduler.sigmas[scheduler.step_index]
             x0 = pred_original_sample(x, output, 1.0, sigma, self.prediction_type())
             scheduler.derivatives = [(x - x0) / sigma] * 3

@@ -8,6 +8,7 @@ begins in the middle is given the known x after each, and zeros in place of outp
 
 import copy
 import inspect
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ class Taken:
 
     model_output: Tensor
     sample: Tensor
+    timestep: Any  # as the pipeline has it, a number or a tensor of one
 
 
 class Lane:
@@ -112,9 +114,10 @@ class Lanes:
         self._twins: dict[int, nn.Module] = {}  # by what they stand in for
         for part in pipe.components.values():
             if isinstance(part, ModelMixin):
-                self._twins[id(part)] = _standing_in(part, _ask, ("__call__", "decode"))
+                answers = {"__call__": _ask, "decode": _ask, "encode": self._remember}
+                self._twins[id(part)] = _standing_in(part, answers)
             elif isinstance(part, PreTrainedModel):
-                self._twins[id(part)] = _standing_in(part, self._remember, ("__call__",))
+                self._twins[id(part)] = _standing_in(part, {"__call__": self._remember})
 
     def begin(self, arguments: Mapping[str, Any], latents: Tensor | None = None) -> Lane:
         """A call, up to where it first wants something; `latents` in place of those it draws."""
@@ -166,14 +169,16 @@ class Lanes:
         return known[call.shape]
 
     def _learnt(self, call: Call, arguments: Mapping[str, Any]) -> Axes | None:
-        one, two = (self.begin({**arguments, **self.pictures(count)}) for count in (1, 2))
+        with warnings.catch_warnings():  # of one photo for two pictures
+            warnings.simplefilter("ignore", FutureWarning)
+            one, two = (self.begin({**arguments, **self.pictures(count)}) for count in (1, 2))
         first, second = one.wants, two.wants
         if not (isinstance(first, Call) and isinstance(second, Call)):
             return None
         return grown(first, second) if first.shape == call.shape else None
 
     def _remember(self, call: Call) -> Any:
-        """What is made of the words, once for all lanes."""
+        """What is made of the words, or of a photo, once for all lanes."""
         for known, output in self._remembered:
             if equal(known, call):
                 return output
@@ -226,16 +231,14 @@ def forward_to(lane: Lane, latents: Sequence[Tensor], adapter: Adapter) -> None:
             lane.send(following)
 
 
-def _standing_in(
-    network: nn.Module, answer: Callable[[Call], Any], methods: Sequence[str]
-) -> nn.Module:
-    """The same network to whoever looks, which is not called: it asks for an answer."""
+def _standing_in(network: nn.Module, answers: Mapping[str, Callable[[Call], Any]]) -> nn.Module:
+    """The same network to whoever looks, these methods of which ask for an answer."""
     kind = type(network)
 
-    def asking(method: str) -> Callable[..., Any]:
+    def asking(method: str, answer: Callable[[Call], Any]) -> Callable[..., Any]:
         return lambda _, *args, **kwargs: answer(Call(network, args, kwargs, method))
 
-    own = {method: asking(method) for method in methods if hasattr(kind, method)}
+    own = {name: asking(name, answer) for name, answer in answers.items() if hasattr(kind, name)}
     twin: nn.Module = object.__new__(type(kind.__name__, (kind,), own))
     object.__setattr__(twin, "__dict__", vars(network))
     return twin
@@ -259,7 +262,7 @@ def _asking(scheduler: SchedulerMixin) -> SchedulerMixin:
             trial = kind.step.__get__(copy.deepcopy(scheduler))
             with torch.random.fork_rng():
                 _values[kind] = len(trial(*args, **{**kwargs, **unseeded}))
-        following = _ask(Taken(given["model_output"], given["sample"]))
+        following = _ask(Taken(given["model_output"], given["sample"], given["timestep"]))
         if as_tuple:  # the others are x̂0, which after the last step is x
             return (following,) * _values[kind]
         return SchedulerOutput(prev_sample=following)

@@ -4,18 +4,21 @@ The pipeline encodes the prompts, sets the timesteps, draws the initial latents 
 network's outputs what the scheduler is given, all in its own way.
 """
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import diffusers
 import torch
 from diffusers import DiffusionPipeline, SchedulerMixin
+from PIL import Image
 from torch import Tensor
 
 from diffgrid.errors import BadInput, DiffgridError, ModelError
 from diffgrid.models.calls import read_options
-from diffgrid.models.families import Family, family_of, known, why_not
+from diffgrid.models.families import Family, family_of, image_to_image_of, known, why_not
 from diffgrid.records.trajectories import PredictionType
 from diffgrid.sampling import batches
 from diffgrid.sampling.adapters import Adapter, adapt, refusing
@@ -68,24 +71,30 @@ class Prepared:
     @property
     def timesteps(self) -> Tensor:
         """(T,)"""
-        timesteps: Tensor = self.adapter.scheduler.timesteps
-        return timesteps
+        return self.adapter.timesteps
 
 
-def prepare(pipe: DiffusionPipeline, spec: RunSpec, scheduler: SchedulerMixin) -> Prepared:
+def prepare(
+    pipe: DiffusionPipeline,
+    spec: RunSpec,
+    scheduler: SchedulerMixin,
+    photo: Image.Image | None = None,
+) -> Prepared:
     """Let the pipeline prepare this specification with this scheduler.
+
+    `photo` is the picture that it begins with, where it names one.
 
     Raises:
         BadInput: the scheduler or the model does not take these settings, or a newer version made
             the run and knows more of them.
-        ModelError: the pipeline never has its scheduler take a step.
+        ModelError: the pipeline never has its scheduler take a step, or begins at another.
     """
     if spec.unknown:
         raise BadInput(
             f"option {', '.join(spec.unknown)} is not known to this version of diffgrid: go on "
             "with that run in the version that made it."
         )
-    denoise = _InLanes(pipe, spec, scheduler)
+    denoise = _InLanes(pipe, spec, scheduler, photo)
     generator, family = torch.Generator("cpu").manual_seed(spec.seed), denoise.family
     with _heeding(spec):
         lane = denoise.lanes.begin(denoise.arguments(spec, generator))
@@ -98,11 +107,16 @@ def prepare(pipe: DiffusionPipeline, spec: RunSpec, scheduler: SchedulerMixin) -
             "model configures it (a variance), which no stored run has room for: use another model."
         )
     latents = denoise.unpack(denoise.like)
-    scheduler = as_it_stands(lane.scheduler)
-    if len(scheduler.timesteps) != spec.length:
+    scheduler, begin = as_it_stands(lane.scheduler), spec.loop.begin
+    if (made := len(scheduler.timesteps) - begin) != spec.length:
         raise BadInput(
             f"steps {spec.num_inference_steps} is not allowed with {spec.scheduler}: it makes "
-            f"{len(scheduler.timesteps)} steps of them; choose another number or another scheduler."
+            f"{made} steps of them; choose another number or another scheduler."
+        )
+    if spec.photo and float(lane.taken.timestep) != float(scheduler.timesteps[begin]):
+        raise ModelError(
+            f"the model's pipeline does not begin at step {begin} with strength "
+            f"{spec.option('strength'):g} of its picture: choose another."
         )
     if not family.draws_in_steps and draws_noise(spec.scheduler, spec.scheduler_config, spec.eta):
         raise BadInput(
@@ -112,15 +126,15 @@ def prepare(pipe: DiffusionPipeline, spec: RunSpec, scheduler: SchedulerMixin) -
     scale = spec.height // latents.shape[-2]  # of tokens: each is a patch of latents
     if denoise.like.ndim != 3 or latents.shape[1] != denoise.like.shape[-1]:
         scale = getattr(pipe, "vae_scale_factor", scale)
-    if (made := [scale * side for side in latents.shape[-2:]]) != [spec.height, spec.width]:
+    if (size := [scale * side for side in latents.shape[-2:]]) != [spec.height, spec.width]:
         raise BadInput(
             f"height {spec.height} and width {spec.width} are not allowed with this model, which "
-            f"would make {made[0]} and {made[1]} of them: give those."
+            f"would make {size[0]} and {size[1]} of them: give those."
         )
-    adapter = adapt(scheduler, **({} if spec.eta is None else {"eta": spec.eta}))
+    adapter = adapt(scheduler, spec.eta, begin)
     adapter.start_at(None)
     with refusing(scheduler, spec.num_inference_steps):
-        alphas, sigmas = adapter.noise_levels()
+        alphas, sigmas = adapter.levels()
     return Prepared(
         latents=latents.clone(),
         adapter=adapter,
@@ -161,12 +175,37 @@ def family_of_pipe(pipe: DiffusionPipeline) -> Family:
     return family_of(name, scheduler_of(type(pipe.scheduler).__name__).flow)
 
 
+def image_to_image(pipe: DiffusionPipeline) -> DiffusionPipeline:
+    """The pipeline of the same parts that begins with a photo.
+
+    Raises:
+        BadInput: there is none.
+    """
+    kind = getattr(diffusers, image_to_image_of(type(pipe).__name__))
+    takes = inspect.signature(kind.__init__).parameters
+    # Not `from_pipe`: it would make all weights float32, and leave out what is of another class
+    # than its own signature names, such as a tiny autoencoder.
+    parts = {
+        name: part for name, part in {**pipe.config, **pipe.components}.items() if name in takes
+    }
+    other: DiffusionPipeline = kind(**parts)
+    other.set_progress_bar_config(disable=True)
+    return other
+
+
 class _InLanes:
     """The denoiser of a pipeline: each trajectory is one call of it, calls that meet one batch."""
 
-    def __init__(self, pipe: DiffusionPipeline, spec: RunSpec, scheduler: SchedulerMixin) -> None:
-        self.pipe, self.spec, self.family = pipe, spec, family_of_pipe(pipe)
-        self.lanes = Lanes(pipe, scheduler)
+    def __init__(
+        self,
+        pipe: DiffusionPipeline,
+        spec: RunSpec,
+        scheduler: SchedulerMixin,
+        photo: Image.Image | None,
+    ) -> None:
+        self.family, self.spec, self.photo = family_of_pipe(pipe), spec, photo
+        self.pipe = image_to_image(pipe) if photo else pipe
+        self.lanes = Lanes(self.pipe, scheduler)
         self.like = torch.empty(0)  # what the pipeline has, of x
 
     def __call__(self, standing: Sequence[Standing], rows: int) -> list[Tensor]:
@@ -180,16 +219,20 @@ class _InLanes:
     def _at_its_step(self, standing: Standing) -> Lane:
         """A trajectory's lane, further by the step that was taken, or begun and brought there."""
         if standing.lane is None:
-            past = [self.family.pack(x, self.like) for x in standing.past]
+            past = [self._pack(x) for x in standing.past]
             standing.lane = self.lanes.begin(self.arguments(standing.spec), past[0])
             forward_to(standing.lane, past, standing.adapter)
         else:
             vars(standing.lane.scheduler).update(vars(standing.adapter.scheduler))
-            standing.lane.send(self.family.pack(standing.latents, self.like))
+            standing.lane.send(self._pack(standing.latents))
         return standing.lane
 
     def _axes(self, call: Call) -> batches.Axes | None:
         return self.lanes.axes(call, self.arguments(self.spec))
+
+    def _pack(self, latents: Tensor) -> Tensor:
+        """(1, C, H, W) -> x as the pipeline has it: also in memory, by which networks round."""
+        return torch.empty_like(self.like).copy_(self.family.pack(latents, self.like))
 
     def unpack(self, latents: Tensor) -> Tensor:
         """x or a model output as the pipeline has it -> (1, C, H, W)."""
@@ -210,6 +253,8 @@ class _InLanes:
             "generator": generator or torch.Generator("cpu").manual_seed(spec.seed),
             "output_type": "latent",
             **spec.chosen,
+            "image": self.photo,
+            "strength": spec.option("strength"),
             **read_options(type(self.pipe).__name__, spec.option("option")),
         }
         told = {name: value for name, value in every.items() if value is not None}

@@ -241,7 +241,7 @@ class _Tree:
         """x after the step, and whether noise was forced into it."""
         prepared, step, latents = self.prepared, node.step, node.latents
         timesteps = prepared.timesteps
-        last = (step + 1) % self.spec.stages == 0  # of the stages that make one step
+        last = self._begins_step(step + 1)  # of the stages that make one step
         if self._is_redrawn(node.path, step):
             stages = timesteps[step : step + self.spec.stages]
             node.forces_noise = not node.adapter.draws_noise(output, stages, latents)
@@ -263,8 +263,12 @@ class _Tree:
     def _is_redrawn(self, path: Path, step: int) -> bool:
         """Whether a step that begins here must draw noise: at a fork, after a stochastic one."""
         if any(fork.stochastic for fork in in_effect(path, step)):
-            return step % self.spec.stages == 0
+            return self._begins_step(step)
         return _is_fresh(path) and path[-1].step == step
+
+    def _begins_step(self, step: int) -> bool:
+        """Whether it is the first of the stages that make one step."""
+        return (self.spec.loop.begin + step) % self.spec.stages == 0
 
     def _keyed(self, node: _Node) -> torch.Generator:
         return noise.keyed_generator(self.spec.seed, node.path, node.step)

@@ -119,7 +119,8 @@ class View:
     @property
     def loop(self) -> Loop:
         """Its steps, and where they can be forked."""
-        return loop_of(self.model, self.scheduler, self.steps)
+        strength = self.options["strength"] if self.options["image"] else None
+        return loop_of(self.model, self.scheduler, self.steps, strength)
 
     @property
     def can_change(self) -> bool:
@@ -180,7 +181,7 @@ class View:
         changed = replace(self, **fields, added=tuple((n, others[n]) for n in kept), path=())
         if changed.scheduler != self.scheduler and "eta" not in changes:
             changed = replace(changed, eta=_own_eta(changed))
-        if (changed.steps, changed.scheduler) != (self.steps, self.scheduler):
+        if changed.loop != self.loop:
             possible = backs(changed.loop)
             back = nearest(possible, self.back) if self.back and possible else 0
             changed = replace(changed, back=back)._with_rows_of(self)

@@ -1,6 +1,7 @@
 """Checks of single values: each raises BadInput with the one sentence that says what is allowed."""
 
 import math
+import re
 import sys
 from collections.abc import Sequence
 from itertools import pairwise
@@ -40,6 +41,13 @@ def check_text(field: str, value: object, longest: int) -> str:
     if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
         raise BadInput(f"{field} {shown(value)} is not valid Unicode: type it again as UTF-8.")
     return value
+
+
+def check_digest(field: str, value: object) -> str:
+    """A sha256 as it is written."""
+    if not re.fullmatch(r"[0-9a-f]{64}", check_text(field, value, HARD.max_prompt)):
+        raise BadInput(f"{field} {shown(value)} is not allowed: give 64 hexadecimal digits.")
+    return str(value)
 
 
 def rises(steps: Sequence[int]) -> bool:

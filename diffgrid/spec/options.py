@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from diffgrid.errors import BadInput
-from diffgrid.spec.checks import HARD, check_real, check_text, check_whole
+from diffgrid.spec.checks import HARD, check_digest, check_real, check_text, check_whole
 from diffgrid.spec.pipeline_options import canonical_loras, canonical_options
 from diffgrid.spec.schedulers import SCHEDULERS
 
 FIRST_MODEL = "monsters"
 SEED = 7  # where nobody chose one: the same picture for everyone who tries it first
+STRENGTH = 0.8  # of a photo, the library's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,11 @@ class Option:
         return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
+def _digest(text: str) -> str:
+    """A picture, as a run names it: by the digest of its pixels."""
+    return check_digest("image", text) if text else text
+
+
 OPTIONS = (
     Option("model", str, "a name from `models`, or a diffusers folder", FIRST_MODEL, added=False),
     Option("prompt", str, "what to draw (default: one that shows the model off)", added=False),
@@ -126,6 +132,21 @@ OPTIONS = (
         "",
         canonical=canonical_loras,
         several=True,
+    ),
+    Option(
+        "image",
+        str,
+        "a picture to begin with in place of noise: a PNG, JPEG or WebP file, or the digest of one "
+        "that was used before",
+        "",
+        canonical=_digest,
+    ),
+    Option(
+        "strength",
+        float,
+        "how far from that picture, 0 to 1: the share of the steps that are taken (default: 0.8)",
+        STRENGTH,
+        high=1,
     ),
 )
 

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, replace
 from functools import lru_cache
@@ -11,7 +10,15 @@ from typing import Any, Self
 
 from diffgrid.errors import BadInput
 from diffgrid.limits import Limits
-from diffgrid.spec.checks import HARD, check_real, check_text, check_whole, set_field, shown
+from diffgrid.spec.checks import (
+    HARD,
+    check_digest,
+    check_real,
+    check_text,
+    check_whole,
+    set_field,
+    shown,
+)
 from diffgrid.spec.options import added
 from diffgrid.spec.path import Path
 from diffgrid.spec.pipeline_options import parse_options
@@ -57,10 +64,7 @@ class RunSpec:
         if self.eta is not None:
             set_field(self, "eta", check_real("eta", self.eta, 0, 1))
         check_text("model", self.model, HARD.max_prompt)
-        if not re.fullmatch(r"[0-9a-f]{64}", check_text("digest", self.digest, 64)):
-            raise BadInput(
-                f"digest {shown(self.digest)} is not allowed: give 64 hexadecimal digits."
-            )
+        check_digest("digest", self.digest)
         if not check_text("scheduler", self.scheduler, 100).isidentifier():
             raise BadInput(
                 f"scheduler {shown(self.scheduler)} is not allowed: give a diffusers class name."
@@ -72,6 +76,16 @@ class RunSpec:
             )
         set_field(self, "added", _without_defaults(self.added))
         self.check(HARD)
+        if not self.photo and "strength" in self.chosen:
+            raise BadInput(
+                f"strength {self.option('strength'):g} is of a picture to begin with: give an "
+                "image too, or leave it out."
+            )
+        if self.photo and not self.length:
+            raise BadInput(
+                f"strength {self.option('strength'):g} leaves none of {self.num_inference_steps} "
+                "steps to take: raise it, or the steps."
+            )
 
     def check(self, limits: Limits) -> None:
         """Check the fields that limits bound; construction has done it for `Limits()`.
@@ -87,16 +101,28 @@ class RunSpec:
             check_whole(side, pixels, 8, limits.max_side)
             if pixels % 8:
                 raise BadInput(f"{side} {pixels} is not allowed: use a multiple of 8 pixels.")
+        if self.photo and limits.public:
+            raise BadInput(
+                "image is not allowed on a public server: leave it out, or run diffgrid on a "
+                "machine of your own."
+            )
 
     @property
     def loop(self) -> Loop:
         """The steps that its scheduler makes."""
-        return loop(self.scheduler, self.scheduler_config, self.num_inference_steps)
+        strength = self.option("strength") if self.photo else None
+        return loop(self.scheduler, self.scheduler_config, self.num_inference_steps, strength)
 
     @property
     def length(self) -> int:
         """T, the steps of the loop: not `num_inference_steps` where one takes two evaluations."""
         return self.loop.length
+
+    @property
+    def photo(self) -> str:
+        """The digest of the picture that it begins with; empty where it begins with noise."""
+        digest: str = self.option("image")
+        return digest
 
     @property
     def fork_steps(self) -> range:
@@ -128,6 +154,8 @@ class RunSpec:
         """The same for captions and lists."""
         words = {name: str(value) for name, value in self.chosen.items()}
         words |= parse_options(words.pop("option", ""))
+        if self.photo:
+            words |= {"image": self.photo[:8], "strength": f"{self.option('strength'):g}"}
         return {name.replace("_", " "): value for name, value in words.items()}
 
     @property

@@ -304,22 +304,42 @@ def name_of(class_name: str, config: Config) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """A scheduler's loop: its length T, and the steps at which a trajectory can be forked."""
+    """A scheduler's loop: its length T, and the steps at which a trajectory can be forked.
+
+    One that begins with a photo goes through the last T of the scheduler's entries alone, and
+    `begin` is the first of them.
+    """
 
     length: int
     fork_steps: range
+    begin: int = 0
 
 
 @lru_cache(maxsize=1000)
-def loop(class_name: str, config: str, num_inference_steps: int) -> Loop:
-    """The loop that so many inference steps make; `config` is JSON."""
+def loop(
+    class_name: str, config: str, num_inference_steps: int, strength: float | None = None
+) -> Loop:
+    """The loop that so many inference steps make; `config` is JSON.
+
+    `strength` is of a photo, 0 … 1: the share of the steps that are taken. There may be none.
+    """
     kind, stages = scheduler_of(class_name), stages_of(class_name, config)
     first, steps = kind.warm_up(json.loads(config))
     length = num_inference_steps + first - steps
     if kind.repeats:
         length = stages * (length - 1) + 1
     last = stages * (kind.tail + 1) if stages > 1 else kind.tail
-    return Loop(length, range(first, length - last, stages))
+    left_out = 0 if strength is None else _left_out(kind, num_inference_steps, strength)
+    begin = left_out * stages if kind.repeats else left_out
+    length = max(0, length - begin)
+    return Loop(length, range(first + -begin % stages, length - last, stages), begin)
+
+
+def _left_out(kind: Scheduler, num_inference_steps: int, strength: float) -> int:
+    """The first inference steps, as the library's pipelines count them: those for flow matching
+    round to one step more."""
+    taken = min(num_inference_steps * strength, num_inference_steps)
+    return int(num_inference_steps - taken) if kind.flow else num_inference_steps - int(taken)
 
 
 @lru_cache(maxsize=1000)

@@ -145,6 +145,8 @@ class TrajectoryStore:
     add_frames = _forgiven(Runs.add_frames, reads=False)
     get_labels = _forgiven(Runs.get_labels, reads=True)
     add_labels = _forgiven(Runs.add_labels, reads=False)
+    get_photo = _forgiven(Runs.get_photo, reads=True)
+    add_photo = _forgiven(Runs.add_photo, reads=False)
 
     add_imported = _told(Runs.add_imported)
     get_imported = _told(Runs.get_imported)

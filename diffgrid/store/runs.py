@@ -11,6 +11,7 @@ KEY is a trajectory's key; the rows are
     KEY/frames/DIGEST    its pictures, by the digest of the decoder that drew them
     KEY/labels/PROBE     what a probe saw in its finished picture, by the digest of the probe
     KEY/partial          a checkpoint, replaced as sampling goes on
+    PHOTO/photo          a picture that runs begin with, by the digest of its pixels; a PNG
     ROW/v1               this version's own ROW, where ROW itself is another version's
 
 Every value is sealed (see `records.codec`). A row that cannot be read counts as a miss. Where it is
@@ -208,6 +209,17 @@ class Runs:
         row, value = _row(key, "labels", probe), seal("labels", header, payload)
         self._write(self._runs, row, value, replacing=True)
 
+    def get_photo(self, digest: str) -> bytes | None:
+        """The picture that this digest names, if it is stored: a PNG, not yet looked at."""
+        row = f"{digest}/photo"
+        kept = self._read(self._saved, row, _open_sealed)
+        kept = kept or self._read(self._runs, row, _open_sealed)
+        return bytes(kept[1]) if kept else None
+
+    def add_photo(self, digest: str, png: bytes) -> None:
+        """Store a picture to begin with, beside the runs, which may be evicted."""
+        self._write(self._runs, f"{digest}/photo", seal("photo", {}, png))
+
     # What people ask for.
 
     def runs(self, bundled: bool = False) -> list[RunInfo]:
@@ -309,6 +321,9 @@ class Runs:
             for row in _rows_of(self._runs, f"{key}/frames")
             if (frames := self._read(self._runs, row, _open_sealed))
         }
+        row = f"{trajectory.spec.photo}/photo"
+        if row not in self._saved and (photo := self._read(self._runs, row, _open_sealed)):
+            copies[row] = seal("photo", *photo)
         if self._read(self._saved, key, _open_finished) is None:
             copies[key] = to_bytes(trajectory)
         if self._saved.volume() + sum(map(len, copies.values())) > self._saved_limit:
@@ -348,6 +363,7 @@ class Runs:
             self._describe(self._runs, trajectory)
         for row in rows:
             self._saved.delete(row)
+        self._let_photos_go()
 
     def add_imported(self, runs: Iterable[SharedRun], by: str) -> list[str]:
         """Keep runs that were computed elsewhere; the keys of those that were not there yet.
@@ -386,6 +402,20 @@ class Runs:
         for shelf in (self._runs, self._saved, self._imported):
             for row in _rows_of(shelf, key):
                 shelf.delete(row)
+        self._let_photos_go()
+
+    def _let_photos_go(self) -> None:
+        """Keep no longer than others what no saved run begins with; one that cannot be read may."""
+        kept = _keys(self._saved, kept=True)
+        infos = [self._info(self._saved, key) for key in kept]
+        if None in infos:
+            return
+        used = {f"{info.spec.photo}/photo" for info in infos if info}
+        for row in [row for row in self._saved if row.endswith("/photo") and row not in used]:
+            with contextlib.suppress(Damaged, OtherVersion):
+                if (value := self._saved.get(row)) is not None:
+                    self._write(self._runs, row, value)
+            self._saved.delete(row)
 
     def verify(self) -> list[Damage]:
         """Read every row; report those that are damaged or not ours. Of these, only rows that are
@@ -525,10 +555,14 @@ class Runs:
 def _keys(rows: Iterable[str], kept: bool = False) -> set[str]:
     """The keys of runs among these rows; what is kept is one whatever is left of it.
 
-    Elsewhere labels and checkpoints stand alone.
+    Elsewhere labels and checkpoints stand alone, and photos everywhere.
     """
     names = (row.partition("/") for row in rows)
-    return {key for key, _, kind in names if _KEY.fullmatch(key) and (kept or not kind)}
+    return {
+        key
+        for key, _, kind in names
+        if _KEY.fullmatch(key) and (kept or not kind) and not kind.startswith("photo")
+    }
 
 
 def _beside(row: str) -> str:
@@ -644,6 +678,7 @@ _OPENERS: dict[str, Callable[[str, bytes], object]] = {
     "frames": _open_sealed,
     "labels": _open_sealed,
     "partial": _open_trajectory,
+    "photo": _open_sealed,
 }
 
 

@@ -48,6 +48,35 @@ def test_a_change_applies_at_once_and_ends_what_was_under_way(
     assert page.query_params["scheduler"] == "euler"
 
 
+def test_a_photo_is_offered_to_begin_with_where_it_can_be(
+    app: AppTest, session: Session, own_models: File, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def offered() -> bool:
+        return "Begin with a photo" in {each.label for each in run(app).expander}
+
+    assert offered()
+    monkeypatch.setenv("DIFFGRID_PUBLIC", "1")
+    assert not offered()
+    monkeypatch.delenv("DIFFGRID_PUBLIC")
+    monkeypatch.setenv("DIFFGRID_MODELS", str(own_models))
+    session.go(View.default("quick"))  # latent consistency
+    assert not offered()
+
+
+def test_the_rows_move_with_a_photos_strength(
+    page: AppTest, engine: FakeEngine, session: Session
+) -> None:
+    session.go(session.view.with_options(image="ab" * 32))
+    run(page)
+    assert [step for step, _ in session.view.rows] == [1, 4, 8, 13]
+    choose(page, "Strength", 0.1)  # of two steps one can be left
+    assert engine.jobs[-1].spec.length == 2
+    assert (widget(page, "Rows").value, widget(page, "Strength").value) == (1, 0.1)
+    press(page, "Leave it out")
+    assert (session.view.options["image"], session.view.options["strength"]) == ("", 0.8)
+    assert "Strength" not in labels(page)
+
+
 def test_what_else_the_pipeline_takes_is_in_the_lab(
     page: AppTest, engine: FakeEngine, session: Session
 ) -> None:

@@ -649,6 +649,49 @@ def test_verify_recomputes_every_run_and_finds_one_that_differs(
     assert differing.out == f"{key[:8]} trunk: differs by {differs}\n"
 
 
+@pytest.fixture
+def photo(tmp_path: Folder) -> Folder:
+    """Somebody's picture."""
+    numbers = np.random.default_rng(0).integers(0, 256, (40, 61, 3), dtype=np.uint8)
+    Image.fromarray(numbers).save(tmp_path / "photo.png")
+    return tmp_path / "photo.png"
+
+
+def test_a_photo_is_where_a_grid_begins_whatever_format_it_has(
+    grid: Callable[..., dict[str, Any]], sh: Shell, photo: Folder
+) -> None:
+    begun = ["--strength", "0.8", "--rows", "0,1", "--image"]
+    made = grid(*begun, photo)
+    assert [cell["step"] for cell in made["cells"]] == [0, 1]
+    assert made["evaluations"]["sampled"] == made["evaluations"]["minimum"] == 4 + 3 + 2
+    Image.open(photo).save(photo.with_suffix(".webp"), lossless=True)
+    again = grid(*begun, photo.with_suffix(".webp"))
+    assert (again["key"], again["evaluations"]["sampled"]) == (made["key"], 0)
+    digest = json.loads(sh("runs", "show", made["key"]).out)["specification"]["image"]
+    more = grid("--strength", "1", "--image", digest)  # as an address has it
+    assert more["evaluations"]["sampled"] == more["evaluations"]["minimum"] == 5 + 4 + 2
+
+
+def test_what_begins_with_a_photo_is_recomputed_with_it_as_long_as_it_is_there(
+    grid: Callable[..., dict[str, Any]], sh: Shell, cache_directory: Folder, photo: Folder
+) -> None:
+    key = grid("--image", photo, "--rows", "0,1")["key"]
+    assert "0 runs differ" in sh("verify", "--recompute").err
+    digest = json.loads(sh("runs", "show", key).out)["specification"]["image"]
+    TrajectoryStore(cache_directory)._runs.delete(f"{digest}/photo")
+    done = sh("verify", "--recompute")
+    assert done.code == 0
+    assert done.out.count(f"not compared; image {digest[:8]}…") == 3
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_each_step_from_a_photo_is_recomputed(
+    grid: Callable[..., dict[str, Any]], sh: Shell, photo: Folder, dtype: str
+) -> None:
+    grid("--image", photo, "--dtype", dtype, "--scheduler", "heun")
+    assert "3 runs are whole, 0 rows were damaged, 0 runs differ" in sh("verify", "--recompute").err
+
+
 def test_a_run_whose_model_is_gone_cannot_be_compared_and_is_no_damage(
     sh: Shell, folder: Folder, tmp_path: Folder
 ) -> None:
@@ -720,6 +763,14 @@ BAD_OPTIONS = [
     (["--height", "0"], ["height 0", "from 8 to 4096"]),
     (["--width", "100"], ["width 100", "multiple of 8"]),
     (["--width", "wide"], ["--width", "'wide'", "whole number"]),
+    (["--image", "gone.png"], ["image 'gone.png' is not there", "the path of a picture"]),
+    (["--image", "/"], ["image '/' is a folder", "the path of a picture"]),
+    (["--image", "/dev/zero"], ["image '/dev/zero' is no plain file", "the path of a picture"]),
+    (["--image", __file__], ["is no picture", "PNG, JPEG or WebP"]),
+    (["--strength", "0.5"], ["strength 0.5", "give an image too"]),
+    (["--strength", "1.5"], ["strength 1.5", "from 0 to 1"]),
+    (["--strength", "nan"], ["strength nan", "from 0 to 1"]),
+    (["--strength", "half"], ["--strength", "'half'", "number"]),
 ]
 
 

@@ -29,12 +29,15 @@ import numpy as np
 import torch
 from diffusers import DiffusionPipeline
 from numpy.typing import NDArray
+from PIL import Image
 
 from diffgrid.errors import DiffgridError
+from diffgrid.models.families import IMAGE_TO_IMAGE
 from diffgrid.models.registry import find_model, specify
 from diffgrid.records.trajectories import Trajectory, from_bytes, to_bytes
 from diffgrid.sampling import noise, pipelines, preparation
 from diffgrid.sampling.preparation import Prepared
+from diffgrid.sharing.photo import digest_of
 from diffgrid.spec.path import Path, ancestors, behind, minimum, parse_path
 from diffgrid.spec.run import RunSpec
 from diffgrid.spec.schedulers import SCHEDULERS, Scheduler
@@ -42,7 +45,8 @@ from tests import tiny, zoo
 from tests.sampling import gaussian
 from tests.sampling.recorded import final, record
 
-STEPS, SEED = 8, 3
+STEPS, SEED, SIDE = 8, 3, 32
+STRENGTH = 0.75  # of a photo, for which 12 steps are asked for: 9 are left, 3 left out
 ETA = 0.5  # of schedulers that take one
 BUILT = tiny.FAMILIES | zoo.CLASSES
 OWN = "own"  # the scheduler of the folder
@@ -155,6 +159,18 @@ def options(family: str, name: str, folder: Folder) -> dict[str, Any]:
     return {option: value for option, value in chosen.items() if value is not None}
 
 
+def photo(height: int, width: int | None = None) -> Image.Image:
+    """A picture to begin with: waves of all colours."""
+    rows, columns = np.mgrid[:height, : width or height] / 5
+    waves = np.stack([np.sin(rows + columns), np.cos(rows * 2), np.sin(rows - columns * 3)], -1)
+    return Image.fromarray(((waves + 1) * 127).astype(np.uint8))
+
+
+def beginning(strength: float, height: int = SIDE, width: int = SIDE) -> dict[str, Any]:
+    """What `specify` is given to begin with it: so many steps that some are left."""
+    return {"image": digest_of(photo(height, width)), "strength": strength, "steps": STEPS + 4}
+
+
 def kind_of(name: str, folder: Folder) -> Scheduler:
     """The scheduler of a pair."""
     own = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())["_class_name"]
@@ -168,9 +184,12 @@ def kind_of(name: str, folder: Folder) -> Scheduler:
 # ----------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=2)
-def plain_pipeline(folder: Folder) -> DiffusionPipeline:
-    pipe = DiffusionPipeline.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+@lru_cache(maxsize=3)
+def plain_pipeline(folder: Folder, begins_with_photo: bool = False) -> DiffusionPipeline:
+    kind = DiffusionPipeline
+    if begins_with_photo:
+        kind = getattr(diffusers, IMAGE_TO_IMAGE[type(plain_pipeline(folder)).__name__])
+    pipe = kind.from_pretrained(folder, local_files_only=True, use_safetensors=True)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
@@ -182,18 +201,20 @@ def plain_diffusers(
     (C, H, W); a picture in 0 … 1 of pipelines that diffuse pixels. `option` is given to its call
     too."""
     folder = Folder(spec.model)
-    pipe = plain_pipeline(folder)
+    pipe = plain_pipeline(folder, bool(spec.photo))
     own = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
     pipe.scheduler = getattr(diffusers, kind.class_name).from_config(own, **kind.adds)
     every = {
         "prompt": spec.prompt,
         "eta": spec.eta,
         "output_type": "latent" if hasattr(pipe, "vae") or hasattr(pipe, "movq") else "pt",
-        "num_inference_steps": STEPS,
+        "num_inference_steps": spec.num_inference_steps,
         "generator": torch.Generator("cpu").manual_seed(SEED),
+        "image": photo(spec.height, spec.width) if spec.photo else None,
+        "strength": spec.option("strength"),
     }
     takes = inspect.signature(pipe.__call__).parameters
-    own_way = preparation.family_of_pipe(pipe)
+    own_way = preparation.family_of_pipe(plain_pipeline(folder))
     if not own_way.seeds_steps:
         torch.manual_seed(SEED)
     told = {name: value for name, value in every.items() if value is not None}
@@ -237,7 +258,9 @@ def load(folder: Folder) -> DiffusionPipeline:
 
 @lru_cache(maxsize=1)
 def prepare(spec: RunSpec) -> Prepared:
-    return preparation.prepare(load(Folder(spec.model)), spec, pipelines.build_scheduler(spec))
+    scheduler = pipelines.build_scheduler(spec)
+    picture = photo(spec.height, spec.width) if spec.photo else None
+    return preparation.prepare(load(Folder(spec.model)), spec, scheduler, picture)
 
 
 def sample(
@@ -295,15 +318,18 @@ def check(
     folder: Folder,
     executor: Executor | None = None,
     option: Mapping[str, Any] | None = None,
+    strength: float | None = None,
 ) -> Cell:
     """Try one pair; without an executor what was begun is finished in this process. `option` is
-    what else its pipeline is asked for.
+    what else its pipeline is asked for, `strength` that of a photo to begin with.
 
     Raises:
         AssertionError: the pair makes no sense, but is not refused.
         DiffgridError: it is refused, but makes sense.
     """
     chosen = options(family, name, folder) | {"option": option or ""}
+    if strength is not None:
+        chosen |= beginning(strength, chosen.get("height", SIDE), chosen.get("width", SIDE))
     if reason := unsuited(family, name):
         try:
             sample(specify(**chosen), {(): 1})
@@ -429,6 +455,30 @@ def classes(names: Sequence[str] = tuple(zoo.CLASSES)) -> tuple[str, list[str]]:
     return markdown(["class", "scheduler", "trunk · branches"], rows), failures
 
 
+def photos(only: Sequence[str] = ()) -> tuple[str, list[str]]:
+    """The table of what begins with a photo, of these classes or all: Stable Diffusion with each
+    scheduler, the others with their folder's; and what failed."""
+    rows, failures = {}, []
+    with tempfile.TemporaryDirectory() as scratch:
+        for family, built in BUILT.items():
+            pipeline = type(built.build()).__name__
+            if pipeline not in IMAGE_TO_IMAGE or (only and pipeline not in only):
+                continue
+            folder = save(Folder(scratch) / family, family)
+            for name in NAMES if family == "stable_diffusion" else (OWN,):
+                if unsuited(family, name):
+                    continue
+                print(f"{family} with {name}, from a photo", file=sys.stderr)
+                cell = check(family, name, folder, strength=STRENGTH)
+                label = f"{IMAGE_TO_IMAGE[pipeline]}{f' ({family})' * (family in tiny.FAMILIES)}"
+                kind = kind_of(name, folder).name
+                rows[f"{label} | {kind}"] = [str(cell)]
+                failures += [f"{label} with {kind}: {what}" for what in cell.failures]
+    return markdown(["class | scheduler", "trunk · branches"], rows).replace(
+        "| --- | --- |", "| --- | --- | --- |", 1
+    ), failures
+
+
 def truths() -> tuple[str, list[str]]:
     """What exact Gaussian data says of each scheduler, and what failed."""
     failures: list[str] = []
@@ -457,7 +507,11 @@ def truths() -> tuple[str, list[str]]:
 def main(names: Sequence[str]) -> int:
     warnings.simplefilter("ignore")
     failed = []
-    tables = (partial(classes, names),) if names else (pairs, classes, truths)
+    some = (
+        partial(classes, [name for name in names if name in zoo.CLASSES]),
+        partial(photos, names),
+    )
+    tables = some if names else (pairs, classes, photos, truths)
     for table, failures in (make() for make in tables):
         print(table, end="\n\n")
         failed += failures

@@ -30,7 +30,7 @@ def test_a_row_says_whether_steps_add_noise(kind: Scheduler, eta: float) -> None
     seen = next(x for x in gaussian.PREDICTION_TYPES if gaussian.build(kind.name, x) is not None)
     spec, prepared = gaussian.prepare(kind.name, seen, seed=0)
     scheduler = copy.deepcopy(prepared.adapter.scheduler)
-    adapter = adapt(scheduler, **({"eta": eta} if kind.takes_eta else {}))
+    adapter = adapt(scheduler, eta if kind.takes_eta else None)
     step = spec.fork_steps[len(spec.fork_steps) // 2]
     adapter.start_at(step)
     stages = prepared.timesteps[step : step + spec.stages]
@@ -71,7 +71,7 @@ def test_a_row_says_what_keeps_x0_small(kind: Scheduler, setting: str) -> None:
     x = 3 * torch.randn(1, 4, 2, 2, generator=torch.Generator().manual_seed(0))
     ends = []
     for told in (SETTINGS, {**SETTINGS, setting: True}):
-        adapter = adapt(build({**adds, **told}), **({"eta": 0.0} if kind.takes_eta else {}))
+        adapter = adapt(build({**adds, **told}), 0.0 if kind.takes_eta else None)
         adapter.scheduler.set_timesteps(10)
         adapter.start_at(None)
         following = x

@@ -252,7 +252,7 @@ def gaussian(name: str, eta: float | None, seed: int) -> tuple[RunSpec, Prepared
     config = dict(tiny.stable_diffusion().scheduler.config) | dict(kind.adds)
     scheduler = getattr(diffusers, kind.class_name).from_config(config)
     scheduler.set_timesteps(GAUSSIAN_STEPS)
-    adapter = adapt(scheduler, **({} if eta is None else {"eta": eta}))
+    adapter = adapt(scheduler, eta)
     alphas, sigmas = adapter.noise_levels()
     by_timestep = {float(t): i for i, t in enumerate(scheduler.timesteps)}
 

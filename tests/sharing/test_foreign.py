@@ -129,7 +129,7 @@ def test_a_file_is_opened_by_name_where_it_is_one(tmp_path: File) -> None:
 def test_foreign_bytes_are_read_in_one_place() -> None:
     """Of all that people meet; what is below it reads what diffgrid keeps, and models.
 
-    A file of runs has a reader of its own, which the page hands what was uploaded.
+    Recipes, photos and runs have a reader each; two places hand them what was uploaded.
     """
     root = File(recipe.__file__).parents[2]
     met = ("pages", "diffgrid/app", "diffgrid/cli", "diffgrid/sharing", "diffgrid/pictures")
@@ -137,5 +137,5 @@ def test_foreign_bytes_are_read_in_one_place() -> None:
     reads = re.compile(r"Image\.open|read_bytes|read_text|\"rb\"|decompress|file_uploader")
     found = {file.relative_to(root).as_posix() for file in files if reads.search(file.read_text())}
     ships = {"diffgrid/app/session/bundled_studies.py", "diffgrid/app/shell.py"}
-    readers = {"diffgrid/sharing/foreign.py", "diffgrid/sharing/runs_file.py"}
-    assert found - ships - {"pages/compare.py"} == readers
+    readers = {f"diffgrid/sharing/{name}.py" for name in ("foreign", "photo", "runs_file")}
+    assert found - ships - {"pages/compare.py", "diffgrid/app/sidebar.py"} == readers

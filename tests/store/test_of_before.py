@@ -1,7 +1,8 @@
-"""A cache that 0.1 wrote opens: every row is listed and read, and nothing is deleted.
+"""A cache that 0.1 or 0.2 wrote opens: every row is listed and read, and nothing is deleted.
 
 tests/fixtures holds the cache, what it listed and the sha256 of its arrays, and the keys of a
-checkpoint and of labels, all written down by 0.1 itself. The last tests fail where this version
+checkpoint and of labels, all written down by 0.1 itself; and a cache of 0.2, which could begin with
+a photo. The last tests fail where this version
 writes or names a run otherwise than all that is there, until its own is there too.
 """
 
@@ -22,6 +23,7 @@ from diffgrid.records.codec import LAYOUT, seal
 from diffgrid.records.frames import Frames, decode
 from diffgrid.records.shared_run import SharedRun
 from diffgrid.records.trajectories import Trajectory, to_bytes
+from diffgrid.sharing.photo import from_png
 from diffgrid.spec import options
 from diffgrid.spec.options import Option
 from diffgrid.spec.path import format_path, parse_path
@@ -117,6 +119,18 @@ def test_it_had_no_imported_runs_and_takes_some(of_before: TrajectoryStore) -> N
     assert to_bytes(found) == to_bytes(made)
     assert to_bytes(imported) == to_bytes(theirs)
     assert len(of_before.runs()) == len(LISTED)
+
+
+def test_a_photo_and_the_run_that_begins_with_it_are_read(tmp_path: Path) -> None:
+    with unpacked(FIXTURES / "cache-of-0.2.tar.gz", tmp_path) as opened:
+        [info] = opened.runs()
+        assert (info.saved, info.spec.option("strength")) == ("from a photo", 0.5)
+        run, kept = opened.get(info.key), opened.get_photo(info.spec.photo)
+        assert run is not None
+        assert run.done
+        assert kept is not None
+        assert from_png(kept, info.spec.photo).size == (info.spec.width, info.spec.height)
+        assert opened.verify() == []
 
 
 def written_today(row: str, value: bytes) -> bytes | None:

@@ -10,7 +10,7 @@ import pytest
 
 from diffgrid.errors import BadInput, StoreError
 from diffgrid.records.codec import seal
-from diffgrid.records.trajectories import to_bytes
+from diffgrid.records.trajectories import Trajectory, to_bytes
 from diffgrid.spec.path import parse_path
 from diffgrid.spec.run import key
 from diffgrid.store.memory import MemoryShelf
@@ -450,6 +450,52 @@ def test_a_saved_description_of_another_version_is_not_written_over(opened: Runs
     opened.save(run.key, "ours")
     assert opened._saved.get(row) == theirs
     assert [info.saved for info in opened.runs()] == ["ours"]
+
+
+def with_photo(seed: int) -> Trajectory:
+    """A run that begins with a picture."""
+    begun = trajectory(seed)
+    spec = replace(begun.spec, added=f'{{"image": "{"ab" * 32}", "strength": 1}}')
+    return replace(begun, spec=spec)
+
+
+def test_a_photo_is_kept_beside_the_runs_and_is_none(opened: Runs) -> None:
+    opened.add_photo("ab" * 32, b"a picture")
+    opened.add_photo("ab" * 32, b"another")
+    assert opened.get_photo("ab" * 32) == b"a picture"
+    assert opened.get_photo("cd" * 32) is None
+    assert opened.runs() == []
+    assert opened.unreadable([]) == []
+    assert opened.verify() == []
+    with pytest.raises(BadInput, match="no stored run"):
+        opened.find("ab")
+
+
+def test_a_saved_run_keeps_its_photo_for_as_long_as_any_needs_it(opened: Runs) -> None:
+    one, other = with_photo(1), with_photo(2)
+    opened.add_photo("ab" * 32, b"a picture")
+    for each in (one, other):
+        opened.add(each)
+        opened.save(each.key, "kept")
+    opened.clear()
+    assert opened.get_photo("ab" * 32) == b"a picture"
+    assert [info.saved for info in opened.runs()] == ["kept", "kept"]
+    assert opened.unreadable(opened.runs()) == []
+    opened.remove(one.key)
+    opened.clear()
+    assert opened.get_photo("ab" * 32) == b"a picture"
+    opened.unsave(other.key)
+    assert opened.get_photo("ab" * 32) == b"a picture"  # as long as others now
+    opened.clear()
+    assert opened.get_photo("ab" * 32) is None
+
+
+def test_a_damaged_photo_is_a_miss_and_is_written_again(opened: Runs) -> None:
+    opened.add_photo("ab" * 32, b"a picture")
+    damage(opened._runs, f"{'ab' * 32}/photo")
+    assert opened.get_photo("ab" * 32) is None
+    opened.add_photo("ab" * 32, b"a picture")
+    assert opened.get_photo("ab" * 32) == b"a picture"
 
 
 def test_listing_is_no_use_of_a_run(opened: Runs) -> None:

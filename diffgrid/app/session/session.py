@@ -20,8 +20,10 @@ from diffgrid.app.session.stars import set_star
 from diffgrid.browser.protocol import SentImages
 from diffgrid.engine.protocol import Engine, Job
 from diffgrid.errors import BadInput, DiffgridError
+from diffgrid.limits import Limits
 from diffgrid.models.registry import find_model
 from diffgrid.records.frames import Frames
+from diffgrid.sharing import photo
 from diffgrid.sharing.view import View
 from diffgrid.spec.grid import Grid
 from diffgrid.spec.path import Path
@@ -112,6 +114,23 @@ class Session:
         job = self.job
         if not job or job.snapshot().state in ("failed", "cancelled"):
             self._ask(self.view)
+
+    def begin_with(self, file: bytes) -> View:
+        """What the form shows, from an uploaded picture in place of noise; that goes to the store.
+
+        Raises:
+            DiffgridError: it cannot be read, or its model takes none.
+        """
+        spec = self.form.spec
+        picture = photo.fitted(photo.decode(file, "the photo"), spec.height, spec.width)
+        view = self.form.with_options(image=photo.digest_of(picture))
+        view.spec.check(Limits.from_environment())
+        self._engine().store.add_photo(view.spec.photo, photo.to_png(picture))
+        return view
+
+    def begun_with(self) -> bytes | None:
+        """The picture that the form's view begins with, a PNG; None where it is not here."""
+        return self._engine().store.get_photo(self.form.options["image"])
 
     def undo(self) -> None:
         """Go back to the view before."""

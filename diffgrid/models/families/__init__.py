@@ -10,11 +10,22 @@ from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
 
+from diffgrid.errors import BadInput
 from diffgrid.models.families import read
 from diffgrid.models.families.family import Family
+from diffgrid.models.families.image_to_image import IMAGE_TO_IMAGE
 from diffgrid.models.families.refused import REFUSED
 
-__all__ = ["FAMILIES", "REFUSED", "Family", "family_of", "known", "why_not"]
+__all__ = [
+    "FAMILIES",
+    "IMAGE_TO_IMAGE",
+    "REFUSED",
+    "Family",
+    "family_of",
+    "image_to_image_of",
+    "known",
+    "why_not",
+]
 
 for _module in iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")
@@ -38,6 +49,20 @@ def why_not(pipeline: str) -> str:
 def family_of(pipeline: str, flow: bool = False) -> Family:
     """What is special about a class that is known; whether its scheduler is for flow matching."""
     return FAMILIES.get(pipeline) or _read(pipeline, flow)
+
+
+def image_to_image_of(pipeline: str) -> str:
+    """The class that begins with a photo, of the same parts.
+
+    Raises:
+        BadInput: there is none, or none that was tried.
+    """
+    if pipeline not in IMAGE_TO_IMAGE:
+        raise BadInput(
+            f"image is not heeded by a {pipeline}, which begins with noise: leave it out, or use a "
+            f"model of one of {', '.join(IMAGE_TO_IMAGE)}."
+        )
+    return IMAGE_TO_IMAGE[pipeline]
 
 
 @cache
