@@ -395,7 +395,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sessions", type=int, default=50)
     parser.add_argument("--seconds", type=float, help="default: 180, with --age 1800")
-    parser.add_argument("--warm", type=float, default=60, help="seconds before it counts")
+    parser.add_argument(
+        "--warm", type=float, help="seconds before it counts (default: 60, with --age 240)"
+    )
     parser.add_argument("--every", type=float, default=10, help="seconds between two acts")
     parser.add_argument("--cached", type=float, default=0.8, help="share of stored views")
     parser.add_argument("--seeds", type=int, default=8, help="whose grids are stored first")
@@ -404,6 +406,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     options.seconds = options.seconds or (1800 if options.age else 180)
+    # Streamlit keeps sessions that are gone for two minutes: till then there are ever more.
+    options.warm = options.warm or (240 if options.age else 60)
     if options.seconds < 120:
         parser.error(
             "--seconds: two minutes at least, of which the first and the last are compared"
