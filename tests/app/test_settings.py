@@ -6,6 +6,7 @@ import pytest
 from streamlit import config
 from streamlit.testing.v1 import AppTest
 
+from diffgrid.app.uploads import MOST
 from tests.app import driver
 
 
@@ -23,7 +24,7 @@ def test_what_a_browser_sends_is_capped() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("public", "most"), [("0", 32), ("1", 0)])
+@pytest.mark.parametrize(("public", "most"), [("0", MOST), ("1", 0)])
 def test_files_are_taken_of_the_owner_alone(
     app: AppTest, monkeypatch: pytest.MonkeyPatch, public: str, most: int
 ) -> None:

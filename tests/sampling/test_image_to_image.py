@@ -75,7 +75,7 @@ def test_trunks_are_the_librarys_and_branches_are_themselves(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
-    ["StableDiffusionPAGPipeline", "QwenImagePipeline", "ZImagePipeline", "Kandinsky3Pipeline"],
+    ["StableDiffusionPAGPipeline", "QwenImagePipeline", "ZImagePipeline"],
 )
 def test_classes_that_are_only_read_begin_with_one_too(name: str, tmp_path: Folder) -> None:
     """One of each kind: `make matrix` tries all."""

@@ -136,6 +136,7 @@ def test_foreign_bytes_are_read_in_one_place() -> None:
     files = [each for name in met for each in (root / name).rglob("*.py")]
     reads = re.compile(r"Image\.open|read_bytes|read_text|\"rb\"|decompress|file_uploader")
     found = {file.relative_to(root).as_posix() for file in files if reads.search(file.read_text())}
-    ships = {"diffgrid/app/session/bundled_studies.py", "diffgrid/app/shell.py"}
+    ours = ("session/bundled_studies", "shell", "link_previews")  # what ships, and Streamlit's page
+    ships = {f"diffgrid/app/{name}.py" for name in ours}
     readers = {f"diffgrid/sharing/{name}.py" for name in ("foreign", "photo", "runs_file")}
     assert found - ships - {"pages/compare.py", "diffgrid/app/sidebar.py"} == readers
