@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import streamlit as st
@@ -136,6 +137,7 @@ def actions(chosen: Sequence[RunInfo], keeps: bool) -> None:
                 copies = {"saved": info.saved, "imported": info.computed and info.imported}
                 too = "".join(f" Its {name} copy goes too." for name in copies if copies[name])
                 again = "sampled again" if info.computed else "imported again, or sampled"
+                again += ", from its photo" if info.spec.photo else ""
                 remove(
                     info.key,
                     run_list.label(info),
@@ -206,20 +208,25 @@ def save(info: RunInfo) -> None:
 
 @st.dialog("Remove this run?")
 def remove(key: str, words: str, cost: str, others: Sequence[RunInfo] | None = None) -> None:
-    """Ask whether it may be deleted, which costs so much; where it is on view the others stay."""
+    """Ask whether it may be deleted, which costs so much; where it is on view the others stay.
+
+    Without `others` it is one that cannot be read.
+    """
     st.markdown(plain(words))
     st.caption(cost)
-    if st.button("Remove", type="primary") and settle(lambda: store().remove(key)):
+    act = partial(store().remove, key, unreadable=others is None)
+    if st.button("Remove", type="primary") and settle(act):
         if others is not None:
             remember(others)
         st.rerun()
 
 
 @st.dialog("Clear the cache?")
-def clear(count: int, saved: Sequence[RunInfo]) -> None:
-    """Ask whether all but the saved runs may be deleted."""
+def clear(count: int, saved: Sequence[RunInfo], photos: bool) -> None:
+    """Ask whether all but the saved runs may be deleted; `photos`: some begin with one."""
+    again = ", some from photos that are to be given again" if photos else ""
     words = f"{count:,} runs are deleted; saved and imported runs stay."
-    st.caption(f"{words} All can be sampled again.")
+    st.caption(f"{words} All can be sampled again{again}.")
     if st.button("Clear", type="primary") and settle(store().clear):
         remember(saved)
         st.rerun()
@@ -244,7 +251,9 @@ def cache(infos: Sequence[RunInfo], chosen: Sequence[RunInfo], keeps: bool) -> N
         words = f"Your own: {len(infos):,} runs, {len(saved):,} of them saved, {used} of {limit}."
         st.caption(f"{words} The cache drops what was used longest ago, but no saved run.")
         if keeps and st.button("Clear the cache", disabled=len(saved) == len(infos)):
-            clear(len(infos) - len(saved), [i for i in chosen if i.saved or not i.computed])
+            kept = [info for info in chosen if info.saved or not info.computed]
+            photos = any(info.spec.photo for info in infos if not info.saved)
+            clear(len(infos) - len(saved), kept, photos)
 
 
 def unreadable(left: Sequence[Unreadable]) -> None:

@@ -155,7 +155,7 @@ def runs(options: argparse.Namespace) -> int:
         store.save(key, key[:8] if options.name is None else options.name)
         _say(f"saved {key[:8]}")
     else:
-        store.remove(key)
+        store.remove(key, unreadable=key not in {info.key for info in store.runs()})
         _say(f"removed {key[:8]}")
     return 0
 

@@ -261,9 +261,16 @@ class Runs:
         return {key: info for key, (_, info) in now.items()}
 
     def unreadable(self, listed: Iterable[RunInfo]) -> list[Unreadable]:
-        """What is stored besides these runs, and cannot be read: the saved ones first."""
-        known, found = {info.key for info in listed}, dict[str, Unreadable]()
-        for shelf in (self._saved, self._imported, self._runs):
+        """What is stored besides these runs, and cannot be read: the saved ones first.
+
+        A copy that can be read, computed again or imported, hides none of them.
+        """
+        listed, found = list(listed), dict[str, Unreadable]()
+        for shelf, known in (
+            (self._saved, {info.key for info in listed if info.saved is not None}),
+            (self._imported, {info.key for info in listed if info.imported}),
+            (self._runs, {info.key for info in listed}),
+        ):
             for key in sorted(_keys(shelf, shelf is not self._runs) - known - found.keys()):
                 if self._info(shelf, key) is None:  # it may have been written just now
                     name, prompt = self._words(shelf, key)
@@ -397,25 +404,36 @@ class Runs:
         """As `get_frames`, of what was imported."""
         return self._read(self._imported, _row(key, "frames", digest), _open_sealed)
 
-    def remove(self, key: str) -> None:
-        """Delete a trajectory, saved, imported or neither, and all that belongs to it."""
+    def remove(self, key: str, *, unreadable: bool = False) -> None:
+        """Delete the run that lists show under this key, with its copies and a photo of its own.
+
+        Or, `unreadable`, what is stored of it that this version cannot read, and that alone.
+        """
+        photos = set[str]()
         for shelf in (self._runs, self._saved, self._imported):
-            for row in _rows_of(shelf, key):
-                shelf.delete(row)
+            info = self._info(shelf, key)
+            if (info is None) == unreadable or (shelf is self._runs and not unreadable):
+                photos |= {info.spec.photo} if info else set()
+                for row in _rows_of(shelf, key):
+                    shelf.delete(row)
         self._let_photos_go()
+        used = {info.spec.photo for info in self.runs()}
+        for photo in filter(None, photos - used):
+            self._runs.delete(f"{photo}/photo")
 
     def _let_photos_go(self) -> None:
         """Keep no longer than others what no saved run begins with; one that cannot be read may."""
-        kept = _keys(self._saved, kept=True)
-        infos = [self._info(self._saved, key) for key in kept]
-        if None in infos:
-            return
-        used = {f"{info.spec.photo}/photo" for info in infos if info}
-        for row in [row for row in self._saved if row.endswith("/photo") and row not in used]:
-            with contextlib.suppress(Damaged, OtherVersion):
-                if (value := self._saved.get(row)) is not None:
-                    self._write(self._runs, row, value)
-            self._saved.delete(row)
+        with self._saved.transact():  # or another process saves what begins with one meanwhile
+            kept = _keys(self._saved, kept=True)
+            infos = [self._info(self._saved, key) for key in kept]
+            if None in infos:
+                return
+            used = {f"{info.spec.photo}/photo" for info in infos if info}
+            for row in [row for row in self._saved if row.endswith("/photo") and row not in used]:
+                with contextlib.suppress(Damaged, OtherVersion):
+                    if (value := self._saved.get(row)) is not None:
+                        self._write(self._runs, row, value)
+                self._saved.delete(row)
 
     def verify(self) -> list[Damage]:
         """Read every row; report those that are damaged or not ours. Of these, only rows that are

@@ -10,12 +10,14 @@ import pytest
 
 from diffgrid.errors import BadInput, StoreError
 from diffgrid.records.codec import seal
+from diffgrid.records.shared_run import SharedRun
 from diffgrid.records.trajectories import Trajectory, to_bytes
 from diffgrid.spec.path import parse_path
 from diffgrid.spec.run import key
 from diffgrid.store.memory import MemoryShelf
 from diffgrid.store.runs import Runs
 from diffgrid.store.shelf import Shelf
+from tests.fakes import pictures
 from tests.store.made import OTHER_VERSIONS, SPEC, flipped, same, trajectory, with_another_sampler
 
 
@@ -386,7 +388,9 @@ def test_what_can_be_said_of_another_versions_run_is_said(
     (found,) = opened.unreadable(opened.runs())
     assert (found.name, found.prompt) == ("mine", SPEC.prompt)
     assert frames(opened, name) == ({}, b"picture")
-    opened.remove(name)
+    opened.remove(name)  # as if it were one that lists show
+    assert [each.name for each in opened.unreadable([])] == ["mine"]
+    opened.remove(name, unreadable=True)
     assert opened.unreadable([]) == []
 
 
@@ -401,8 +405,30 @@ def test_a_saved_run_of_which_too_little_is_left_is_listed_as_damaged(opened: Ru
     (found,) = opened.unreadable([])
     assert (found.key, found.reason, found.saved) == (run.key, "damaged", True)
     assert opened.find(run.key[:8]) == run.key
-    opened.remove(run.key)
+    opened.remove(run.key, unreadable=True)
     assert opened.unreadable([]) == []
+
+
+def test_a_saved_run_that_cannot_be_read_is_not_hidden_nor_removed_by_a_copy_that_can(
+    opened: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = trajectory(side=4)
+    opened.add(run)
+    opened.save(run.key, "mine")
+    opened.clear()
+    for row in (run.key, f"{run.key}/meta"):
+        damage(opened._saved, row)
+    opened.add_imported([SharedRun(run, pictures(run.steps))], "0.2.0")
+    (listed,) = opened.runs()
+    assert not listed.computed
+    assert [each.saved for each in opened.unreadable([listed])] == [True]
+    opened.remove(run.key)
+    assert opened.runs() == []
+    assert [each.saved for each in opened.unreadable([])] == [True]
+    opened.add_imported([SharedRun(run, pictures(run.steps))], "0.2.0")
+    opened.remove(run.key, unreadable=True)
+    assert opened.unreadable([]) == []
+    assert [info.key for info in opened.runs()] == [run.key]
 
 
 @pytest.mark.parametrize("foreign", [another_layouts, lambda _: to_bytes(trajectory(8, side=4))])
@@ -486,7 +512,7 @@ def test_a_saved_run_keeps_its_photo_for_as_long_as_any_needs_it(opened: Runs) -
     assert opened.get_photo("ab" * 32) == b"a picture"
     opened.unsave(other.key)
     assert opened.get_photo("ab" * 32) == b"a picture"  # as long as others now
-    opened.clear()
+    opened.remove(other.key)  # the last that begins with it
     assert opened.get_photo("ab" * 32) is None
 
 
