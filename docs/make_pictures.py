@@ -22,7 +22,7 @@ COLOURS = 256
 
 
 def painted(page: Page, path: str) -> None:
-    page.locator(f".board[data-painted='{path} 16']").wait_for()
+    page.locator(f".board[data-painted='{path} 12']").wait_for()
 
 
 def cell(page: Page, path: str) -> Locator:

@@ -36,7 +36,7 @@ LOOK_FOR_FIELDS_THAT_STAND_TWICE = """() => {
 }"""
 
 
-def painted(page: Page, path: str, cells: int = 16) -> None:
+def painted(page: Page, path: str, cells: int = 12) -> None:
     """Wait until this path is the trunk, so many cells are drawn, and all pictures are there."""
     page.locator(f".board[data-painted='{path} {cells}']:not([data-lacking])").wait_for()
 
@@ -73,9 +73,9 @@ def test_the_journey(address: str, visit: Callable[..., Page]) -> None:
     grid = page.get_by_role("grid", name="Branching grid")
     painted(page, "trunk")
     expect(heading).to_have_text("Branching grid")
-    expect(grid.get_by_role("gridcell")).to_have_count(16)
+    expect(grid.get_by_role("gridcell")).to_have_count(12)
     cost = page.locator(".board .cost")
-    expect(cost).to_contain_text("281 evaluations, all reused")
+    expect(cost).to_contain_text("249 evaluations, all reused")
     seen = page.locator(".seen .factor").first
     expect(seen).to_be_visible()
 
@@ -165,7 +165,7 @@ def test_a_browser_that_lost_its_pictures_gets_them_again(
 ) -> None:
     page = visit(address)
     painted(page, "trunk")
-    last = cell(page, "16.3").locator("canvas")
+    last = cell(page, "10.3").locator("canvas")
     before = pixels(last)
     page.locator(".board").evaluate("board => board.owner.known.clear()")
     cell(page, "1.1").click()
@@ -174,8 +174,8 @@ def test_a_browser_that_lost_its_pictures_gets_them_again(
     page.get_by_role("button", name="Undo").click()
     painted(page, "trunk")
     assert pixels(last) == before
-    cell(page, "16.3").hover()
-    page.locator(".board[data-playing='16.3']").wait_for()
+    cell(page, "10.3").hover()
+    page.locator(".board[data-playing='10.3']").wait_for()
 
 
 def test_the_keyboard_alone_can_go_the_way(address: str, visit: Callable[..., Page]) -> None:

@@ -159,14 +159,14 @@ def test_the_node_of_a_hovered_cells_row_is_lit(address: str, visit: Callable[..
         )
         return [shadow != "none" for shadow in shadows]
 
-    assert lit() == [False] * 4
-    for path, row in (("5.2", 1), ("16.0", 3)):
+    assert lit() == [False] * 3
+    for path, row in (("5.2", 1), ("10.0", 2)):
         cell(page, path).hover()
         page.locator(f".board[data-playing='{path}']").wait_for()
-        assert lit() == [each == row for each in range(4)]
+        assert lit() == [each == row for each in range(3)]
     page.mouse.move(5, 5)
     page.locator(".board:not([data-playing])").wait_for()
-    assert lit() == [False] * 4
+    assert lit() == [False] * 3
 
 
 def test_the_foot_of_each_page_names_what_it_follows(

@@ -96,7 +96,7 @@ def test_the_journey_in_a_file(file: Path, opened: Open) -> None:
     painted(page, "trunk")
     expect(page).to_have_title("a monster with a hat on a blue background")
     grid = page.get_by_role("grid", name="Branching grid")
-    expect(grid.get_by_role("gridcell")).to_have_count(16)
+    expect(grid.get_by_role("gridcell")).to_have_count(12)
     expect(page.locator(".seen .factor").first).to_be_visible()
 
     # A cell that is hovered plays, in its own place and in the trunk's.
@@ -288,7 +288,7 @@ def test_a_notebook_shows_the_page_in_a_frame_and_else_the_picture(
     file.write_text(f"<!doctype html><meta charset=utf-8>{shown}", "utf-8")
     page = opened(file)
     frame = page.frame_locator("iframe")
-    frame.locator(".board[data-painted='trunk 16']").wait_for()
+    frame.locator(".board[data-painted='trunk 12']").wait_for()
     frame.get_by_role("gridcell", name="branch 1.1 ").hover()
     frame.locator(".board[data-playing='1.1']").wait_for()
     sizes = "all => all.map((each) => each.getBoundingClientRect().height)"

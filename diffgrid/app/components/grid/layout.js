@@ -5,6 +5,7 @@ export const NARROW = 560; // less is a phone
 const BELOW = 21; // of what a row shows where it stands below the cells
 const AROUND = 140; // the page's head
 const REST = 304; // all of the grid but its rows
+const ROOM = 348; // for the rows in any window: three of 104, and the gaps
 
 /**
  * For rows of `counts` cells: `size(below)` is the side of a cell, where what rows show stands below
@@ -20,7 +21,7 @@ export function layout(width, windowHeight, counts) {
   const fit = Math.max(1, Math.floor((width - column + gap) / (least + gap)));
   const across = Math.min(Math.max(1, ...counts), fit);
   const lines = counts.reduce((sum, count) => sum + Math.ceil(count / across), 0) || 1;
-  const room = Math.max(440, windowHeight - AROUND) - REST;
+  const room = Math.max(ROOM, windowHeight - AROUND - REST);
   const tall = narrow ? most : Math.floor(room / lines) - gap;
   const wide = Math.floor((width - column + gap) / across) - gap;
   /** @param {boolean} below */
