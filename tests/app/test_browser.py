@@ -341,7 +341,7 @@ def test_two_visitors_see_their_own(address: str, visit: Callable[..., Page]) ->
     painted(other, "1.2")
     cell(one, "5.0").click()
     painted(one, "5.0")
-    expect(other.locator(".crumbs b")).to_have_text("1.2")
+    expect(other.locator(".crumbs b")).to_have_text("row 1, third")
 
 
 def test_on_a_phone_nothing_is_too_wide_and_the_menu_goes_once_a_page_is_chosen(

@@ -113,20 +113,94 @@ def test_an_embedded_grid_is_alone_from_the_start(address: str, visit: Callable[
 def test_what_was_read_once_is_told_in_short_from_then_on(
     address: str, visit: Callable[..., Page]
 ) -> None:
-    page = visit(address)
-    painted(page, "trunk")
+    page = visit(f"{address}/decisions")
     read = page.get_by_role("button", name="Got it")
-    short = page.get_by_text("Hover a cell and it plays; click it and it becomes the trunk.")
+    long = page.locator("[class*=st-key-][class*=-long]")
+    short = page.locator("[class*=st-key-][class*=-short]")
+    expect(long).to_be_visible()
     expect(short).to_be_hidden()
     read.click()
     expect(short).to_be_visible()
     expect(read).to_be_hidden()
     page.reload()
-    painted(page, "trunk")
     expect(short).to_be_visible()
     expect(read).to_be_hidden()
-    page.get_by_role("link", name="When is it decided?").click()
-    expect(read).to_be_visible()  # that is another text
+
+
+@pytest.mark.parametrize(("width", "height", "least"), [(1366, 768, 104), (1920, 1080, 128)])
+def test_pictures_are_large_and_all_that_moves_is_on_view(
+    address: str, visit: Callable[..., Page], width: int, height: int, least: int
+) -> None:
+    page = visit(address, width, height)
+    painted(page, "trunk")
+    expect(page.get_by_text("named by the prompt")).to_be_visible()
+    for each in page.get_by_role("gridcell").all():
+        box = each.bounding_box()
+        assert box
+        assert min(box["width"], box["height"]) >= least
+    foot = page.locator(".board .foot").bounding_box()
+    assert foot
+    assert foot["y"] + foot["height"] <= height
+    # An address of when there were four rows shows four.
+    page.goto(f"{address}/?rows=1,5,10,16")
+    painted(page, "trunk", 16)
+    expect(page.locator(".board .cost")).to_contain_text("281 evaluations, all reused")
+
+
+def test_a_hint_points_at_a_cell_until_one_was_followed(
+    address: str, visit: Callable[..., Page]
+) -> None:
+    page = visit(address, 1366, 768)
+    page.emulate_media(reduced_motion="reduce")
+    painted(page, "trunk")
+    hint = page.get_by_text("Hover me: I play. Click: I become the trunk.")
+    expect(hint).to_be_visible()
+    at, pointed = hint.bounding_box(), cell(page, "1.1").bounding_box()
+    assert at
+    assert pointed
+    assert at["y"] + at["height"] <= pointed["y"]  # it covers no picture
+    page.get_by_role("button", name="The grid alone").click()
+    expect(hint).to_be_hidden()
+    page.keyboard.press("Escape")
+    expect(hint).to_be_visible()
+    cell(page, "5.2").click()
+    expect(hint).to_be_hidden()
+    painted(page, "5.2")
+    page.get_by_role("button", name="Undo").click()
+    painted(page, "trunk")
+    page.reload()
+    painted(page, "trunk")
+    expect(hint).to_be_hidden()
+
+
+@pytest.mark.parametrize(("width", "height"), SHAPES)
+def test_rows_and_their_facts_are_named_in_plain_words(
+    address: str, visit: Callable[..., Page], width: int, height: int
+) -> None:
+    page = visit(address, width, height)
+    painted(page, "trunk")
+    labels = page.locator(".board .label")
+    expect(labels).to_have_text(
+        ["very earlystep 1 of 25", "earlystep 5 of 25", "midwaystep 10 of 25"]
+    )
+    assert labels.first.get_attribute("title") == "t = 959 · ᾱ .0004"
+    names = page.locator(".board .factor .name")
+    expect(names).to_have_count(3 * 7)
+    for each in names.all():
+        expect(each).to_be_visible()
+    expect(page.get_by_text("still open")).to_have_count(1)
+    cell(page, "1.2").hover()
+    page.locator(".board[data-playing='1.2']").wait_for()
+    expect(page.locator(".trunk .words b")).to_have_text("row 1, third")
+    cell(page, "1.2").click()
+    painted(page, "1.2")
+    crumb = page.locator(".crumbs b")
+    expect(crumb).to_have_text("row 1, third")
+    assert crumb.get_attribute("title") == "1.2"
+    page.mouse.move(5, 5)
+    cell(page, "1.2/5.0").click()
+    painted(page, "1.2/5.0")
+    expect(page.locator(".crumbs")).to_have_text("trunk›row 1, third›row 2, first")
 
 
 def test_the_tab_is_called_after_what_it_shows(address: str, visit: Callable[..., Page]) -> None:

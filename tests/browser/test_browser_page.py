@@ -127,7 +127,7 @@ def test_the_journey_in_a_file(file: Path, opened: Open) -> None:
     # The scrubber shows all cells at one moment.
     shown = pixels(cell(page, "1.1").locator("canvas"))
     page.get_by_label("All cells at one moment").fill("2")
-    expect(page.locator(".foot")).to_contain_text("all cells at t = 919")
+    expect(page.locator(".foot")).to_contain_text("all cells at step 2 of 25")
     page.wait_for_function(
         "([canvas, before]) => canvas.toDataURL() !== before",
         arg=[cell(page, "1.1").locator("canvas").element_handle(), shown],

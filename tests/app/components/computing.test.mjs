@@ -9,6 +9,7 @@ import { followed, ghosted } from "../../../diffgrid/app/components/grid/foresig
 import { alone, layout, momentsFor } from "../../../diffgrid/app/components/grid/layout.js";
 import { frameAt, levelText, noiseText, timeText } from "../../../diffgrid/app/components/grid/player.js";
 import { factorState, factorWords } from "../../../diffgrid/app/components/grid/tally.js";
+import { partText, placeText, plainName, stepText } from "../../../diffgrid/app/components/grid/words.js";
 import { nearest } from "../../../diffgrid/app/components/shared/nearest.js";
 import { History } from "../../../diffgrid/app/components/page/history.js";
 import { pack } from "../../../diffgrid/app/components/page/pack.js";
@@ -163,10 +164,27 @@ test("ghosts are those asked for", () => {
 
 test("cells fit the window: never under the least size while there is room", () => {
   const { size, spare } = layout(900, 900, [4, 4, 4, 4]);
-  assert.equal(size(false), 102);
-  assert.equal(size(true), 81);
-  assert.equal(spare, 900 - 152 - 4 * (102 + 12) - 10);
+  assert.equal(size(false), 109);
+  assert.equal(size(true), 69);
+  assert.equal(spare, 900 - 152 - 4 * (109 + 12) - 10);
+  for (const height of [500, 650, 768]) assert.ok(layout(908, height, [4, 4, 4]).size(false) >= 104);
   assert.ok(layout(360, 800, [8]).size(false) >= 56);
+});
+
+test("places are said in plain words, as far as the grid shows them", () => {
+  const parts = [0, 2, 5, 10, 15, 24].map((step) => partText({ length: 25 }, step));
+  assert.deepEqual(parts, ["very early", "very early", "early", "midway", "late", "very late"]);
+  assert.equal(stepText({ length: 25 }, 5), "step 5 of 25");
+  const cells = (...branches) => branches.map((branch) => ({ branch }));
+  const head = { back: 0, rows: [{ step: 1, cells: cells(0, 7) }, { step: 5, cells: cells(0, 1, 2) }] };
+  assert.equal(placeText(head, "1.7"), "row 1, second"); // rerolled: not by its number
+  assert.equal(placeText(head, "1.7/5.2"), "row 2, third");
+  for (const path of ["trunk", "1.1", "9.0", "5.2~", "5.0-3", "1:prompt=5.2"]) {
+    assert.equal(placeText(head, path), null);
+  }
+  assert.equal(placeText({ ...head, back: 3 }, "5.0-3"), "row 2, first");
+  assert.equal(plainName(head, { path: "trunk", name: "trunk" }), "trunk");
+  assert.equal(plainName(head, { path: "9.0", name: "9.0" }), "9.0");
 });
 
 test("a grid that is alone takes all the room there is, and leaves some for the trunk", () => {

@@ -12,12 +12,13 @@ import { renderEntry } from "./cell.js";
 import { Commands } from "./commands.js";
 import { takeFiles } from "./drop.js";
 import { ghosted } from "./foresight.js";
+import { makeGuide } from "./guide.js";
 import { NARROW, alone, layout } from "./layout.js";
 import { read } from "./message.js";
-import { Clock, frameAt, timeText } from "./player.js";
+import { Clock, frameAt } from "./player.js";
 import { makePortrait } from "./portrait.js";
 import { makeRow } from "./row.js";
-import { placeSeen } from "./seen.js";
+import { makeKey, placeSeen } from "./seen.js";
 import { makeTimeline } from "./timeline.js";
 import { makeToolbar } from "./toolbar.js";
 
@@ -81,11 +82,16 @@ export class Board {
     this.commands = new Commands(this);
     this.tree = make("div", { class: "tree", role: "grid", "aria-label": "Branching grid" });
     this.tree.onkeydown = (event) => this.onKey(event);
-    this.toolbar = makeToolbar({
+    this.guide = makeGuide(root);
+    /** @type {import("./toolbar.js").OnTools} */
+    const onTools = {
       act: (name, more) => this.answers.request({ do: name, ...more }),
       goto: (path) => this.holds(path) && this.answers.request({ do: "goto", path }),
       toggleMap: () => this.toggleMap(),
-    });
+      alone: () => this.alone.toggle(),
+    };
+    this.key = makeKey();
+    this.toolbar = makeToolbar(onTools, this.guide.element);
     this.portrait = makePortrait({
       press: ({ shiftKey }) => {
         if (shiftKey || this.commands.marked) this.commands.mark(this.shown);
@@ -102,7 +108,7 @@ export class Board {
       },
       lane: (lane) => this.setLane(lane),
       addRow: (step) => {
-        this.toolbar.say(`A row at ${timeText(this.head, step)} is on its way.`);
+        this.toolbar.say(`A row at step ${step} is on its way.`);
         this.send({ do: "add_row", step });
       },
       stop: () => this.send({ do: this.head.running ? "cancel" : "resample" }),
@@ -136,7 +142,8 @@ export class Board {
       say: this.toolbar.say,
     };
     const hint = takeFiles(files, this.gone.signal);
-    root.append(this.toolbar.element, this.tree, this.portrait.trunk, film, foot, element, hint);
+    const body = [this.tree, this.key.element, this.portrait.trunk, film, foot];
+    root.append(this.toolbar.element, ...body, element, hint);
     this.alone = makeAlone(root, () => this.measure());
     this.alone.begin();
     this.listen();
@@ -200,6 +207,8 @@ export class Board {
     this.moment = atEnd ? head.length : Math.min(this.moment, head.length);
     this.root.classList.toggle("running", head.running);
     this.toolbar.render(head);
+    this.guide.render(head);
+    this.key.render(head);
     this.renderRows();
     this.portrait.render(head);
     this.renderEntry(this.portrait.holder);
@@ -259,8 +268,9 @@ export class Board {
       this.root.style.setProperty("--tree", `${tree}px`);
       return;
     }
-    const { spare, size } = layout(width, window.innerHeight, counts);
+    const { across, spare, size } = layout(width, window.innerHeight, counts);
     const cell = size(placeSeen(this.root, spare, size(false), this.head.rows));
+    this.root.style.setProperty("--across", String(across));
     this.root.style.setProperty("--cell", `${cell}px`);
     if (!changed) return;
     this.timeline.renderStrip(this.head, this.width);

@@ -3,7 +3,7 @@
 
 import { make, tool } from "../shared/dom.js";
 import { HeatMap } from "./heat_map.js";
-import { nameOf } from "./player.js";
+import { plainName } from "./words.js";
 
 /**
  * @typedef {import("./message.js").GridHead} GridHead
@@ -58,7 +58,9 @@ export function makePortrait(on) {
      * @param {boolean} own
      */
     tell(entry, head, own) {
-      name.textContent = own ? head.focus.name : nameOf(entry);
+      const told = own ? head.focus : entry;
+      name.textContent = plainName(head, told);
+      name.title = told.path;
       facts.textContent = head.recipe.map((word) => ` · ${word}`).join("");
     },
   };
