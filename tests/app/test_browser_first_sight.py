@@ -8,11 +8,25 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.app import browsing
-from tests.app.test_browser import cell, painted
+from tests.app.test_browser import cell, painted, pixels
 
 pytestmark = pytest.mark.browser
 
 chromium, tab, visit = browsing.chromium, browsing.tab, browsing.visit  # fixtures
+# Each time the words or the portrait may have changed: what both are, in `seen`.
+WATCH_THE_PORTRAIT = """() => {
+  window.seen = [];
+  const root = document.querySelector("h1").ownerDocument;
+  const find = (node) => node.querySelector(".board") ??
+    [...node.querySelectorAll("*")].map((each) => each.shadowRoot && find(each.shadowRoot)).find(Boolean);
+  const board = find(root);
+  const look = () => {
+    const canvas = board.querySelector(".portrait canvas:not(.heat)");
+    seen.push([board.querySelector(".prompt").textContent, canvas.toDataURL()]);
+    requestAnimationFrame(look);
+  };
+  look();
+}"""
 SHAPES = [(1366, 768), (1920, 1080), (390, 844)]
 
 
@@ -201,6 +215,37 @@ def test_rows_and_their_facts_are_named_in_plain_words(
     cell(page, "1.2/5.0").click()
     painted(page, "1.2/5.0")
     expect(page.locator(".crumbs")).to_have_text("trunk›row 1, third›row 2, first")
+
+
+def test_prompts_are_leafed_through_and_no_picture_stands_under_other_words(
+    address: str, visit: Callable[..., Page]
+) -> None:
+    page = visit(f"{address}/?steps=8&columns=2")
+    painted(page, "trunk", 6)
+    words, canvas = page.locator(".board .prompt"), page.locator(".portrait canvas:not(.heat)")
+    old = pixels(canvas)
+    # What is drawn as soon as the words are others, and whatever comes before the first picture.
+    page.evaluate(WATCH_THE_PORTRAIT)
+    forth, back = (page.get_by_role("button", name=f"{way} prompt") for way in ("Next", "Previous"))
+    forth.click()
+    expect(words).to_have_text("“a spotted green monster with two eyes and horns”")
+    painted(page, "trunk", 6)
+    shown = page.evaluate("seen")
+    assert "“a spotted green monster with two eyes and horns”" in {text for text, _ in shown}
+    first = "“a monster with a hat on a blue background”"
+    assert not [text for text, drawn in shown if drawn == old and text != first]
+    expect(page.get_by_label("Prompt", exact=True)).to_have_value(
+        "a spotted green monster with two eyes and horns"
+    )
+    # Two presses at once are two; and back again, to what is stored.
+    forth.evaluate("button => { button.click(); button.click(); }")
+    expect(words).to_have_text("“a fluffy pink monster”")
+    painted(page, "trunk", 6)
+    for _ in range(3):
+        back.click()
+    expect(words).to_have_text(first)
+    painted(page, "trunk", 6)
+    assert pixels(canvas) == old
 
 
 def test_the_tab_is_called_after_what_it_shows(address: str, visit: Callable[..., Page]) -> None:

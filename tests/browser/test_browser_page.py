@@ -188,7 +188,7 @@ def test_enlarging_and_comparing_stay_in_the_page(file: Path, opened: Open) -> N
     large = page.get_by_role("dialog", name="One branch, enlarged")
     expect(large.get_by_role("heading")).to_have_text("trunk")
     page.keyboard.press("ArrowRight")
-    expect(large.get_by_role("heading")).to_have_text("branch 1.0")
+    expect(large.get_by_role("heading")).to_have_text("row 1, first")
     page.keyboard.press("Escape")
     cell(page, "1.0").click(modifiers=["Shift"])
     cell(page, "1.1").click(modifiers=["Shift"])

@@ -5,7 +5,7 @@ import { mock, test } from "node:test";
 
 import { axis, frameNear } from "../../../diffgrid/app/components/comparison/axis.js";
 import { Answers } from "../../../diffgrid/app/components/grid/answers.js";
-import { followed, ghosted } from "../../../diffgrid/app/components/grid/foresight.js";
+import { beside, followed, ghosted, reworded } from "../../../diffgrid/app/components/grid/foresight.js";
 import { alone, layout, momentsFor } from "../../../diffgrid/app/components/grid/layout.js";
 import { frameAt, levelText, noiseText, timeText } from "../../../diffgrid/app/components/grid/player.js";
 import { factorState, factorWords } from "../../../diffgrid/app/components/grid/tally.js";
@@ -171,6 +171,40 @@ test("cells fit the window: never under the least size while there is room", () 
   assert.ok(layout(360, 800, [8]).size(false) >= 56);
 });
 
+test("prompts are leafed through from end to end, and one's own stands before the first", () => {
+  const leaf = (prompt, by) => beside({ prompts: ["a", "b", "c"], prompt }, by);
+  assert.deepEqual([leaf("a", 1), leaf("c", 1), leaf("a", -1), leaf("b", -1)], ["b", "a", "c", "a"]);
+  assert.deepEqual([leaf("mine", 1), leaf("mine", -1)], ["a", "c"]);
+});
+
+test("under another prompt nothing of the old one is known", () => {
+  const entry = { path: "1.1/5.2", branch: 2, x0: ["a", null], newest: "b", final: "b", noisy: ["c", "d"], done: true };
+  const rows = [{ step: 5, cells: [entry, { ...entry, path: "1.1", branch: 3 }], seen: ["something"] }];
+  const head = { path: "1.1", crumbs: ["trunk", "1.1"], focus: entry, rows, back: 0, run: "old", prompt: "old", cost: "1" };
+  const next = reworded(head, "new");
+  assert.deepEqual([next.path, next.prompt, next.focus.path], ["trunk", "new", "trunk"]);
+  assert.deepEqual(next.rows[0].cells.map(({ path }) => path), ["5.2", "5.3"]);
+  for (const each of [next.focus, ...next.rows[0].cells]) {
+    assert.deepEqual([...each.x0, each.newest, each.final, each.noisy], [null, null, null, null, null]);
+    assert.ok(each.ghost && !each.done);
+  }
+  assert.equal(head.focus, entry);
+});
+
+test("an answer about another prompt is an earlier one's", () => {
+  mock.timers.enable({ apis: ["setTimeout"] });
+  const { answers, done } = asked();
+  const under = (prompt) => ({ ...told("trunk"), prompt });
+  answers.receive(under("old"));
+  answers.guess(under("new"), { do: "prompt" }, true);
+  answers.receive(under("old"));
+  assert.equal(done.drawn.length, 2);
+  answers.receive(under("new"));
+  assert.equal(done.drawn.length, 3);
+  answers.end();
+  mock.timers.reset();
+});
+
 test("places are said in plain words, as far as the grid shows them", () => {
   const parts = [0, 2, 5, 10, 15, 24].map((step) => partText({ length: 25 }, step));
   assert.deepEqual(parts, ["very early", "very early", "early", "midway", "late", "very late"]);
@@ -251,13 +285,13 @@ test("what was drawn ahead stays until the answer to it, or until patience ends"
   mock.timers.enable({ apis: ["setTimeout"] });
   const { answers, done } = asked();
   answers.receive(told("trunk"));
-  answers.guess(told("5.2"), { do: "follow" }, "5.2");
+  answers.guess(told("5.2"), { do: "follow" }, true);
   answers.receive(told("trunk")); // an earlier request's
   assert.deepEqual(done.drawn, ["trunk", "5.2"]);
   answers.receive(told("5.2"));
   mock.timers.tick(10_000);
   assert.deepEqual(done.drawn, ["trunk", "5.2", "5.2"]);
-  answers.guess(told("9.1"), { do: "follow" }, "9.1");
+  answers.guess(told("9.1"), { do: "follow" }, true);
   mock.timers.tick(10_000);
   assert.deepEqual(done.drawn.slice(-2), ["9.1", "5.2"]);
   assert.equal(done.sent.length, 2);

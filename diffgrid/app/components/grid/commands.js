@@ -90,7 +90,7 @@ export class Commands {
     const from = [cell.element, portrait.holder.frame].map((each) => each.getBoundingClientRect());
     const pictures = [entry, head.focus].map((each) => frameAt(each, board.moment, board.lane));
     const act = { do: "follow", path: entry.path };
-    board.answers.guess(followed(head, row.step, slot), act, entry.path);
+    board.answers.guess(followed(head, row.step, slot), act, true);
     fly(root, pictures[0], from[0], portrait.holder.frame);
     fly(root, pictures[1], from[1], cell.element);
     board.guide.end();

@@ -5,13 +5,13 @@
 
 import { isBrowsers, make, stillness, styled } from "../shared/dom.js";
 import { outbox } from "../shared/outbox.js";
-import { atTheEnd, show } from "../shared/protocol.js";
+import { atTheEnd, clear, show } from "../shared/protocol.js";
 import { makeAlone } from "./alone.js";
 import { Answers } from "./answers.js";
 import { renderEntry } from "./cell.js";
 import { Commands } from "./commands.js";
 import { takeFiles } from "./drop.js";
-import { ghosted } from "./foresight.js";
+import { ghosted, reworded } from "./foresight.js";
 import { makeGuide } from "./guide.js";
 import { NARROW, alone, layout } from "./layout.js";
 import { read } from "./message.js";
@@ -99,6 +99,10 @@ export class Board {
       },
       menu: (anchor) => this.commands.open(this.shown, anchor),
       key: (event) => this.commands.key(event, this.portrait.holder),
+      prompt: (prompt) => {
+        this.leave();
+        this.answers.guess(reworded(this.head, prompt), { do: "prompt", prompt }, true);
+      },
     });
     this.timeline = makeTimeline({
       play: () => this.playAll(),
@@ -193,16 +197,17 @@ export class Board {
     outbox.connect(this, this.deliver, head.acted);
     this.root.toggleAttribute("data-lacking", head.lacking.length > 0);
     if (told?.lane !== head.lane) this.lane = head.lane;
-    const grid = JSON.stringify([head.path, head.prompt, head.recipe]);
+    const grid = `${head.run} ${head.path}`;
     if (grid !== this.grid) this.rested.clear();
     this.grid = grid;
-    if (told && told.path !== head.path && expected !== head.path) this.toolbar.say("");
+    if (told && told.path !== head.path && expected?.path !== head.path) this.toolbar.say("");
     this.answers.receive(head);
   }
 
   /** @param {GridHead} head */
   render(head) {
-    const atEnd = this.moment >= (this.head?.length ?? 0); // and so with more steps, or fewer
+    const before = this.head;
+    const atEnd = this.moment >= (before?.length ?? 0); // and so with more steps, or fewer
     this.head = head;
     this.moment = atEnd ? head.length : Math.min(this.moment, head.length);
     this.root.classList.toggle("running", head.running);
@@ -212,6 +217,7 @@ export class Board {
     this.renderRows();
     this.portrait.render(head);
     this.renderEntry(this.portrait.holder);
+    if (before && before.run !== head.run) this.wipe();
     this.timeline.renderFoot(head);
     this.measure();
     this.timeline.renderStrip(head, this.width);
@@ -237,6 +243,16 @@ export class Board {
     });
     const [first] = this.allCells();
     if (first && !this.tree.querySelector(".cell[tabindex='0']")) this.settle(first);
+  }
+
+  /** No picture of another run stays under new words: what has none yet is blank. */
+  wipe() {
+    for (const { entry, frame, canvas } of [this.portrait.holder, ...this.allCells()]) {
+      if (frameAt(entry, this.moment, this.lane)) continue;
+      clear(canvas);
+      frame.classList.add("blank");
+    }
+    this.timeline.wipe();
   }
 
   /**

@@ -18,9 +18,11 @@ export function makeGuide(root) {
 
     /** @param {import("./message.js").GridHead} head */
     render(head) {
-      const count = head.rows[0]?.cells.length ?? 0;
-      element.hidden = Boolean(head.file) || !count || wasRead(FOLLOWED); // a file's head says it
-      element.style.setProperty("--slot", String(Math.min(1, count - 1)));
+      const cells = head.rows[0]?.cells ?? [];
+      const slot = Math.min(1, cells.length - 1);
+      // A file's head says it.
+      element.hidden = Boolean(head.file) || !cells[slot]?.done || wasRead(FOLLOWED);
+      element.style.setProperty("--slot", String(slot));
       root.classList.toggle("guided", !element.hidden);
     },
 

@@ -2,7 +2,7 @@
 // Below the grid: the trunk along time, the scrubber of all cells, and what the sampling costs.
 
 import { icon, make } from "../shared/dom.js";
-import { show } from "../shared/protocol.js";
+import { clear, show } from "../shared/protocol.js";
 import { makeSlider } from "../shared/slider.js";
 import { momentsFor } from "./layout.js";
 import { laneOf, noiseText } from "./player.js";
@@ -86,6 +86,11 @@ export function makeTimeline(on) {
         element.title = texts.filter(Boolean).join(" · ");
         element.setAttribute("aria-label", element.title);
       }
+    },
+
+    /** The pictures are of another run. */
+    wipe() {
+      for (const { canvas } of moments) clear(canvas);
     },
 
     /** @param {GridHead} head */
