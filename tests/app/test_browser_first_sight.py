@@ -14,12 +14,8 @@ pytestmark = pytest.mark.browser
 
 chromium, tab, visit = browsing.chromium, browsing.tab, browsing.visit  # fixtures
 # Each time the words or the portrait may have changed: what both are, in `seen`.
-WATCH_THE_PORTRAIT = """() => {
+WATCH_THE_PORTRAIT = """board => {
   window.seen = [];
-  const root = document.querySelector("h1").ownerDocument;
-  const find = (node) => node.querySelector(".board") ??
-    [...node.querySelectorAll("*")].map((each) => each.shadowRoot && find(each.shadowRoot)).find(Boolean);
-  const board = find(root);
   const look = () => {
     const canvas = board.querySelector(".portrait canvas:not(.heat)");
     seen.push([board.querySelector(".prompt").textContent, canvas.toDataURL()]);
@@ -225,7 +221,7 @@ def test_prompts_are_leafed_through_and_no_picture_stands_under_other_words(
     words, canvas = page.locator(".board .prompt"), page.locator(".portrait canvas:not(.heat)")
     old = pixels(canvas)
     # What is drawn as soon as the words are others, and whatever comes before the first picture.
-    page.evaluate(WATCH_THE_PORTRAIT)
+    page.locator(".board").evaluate(WATCH_THE_PORTRAIT)
     forth, back = (page.get_by_role("button", name=f"{way} prompt") for way in ("Next", "Previous"))
     forth.click()
     expect(words).to_have_text("“a spotted green monster with two eyes and horns”")

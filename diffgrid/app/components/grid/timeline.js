@@ -33,7 +33,7 @@ export function makeTimeline(on) {
   };
   const lanes = [
     choice("x0", "guess x̂0", "The model's guess, at each step, of the finished picture"),
-    choice("xt", "noise xₜ", "The noisy state itself, which each step takes some noise from"),
+    choice("xt", "noise xₜ", "The noisy state itself: each step takes some noise away"),
   ];
   const names = { class: "segments", role: "group", "aria-label": "What is shown" };
   const group = make("span", names, ...lanes.map(({ button }) => button));
