@@ -35,12 +35,13 @@ from diffgrid import api
 from diffgrid.engine.local import LocalEngine
 from diffgrid.engine.protocol import Snapshot
 from diffgrid.models.registry import specify
-from diffgrid.spec.grid import default_rows
+from diffgrid.spec.grid import SHARES, rows_near
 from diffgrid.store.forgiving import TrajectoryStore
 
 IDS = 49_408  # of CLIP's vocabulary; the last two are the marks of a text's start and end
 START, END = "<|startoftext|>", "<|endoftext|>"
 TOKENS = 77  # the longest text
+MOST_ROWS = 4
 
 
 @dataclass(frozen=True)
@@ -331,6 +332,7 @@ def sample(options: argparse.Namespace) -> dict[str, Any]:
     began = _now()
     spec = specify(**run)
     hashed = _now() - began
+    steps = [round(spec.loop.length * share) for share in SHARES[:MOST_ROWS]]
     reached: dict[str, float] = {}
 
     def watch(snapshot: Snapshot) -> None:
@@ -339,7 +341,7 @@ def sample(options: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as cache:
         began = _now()
         grid = api.grid(
-            rows=default_rows(spec.loop)[-options.rows :],
+            rows=rows_near(spec.loop, steps)[-options.rows :],
             columns=options.columns,
             engine=LocalEngine(TrajectoryStore(Path(cache)), options.device),
             watch=watch,
@@ -400,7 +402,7 @@ def _options() -> argparse.Namespace:
     add("folder", type=Path, help="where to write it, or where it is")
     add("--side", type=int, help="pixels (default: what it was trained for)")
     add("--steps", type=int, default=4)
-    add("--rows", type=int, default=2, help="how many rows fork, at most 4")
+    add("--rows", type=int, default=2, help=f"how many rows fork, at most {MOST_ROWS}")
     add("--columns", type=int, default=2)
     add("--scheduler", help="default: the model's own")
     add("--dtype", default="float32", help="float32, bfloat16 or float16")
@@ -410,7 +412,7 @@ def _options() -> argparse.Namespace:
     add("--out", type=Path, metavar="FILE", help="write the picture of the grid there")
     options = parser.parse_args()
     if options.gpu_grid:
-        options.rows, options.columns, options.steps = 4, 4, 50
+        options.rows, options.columns, options.steps = MOST_ROWS, 4, 50
         options.dtype, options.device = "float16", "cuda"
     options.side = options.side or ARCHITECTURES[options.name].side
     return options

@@ -40,7 +40,7 @@ from tests.app.browsing import server
 GIVE_UP = 120.0  # seconds
 MOST_GROWTH, SLOWEST = 0.10, 1.0  # of memory; seconds of the 95th percentile
 SETTLE = 0.1  # seconds until a browser asks for the pictures that it lacks
-SHAPE = {"steps": "25", "rows": "1,5,10,16", "columns": "4"}  # the first grid's
+SHAPE = {"steps": "25", "rows": "1,5,10,16", "columns": "4"}  # what ships
 NEW_SEEDS = 1_000_000  # and above
 
 

@@ -349,7 +349,7 @@ def grid(
 ) -> Grid:
     """Branch one trajectory at several steps.
 
-    `rows` are steps (default: about 4, 20, 40 and 64 % of the way), `path` is the trajectory in
+    `rows` are steps (default: about 4, 20 and 40 % of the way), `path` is the trajectory in
     view. `fork` is `fresh` (new noise from that step on) or `renoise:m` (m steps back to more
     noise, and down again). The other options are those of the command line: model, prompt,
     negative_prompt, seed, scheduler, steps, guidance, eta, height, width, dtype; `image`, a file or

@@ -22,7 +22,7 @@ COLOURS = 256
 
 
 def painted(page: Page, path: str) -> None:
-    page.locator(f".board[data-painted='{path} 16']").wait_for()
+    page.locator(f".board[data-painted='{path} 12']").wait_for()
 
 
 def cell(page: Page, path: str) -> Locator:
@@ -88,7 +88,6 @@ def main() -> None:
         page.set_default_timeout(120_000)
         page.goto(parser.parse_args().address)
         painted(page, "trunk")
-        page.get_by_role("button", name="Got it").click()
         page.wait_for_timeout(1000)
         page.screenshot(path=DOCS / "app.png")
         journey(page).save(DOCS / "journey.gif")

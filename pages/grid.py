@@ -14,7 +14,7 @@ from diffgrid.app.render_state import render_state
 from diffgrid.app.session import actions
 from diffgrid.app.session.reach import reach
 from diffgrid.app.session.session import HEAD_START, SECONDS_TO_ANSWER, Around, Session
-from diffgrid.app.shell import explain, page_file, through_the_entry
+from diffgrid.app.shell import page_file, through_the_entry
 from diffgrid.app.state import engine, session, write_query
 from diffgrid.app.text import plain, seconds, weight
 from diffgrid.browser.finished import page_of
@@ -136,13 +136,9 @@ mine = session()
 mine.one_run.put_aside()
 mine.open()
 st.title("Branching grid", anchor=False)
-explain(
-    "welcomed",
-    "A diffusion model turns noise into a picture step by step, and each step rolls dice. The "
-    "trunk is one run; each row leaves it at one step, by other dice. **Hover** (or tap) a "
-    "cell and it plays; **click** (or tap again) and it becomes the trunk. **p** shows the grid "
-    "alone.",
-    "Hover a cell and it plays; click it and it becomes the trunk.",
+st.caption(  # what to do with a cell, the grid itself tells a first visitor
+    "A diffusion model turns noise into a picture step by step, and each step rolls dice: every "
+    "row leaves the trunk at one step, and rolls again."
 )
 with st.container():
     if mine.error:

@@ -24,13 +24,15 @@ from diffgrid.engine.local import LocalEngine
 from diffgrid.models.registry import find_model, specify
 from diffgrid.records.frames import FRAMES, Frames
 from diffgrid.records.trajectories import Trajectory
-from diffgrid.spec.grid import Grid, default_rows
+from diffgrid.sharing.view import View
+from diffgrid.spec.grid import Grid
 from diffgrid.spec.path import Path, format_path
 from diffgrid.spec.run import key
 from diffgrid.store.bundled import ARRAYS, FIRST_GRID, INDEX, LABELS, LEVELS, Bundled
 from diffgrid.store.forgiving import TrajectoryStore
 
 COLUMNS = 4
+ROWS = 4  # one more than are shown at first: addresses of when there were four are answered too
 
 
 def main() -> None:
@@ -39,14 +41,18 @@ def main() -> None:
     parser.add_argument("--labels", action="store_true", help="only look again at what is there")
     options = parser.parse_args()
     out = options.out
-    spec = specify()
-    grid = Grid.with_columns(spec, (), default_rows(spec.loop), COLUMNS)
-    clicked = [Grid(spec, path, grid.rows, grid.branches) for path in grid.paths]
+    clicked = shipped()
     if not options.labels:
         sample(out, list(dict.fromkeys(path for each in clicked for path in each.paths)))
     label(out, clicked)
     size = sum(file.stat().st_size for file in out.iterdir())
     print(f"{out}: {len(Bundled(out).keys)} trajectories, {size / 1e6:.1f} MB")
+
+
+def shipped() -> list[Grid]:
+    """The first grid with its one row more, and what each click on it leads to."""
+    first = View.default().with_shape(ROWS, COLUMNS).grid()
+    return [Grid(first.spec, path, first.rows, first.branches) for path in first.paths]
 
 
 def sample(out: Folder, paths: list[Path]) -> None:

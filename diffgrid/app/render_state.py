@@ -4,6 +4,7 @@ from functools import partial
 
 from diffgrid.api import recipe
 from diffgrid.app.session.change import changeable
+from diffgrid.app.session.prompts import prompts_of
 from diffgrid.app.session.session import Session
 from diffgrid.app.text import cost, progress
 from diffgrid.browser.message import GridState, message
@@ -40,6 +41,7 @@ def render_state(mine: Session) -> bytes:
         before=to_query(before) if (before := mine.history.before) else None,
         can_redo=mine.history.after is not None,
         max_columns=Limits.from_environment().max_columns,
+        prompts=prompts_of(grid.spec.model),
         change=changeable(mine.view, grid.path),
         labels=seen or {},
         signs=model.signs if seen else {},

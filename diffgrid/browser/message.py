@@ -11,6 +11,7 @@ from diffgrid.models.folder import Signs
 from diffgrid.records.frames import Frames
 from diffgrid.spec.grid import Grid, row_steps
 from diffgrid.spec.path import Path, ancestors, describe, evaluations_of, format_path
+from diffgrid.spec.run import key
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class GridState:
         note: what is said of the pictures of x̂0 and x_t, where they are approximate.
         texts: what a picture of it says of itself, but for its path (`recipe.unfinished`).
         before: the query of the view that Undo leads to, where there is one.
+        prompts: others to leaf through.
         change: what `changeable` says of the focus.
         labels: what a probe saw in each final: factor -> value. A row counts its cells and the
             focus, which left x_k as they did.
@@ -61,6 +63,7 @@ class GridState:
     before: Mapping[str, str] | None = None
     can_redo: bool = False
     max_columns: int = 8
+    prompts: Sequence[str] = ()
     change: Mapping[str, Any] | None = None
     labels: Mapping[Path, Mapping[str, str]] = field(default_factory=dict)
     signs: Signs = field(default_factory=dict)
@@ -72,7 +75,7 @@ class GridState:
 
 _SENT_AS_THEY_ARE = (
     "acted", "before", "can_redo", "change", "cost", "file", "fraction", "labelling", "lane",
-    "max_columns", "note", "running", "status", "stopped", "texts",
+    "max_columns", "note", "prompts", "running", "status", "stopped", "texts",
 )  # fmt: skip
 
 
@@ -134,6 +137,7 @@ def message(state: GridState, sent_images: SentImages | None = None) -> bytes:
         "words": {format_path((f,)): describe((f,)) for f in every_fork if f.changes},
         "back": grid.back,
         "row_steps": [] if state.file else list(row_steps(grid.spec.loop, grid.back)),
+        "run": key(grid.spec, ()),
         "prompt": grid.spec.prompt,
         "recipe": list(state.recipe),
         "levels": [{"timestep": t, "alpha_bar": bar} for t, bar in state.levels or ()] or None,

@@ -13,6 +13,7 @@ from diffgrid.spec.run import RunSpec
 from diffgrid.spec.schedulers import Loop
 
 SHARES = (0.04, 0.2, 0.4, 0.64, 0.1, 0.3, 0.52, 0.8)  # of the way: where the first eight rows fork
+USUAL_ROWS = 3  # of them: a fourth one's pictures are nearly all alike
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +109,9 @@ class Grid:
 
 
 def default_rows(loop: Loop, back: int = 0) -> tuple[int, ...]:
-    """The fork steps shown when nobody chose: more of them early, where more is decided."""
-    return rows_near(loop, [round(loop.length * share) for share in SHARES[:4]], back)
+    """The fork steps shown when nobody chose: all of them early, where more is decided."""
+    shares = SHARES[:USUAL_ROWS]
+    return rows_near(loop, [round(loop.length * share) for share in shares], back)
 
 
 def rows_near(loop: Loop, steps: Iterable[int], back: int = 0) -> tuple[int, ...]:

@@ -62,7 +62,7 @@ def test_a_picture_goes_from_hand_to_hand(address: str, visit: Callable[..., Pag
 
     page.on("websocket", connected)
     page.reload()
-    painted(page, "trunk", 16)
+    painted(page, "trunk", 12)
     hint, fixture = page.get_by_text("Drop it, and the view"), FIXTURE.read_bytes()
 
     # While a file is dragged the page says what will come of it; and no longer when it is gone.
@@ -92,7 +92,7 @@ def test_a_picture_goes_from_hand_to_hand(address: str, visit: Callable[..., Pag
     assert (found.kind, found.path) == ("cell", ())
 
     page.get_by_role("button", name="Undo").click()
-    painted(page, "trunk", 16)
+    painted(page, "trunk", 12)
 
     # Pasted, it opens as well; but not where somebody types.
     prompt = page.get_by_label("Prompt", exact=True)

@@ -8,11 +8,21 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.app import browsing
-from tests.app.test_browser import cell, painted
+from tests.app.test_browser import cell, painted, pixels
 
 pytestmark = pytest.mark.browser
 
 chromium, tab, visit = browsing.chromium, browsing.tab, browsing.visit  # fixtures
+# Each time the words or the portrait may have changed: what both are, in `seen`.
+WATCH_THE_PORTRAIT = """board => {
+  window.seen = [];
+  const look = () => {
+    const canvas = board.querySelector(".portrait canvas:not(.heat)");
+    seen.push([board.querySelector(".prompt").textContent, canvas.toDataURL()]);
+    requestAnimationFrame(look);
+  };
+  look();
+}"""
 SHAPES = [(1366, 768), (1920, 1080), (390, 844)]
 
 
@@ -113,20 +123,125 @@ def test_an_embedded_grid_is_alone_from_the_start(address: str, visit: Callable[
 def test_what_was_read_once_is_told_in_short_from_then_on(
     address: str, visit: Callable[..., Page]
 ) -> None:
-    page = visit(address)
-    painted(page, "trunk")
+    page = visit(f"{address}/decisions")
     read = page.get_by_role("button", name="Got it")
-    short = page.get_by_text("Hover a cell and it plays; click it and it becomes the trunk.")
+    long = page.locator("[class*=st-key-][class*=-long]")
+    short = page.locator("[class*=st-key-][class*=-short]")
+    expect(long).to_be_visible()
     expect(short).to_be_hidden()
     read.click()
     expect(short).to_be_visible()
     expect(read).to_be_hidden()
     page.reload()
-    painted(page, "trunk")
     expect(short).to_be_visible()
     expect(read).to_be_hidden()
-    page.get_by_role("link", name="When is it decided?").click()
-    expect(read).to_be_visible()  # that is another text
+
+
+@pytest.mark.parametrize(("width", "height", "least"), [(1366, 768, 104), (1920, 1080, 128)])
+def test_pictures_are_large_and_all_that_moves_is_on_view(
+    address: str, visit: Callable[..., Page], width: int, height: int, least: int
+) -> None:
+    page = visit(address, width, height)
+    painted(page, "trunk")
+    expect(page.get_by_text("named by the prompt")).to_be_visible()
+    for each in page.get_by_role("gridcell").all():
+        box = each.bounding_box()
+        assert box
+        assert min(box["width"], box["height"]) >= least
+    foot = page.locator(".board .foot").bounding_box()
+    assert foot
+    assert foot["y"] + foot["height"] <= height
+    # An address of when there were four rows shows four.
+    page.goto(f"{address}/?rows=1,5,10,16")
+    painted(page, "trunk", 16)
+    expect(page.locator(".board .cost")).to_contain_text("281 evaluations, all reused")
+
+
+def test_a_hint_points_at_a_cell_until_one_was_followed(
+    address: str, visit: Callable[..., Page]
+) -> None:
+    page = visit(address, 1366, 768)
+    page.emulate_media(reduced_motion="reduce")
+    painted(page, "trunk")
+    hint = page.get_by_text("Hover me: I play. Click: I become the trunk.")
+    expect(hint).to_be_visible()
+    at, pointed = hint.bounding_box(), cell(page, "1.1").bounding_box()
+    assert at
+    assert pointed
+    assert at["y"] + at["height"] <= pointed["y"]  # it covers no picture
+    page.get_by_role("button", name="The grid alone").click()
+    expect(hint).to_be_hidden()
+    page.keyboard.press("Escape")
+    expect(hint).to_be_visible()
+    cell(page, "5.2").click()
+    expect(hint).to_be_hidden()
+    painted(page, "5.2")
+    page.get_by_role("button", name="Undo").click()
+    painted(page, "trunk")
+    page.reload()
+    painted(page, "trunk")
+    expect(hint).to_be_hidden()
+
+
+@pytest.mark.parametrize(("width", "height"), SHAPES)
+def test_rows_and_their_facts_are_named_in_plain_words(
+    address: str, visit: Callable[..., Page], width: int, height: int
+) -> None:
+    page = visit(address, width, height)
+    painted(page, "trunk")
+    labels = page.locator(".board .label")
+    expect(labels).to_have_text(
+        ["very earlystep 1 of 25", "earlystep 5 of 25", "midwaystep 10 of 25"]
+    )
+    assert labels.first.get_attribute("title") == "t = 959 · ᾱ .0004"
+    names = page.locator(".board .factor .name")
+    expect(names).to_have_count(3 * 7)
+    for each in names.all():
+        expect(each).to_be_visible()
+    expect(page.get_by_text("still open")).to_have_count(1)
+    cell(page, "1.2").hover()
+    page.locator(".board[data-playing='1.2']").wait_for()
+    expect(page.locator(".trunk .words b")).to_have_text("row 1, third")
+    cell(page, "1.2").click()
+    painted(page, "1.2")
+    crumb = page.locator(".crumbs b")
+    expect(crumb).to_have_text("row 1, third")
+    assert crumb.get_attribute("title") == "1.2"
+    page.mouse.move(5, 5)
+    cell(page, "1.2/5.0").click()
+    painted(page, "1.2/5.0")
+    expect(page.locator(".crumbs")).to_have_text("trunk›row 1, third›row 2, first")
+
+
+def test_prompts_are_leafed_through_and_no_picture_stands_under_other_words(
+    address: str, visit: Callable[..., Page]
+) -> None:
+    page = visit(f"{address}/?steps=8&columns=2")
+    painted(page, "trunk", 6)
+    words, canvas = page.locator(".board .prompt"), page.locator(".portrait canvas:not(.heat)")
+    old = pixels(canvas)
+    # What is drawn as soon as the words are others, and whatever comes before the first picture.
+    page.locator(".board").evaluate(WATCH_THE_PORTRAIT)
+    forth, back = (page.get_by_role("button", name=f"{way} prompt") for way in ("Next", "Previous"))
+    forth.click()
+    expect(words).to_have_text("“a spotted green monster with two eyes and horns”")
+    painted(page, "trunk", 6)
+    shown = page.evaluate("seen")
+    assert "“a spotted green monster with two eyes and horns”" in {text for text, _ in shown}
+    first = "“a monster with a hat on a blue background”"
+    assert not [text for text, drawn in shown if drawn == old and text != first]
+    expect(page.get_by_label("Prompt", exact=True)).to_have_value(
+        "a spotted green monster with two eyes and horns"
+    )
+    # Two presses at once are two; and back again, to what is stored.
+    forth.evaluate("button => { button.click(); button.click(); }")
+    expect(words).to_have_text("“a fluffy pink monster”")
+    painted(page, "trunk", 6)
+    for _ in range(3):
+        back.click()
+    expect(words).to_have_text(first)
+    painted(page, "trunk", 6)
+    assert pixels(canvas) == old
 
 
 def test_the_tab_is_called_after_what_it_shows(address: str, visit: Callable[..., Page]) -> None:
@@ -159,14 +274,14 @@ def test_the_node_of_a_hovered_cells_row_is_lit(address: str, visit: Callable[..
         )
         return [shadow != "none" for shadow in shadows]
 
-    assert lit() == [False] * 4
-    for path, row in (("5.2", 1), ("16.0", 3)):
+    assert lit() == [False] * 3
+    for path, row in (("5.2", 1), ("10.0", 2)):
         cell(page, path).hover()
         page.locator(f".board[data-playing='{path}']").wait_for()
-        assert lit() == [each == row for each in range(4)]
+        assert lit() == [each == row for each in range(3)]
     page.mouse.move(5, 5)
     page.locator(".board:not([data-playing])").wait_for()
-    assert lit() == [False] * 4
+    assert lit() == [False] * 3
 
 
 def test_the_foot_of_each_page_names_what_it_follows(

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.browser
 
 chromium, tab, visit = browsing.chromium, browsing.tab, browsing.visit  # fixtures
 READY = {  # what is there once the page is whole
-    "/": ".board[data-painted='trunk 16']:not([data-lacking])",
+    "/": ".board[data-painted='trunk 12']:not([data-lacking])",
     "/strip": "role=slider[name='Step']",
     "/compare": ".body",
     "/decisions": "role=button[name='Study this prompt']",

@@ -68,7 +68,7 @@ def test_the_rows_move_with_a_photos_strength(
 ) -> None:
     session.go(session.view.with_options(image="ab" * 32))
     run(page)
-    assert [step for step, _ in session.view.rows] == [1, 4, 8, 13]
+    assert [step for step, _ in session.view.rows] == [1, 4, 8]
     choose(page, "Strength", 0.1)  # of two steps one can be left
     assert engine.jobs[-1].spec.length == 2
     assert (widget(page, "Rows").value, widget(page, "Strength").value) == (1, 0.1)

@@ -44,7 +44,7 @@ def test_opening_the_page_shows_the_models_own_grid(
 ) -> None:
     (job,) = engine.jobs
     assert [title.value for title in page.title] == ["Branching grid"]
-    assert len(cells(sent(page))) == 16
+    assert len(cells(sent(page))) == 12
     assert not page.query_params
     assert polls[-1]
     job.finish()

@@ -96,7 +96,7 @@ def test_the_journey_in_a_file(file: Path, opened: Open) -> None:
     painted(page, "trunk")
     expect(page).to_have_title("a monster with a hat on a blue background")
     grid = page.get_by_role("grid", name="Branching grid")
-    expect(grid.get_by_role("gridcell")).to_have_count(16)
+    expect(grid.get_by_role("gridcell")).to_have_count(12)
     expect(page.locator(".seen .factor").first).to_be_visible()
 
     # A cell that is hovered plays, in its own place and in the trunk's.
@@ -127,7 +127,7 @@ def test_the_journey_in_a_file(file: Path, opened: Open) -> None:
     # The scrubber shows all cells at one moment.
     shown = pixels(cell(page, "1.1").locator("canvas"))
     page.get_by_label("All cells at one moment").fill("2")
-    expect(page.locator(".foot")).to_contain_text("all cells at t = 919")
+    expect(page.locator(".foot")).to_contain_text("all cells at step 2 of 25")
     page.wait_for_function(
         "([canvas, before]) => canvas.toDataURL() !== before",
         arg=[cell(page, "1.1").locator("canvas").element_handle(), shown],
@@ -188,7 +188,7 @@ def test_enlarging_and_comparing_stay_in_the_page(file: Path, opened: Open) -> N
     large = page.get_by_role("dialog", name="One branch, enlarged")
     expect(large.get_by_role("heading")).to_have_text("trunk")
     page.keyboard.press("ArrowRight")
-    expect(large.get_by_role("heading")).to_have_text("branch 1.0")
+    expect(large.get_by_role("heading")).to_have_text("row 1, first")
     page.keyboard.press("Escape")
     cell(page, "1.0").click(modifiers=["Shift"])
     cell(page, "1.1").click(modifiers=["Shift"])
@@ -288,7 +288,7 @@ def test_a_notebook_shows_the_page_in_a_frame_and_else_the_picture(
     file.write_text(f"<!doctype html><meta charset=utf-8>{shown}", "utf-8")
     page = opened(file)
     frame = page.frame_locator("iframe")
-    frame.locator(".board[data-painted='trunk 16']").wait_for()
+    frame.locator(".board[data-painted='trunk 12']").wait_for()
     frame.get_by_role("gridcell", name="branch 1.1 ").hover()
     frame.locator(".board[data-playing='1.1']").wait_for()
     sizes = "all => all.map((each) => each.getBoundingClientRect().height)"

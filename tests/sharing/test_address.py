@@ -38,14 +38,21 @@ def test_an_address_names_what_is_default_too() -> None:
         "steps": "25",
         "guidance": "3",
         "eta": "1",
-        "rows": "1,5,10,16",
+        "rows": "1,5,10",
         "columns": "4",
     }
 
 
+def test_an_address_of_when_there_were_four_rows_shows_four() -> None:
+    written = to_query(DEFAULT.with_options(seed=8)) | {"rows": "1,5,10,16"}
+    assert [step for step, _ in from_query(written).rows] == [1, 5, 10, 16]
+    assert to_query(from_query(written)) == written
+    assert [step for step, _ in from_query({}).rows] == [1, 5, 10]
+
+
 def test_rerolled_branches_are_written_beside_their_row() -> None:
     view = DEFAULT.reroll_cell(5, 1).reroll_row(10)
-    assert to_query(view)["rows"] == "1,5:0.4.2.3,10:4.5.6.7,16"
+    assert to_query(view)["rows"] == "1,5:0.4.2.3,10:4.5.6.7"
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def test_a_recipe_is_complete_where_an_address_is_bare() -> None:
             "steps": "25",
             "guidance": "3",
             "eta": "1",
-            "rows": "1,5,10,16",
+            "rows": "1,5,10",
             "columns": "4",
         },
         "path": "trunk",

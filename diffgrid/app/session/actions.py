@@ -14,7 +14,7 @@ from diffgrid.sharing import recipe
 from diffgrid.sharing.address import from_query, query_of_one, to_query
 from diffgrid.sharing.recipe import Recipe
 from diffgrid.sharing.view import View
-from diffgrid.spec.checks import check_text
+from diffgrid.spec.checks import HARD, check_text
 from diffgrid.spec.path import parse_path
 from diffgrid.spec.run import key as key_of
 
@@ -80,6 +80,10 @@ def _act(mine: Session, what: Mapping[str, Any]) -> None:
             stale = mine.stale
             mine.go(_VIEWS[name](mine.view, what))
             mine.generation += stale or name in _RESHAPES
+        case "prompt":
+            mine.generation += 1
+            prompt = check_text("prompt", what["prompt"], HARD.max_prompt)
+            mine.change(mine.form.with_options(prompt=prompt))
         case "undo" if mine.history.before is None and "to" in what:
             # The page was loaded anew since.
             mine.go(_view(what["to"]))

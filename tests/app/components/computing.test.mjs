@@ -5,10 +5,11 @@ import { mock, test } from "node:test";
 
 import { axis, frameNear } from "../../../diffgrid/app/components/comparison/axis.js";
 import { Answers } from "../../../diffgrid/app/components/grid/answers.js";
-import { followed, ghosted } from "../../../diffgrid/app/components/grid/foresight.js";
+import { beside, followed, ghosted, reworded } from "../../../diffgrid/app/components/grid/foresight.js";
 import { alone, layout, momentsFor } from "../../../diffgrid/app/components/grid/layout.js";
 import { frameAt, levelText, noiseText, timeText } from "../../../diffgrid/app/components/grid/player.js";
 import { factorState, factorWords } from "../../../diffgrid/app/components/grid/tally.js";
+import { partText, placeText, plainName, stepText } from "../../../diffgrid/app/components/grid/words.js";
 import { nearest } from "../../../diffgrid/app/components/shared/nearest.js";
 import { History } from "../../../diffgrid/app/components/page/history.js";
 import { pack } from "../../../diffgrid/app/components/page/pack.js";
@@ -163,10 +164,61 @@ test("ghosts are those asked for", () => {
 
 test("cells fit the window: never under the least size while there is room", () => {
   const { size, spare } = layout(900, 900, [4, 4, 4, 4]);
-  assert.equal(size(false), 102);
-  assert.equal(size(true), 81);
-  assert.equal(spare, 900 - 152 - 4 * (102 + 12) - 10);
+  assert.equal(size(false), 109);
+  assert.equal(size(true), 69);
+  assert.equal(spare, 900 - 152 - 4 * (109 + 12) - 10);
+  for (const height of [500, 650, 768]) assert.ok(layout(908, height, [4, 4, 4]).size(false) >= 104);
   assert.ok(layout(360, 800, [8]).size(false) >= 56);
+});
+
+test("prompts are leafed through from end to end, and one's own stands before the first", () => {
+  const leaf = (prompt, by) => beside({ prompts: ["a", "b", "c"], prompt }, by);
+  assert.deepEqual([leaf("a", 1), leaf("c", 1), leaf("a", -1), leaf("b", -1)], ["b", "a", "c", "a"]);
+  assert.deepEqual([leaf("mine", 1), leaf("mine", -1)], ["a", "c"]);
+});
+
+test("under another prompt nothing of the old one is known", () => {
+  const entry = { path: "1.1/5.2", branch: 2, x0: ["a", null], newest: "b", final: "b", noisy: ["c", "d"], done: true };
+  const rows = [{ step: 5, cells: [entry, { ...entry, path: "1.1", branch: 3 }], seen: ["something"] }];
+  const head = { path: "1.1", crumbs: ["trunk", "1.1"], focus: entry, rows, back: 0, run: "old", prompt: "old", cost: "1" };
+  const next = reworded(head, "new");
+  assert.deepEqual([next.path, next.prompt, next.focus.path], ["trunk", "new", "trunk"]);
+  assert.deepEqual(next.rows[0].cells.map(({ path }) => path), ["5.2", "5.3"]);
+  for (const each of [next.focus, ...next.rows[0].cells]) {
+    assert.deepEqual([...each.x0, each.newest, each.final, each.noisy], [null, null, null, null, null]);
+    assert.ok(each.ghost && !each.done);
+  }
+  assert.equal(head.focus, entry);
+});
+
+test("an answer about another prompt is an earlier one's", () => {
+  mock.timers.enable({ apis: ["setTimeout"] });
+  const { answers, done } = asked();
+  const under = (prompt) => ({ ...told("trunk"), prompt });
+  answers.receive(under("old"));
+  answers.guess(under("new"), { do: "prompt" }, true);
+  answers.receive(under("old"));
+  assert.equal(done.drawn.length, 2);
+  answers.receive(under("new"));
+  assert.equal(done.drawn.length, 3);
+  answers.end();
+  mock.timers.reset();
+});
+
+test("places are said in plain words, as far as the grid shows them", () => {
+  const parts = [0, 2, 5, 10, 15, 24].map((step) => partText({ length: 25 }, step));
+  assert.deepEqual(parts, ["very early", "very early", "early", "midway", "late", "very late"]);
+  assert.equal(stepText({ length: 25 }, 5), "step 5 of 25");
+  const cells = (...branches) => branches.map((branch) => ({ branch }));
+  const head = { back: 0, rows: [{ step: 1, cells: cells(0, 7) }, { step: 5, cells: cells(0, 1, 2) }] };
+  assert.equal(placeText(head, "1.7"), "row 1, second"); // rerolled: not by its number
+  assert.equal(placeText(head, "1.7/5.2"), "row 2, third");
+  for (const path of ["trunk", "1.1", "9.0", "5.2~", "5.0-3", "1:prompt=5.2"]) {
+    assert.equal(placeText(head, path), null);
+  }
+  assert.equal(placeText({ ...head, back: 3 }, "5.0-3"), "row 2, first");
+  assert.equal(plainName(head, { path: "trunk", name: "trunk" }), "trunk");
+  assert.equal(plainName(head, { path: "9.0", name: "9.0" }), "9.0");
 });
 
 test("a grid that is alone takes all the room there is, and leaves some for the trunk", () => {
@@ -233,13 +285,13 @@ test("what was drawn ahead stays until the answer to it, or until patience ends"
   mock.timers.enable({ apis: ["setTimeout"] });
   const { answers, done } = asked();
   answers.receive(told("trunk"));
-  answers.guess(told("5.2"), { do: "follow" }, "5.2");
+  answers.guess(told("5.2"), { do: "follow" }, true);
   answers.receive(told("trunk")); // an earlier request's
   assert.deepEqual(done.drawn, ["trunk", "5.2"]);
   answers.receive(told("5.2"));
   mock.timers.tick(10_000);
   assert.deepEqual(done.drawn, ["trunk", "5.2", "5.2"]);
-  answers.guess(told("9.1"), { do: "follow" }, "9.1");
+  answers.guess(told("9.1"), { do: "follow" }, true);
   mock.timers.tick(10_000);
   assert.deepEqual(done.drawn.slice(-2), ["9.1", "5.2"]);
   assert.equal(done.sent.length, 2);

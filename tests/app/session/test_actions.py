@@ -10,7 +10,10 @@ from diffgrid.app.render_state import render_state
 from diffgrid.app.session import actions
 from diffgrid.app.session.actions import act
 from diffgrid.app.session.page import COMPARE, DECISIONS, GRID, STRIP
+from diffgrid.app.session.prompts import prompts_of
 from diffgrid.app.session.session import Session
+from diffgrid.models import heeded
+from diffgrid.models.registry import find_model
 from diffgrid.sharing.address import from_query, query_of_one, to_query
 from diffgrid.sharing.recipe import read, write
 from diffgrid.spec.path import parse_path
@@ -41,7 +44,6 @@ def test_rows_columns_and_rerolls_change_only_what_they_name(opened: Session) ->
         5: [0, 4, 2, 3, 5],
         10: [0, 1, 2, 3, 4],
         12: [0, 1, 2, 3, 4],
-        16: [0, 1, 2, 3, 4],
     }
     assert opened.generation == 3  # the form shows rows and columns, and no reroll
 
@@ -79,6 +81,35 @@ def test_a_change_makes_another_trunk_that_can_be_undone(
     assert from_query(to_query(opened.view)).path == path
     act(opened, {"do": "undo"})
     assert header(render_state(opened))["path"] == "trunk"
+
+
+def test_a_prompt_that_is_leafed_to_is_a_run_from_its_trunk_and_in_the_form(
+    opened: Session, engine: FakeEngine
+) -> None:
+    act(opened, {"do": "follow", "path": "5.2"})
+    first = header(render_state(opened))
+    here, drawn = first["prompts"].index(first["prompt"]), opened.generation
+    act(opened, {"do": "prompt", "prompt": first["prompts"][here + 1]})
+    told = header(render_state(opened))
+    assert (told["prompt"], told["path"]) == (first["prompts"][here + 1], "trunk")
+    assert told["run"] == key(engine.jobs[-1].spec, ()) != first["run"]
+    assert [row["step"] for row in told["rows"]] == [row["step"] for row in first["rows"]]
+    assert opened.form.prompt == told["prompt"]
+    assert opened.generation > drawn
+    act(opened, {"do": "undo"})
+    assert header(render_state(opened))["path"] == "5.2"
+    for odd in (5, None, "x" * 100_000):
+        act(opened, {"do": "prompt", "prompt": odd})
+        assert "prompt" in str(opened.error)
+    assert opened.view.prompt == first["prompt"]
+
+
+def test_all_prompts_to_leaf_through_are_of_words_that_the_model_knows(opened: Session) -> None:
+    model = find_model(opened.view.model)
+    for prompt in prompts_of(model.name):
+        assert not heeded.unknown_words(model, prompt)
+    assert opened.view.prompt in prompts_of(model.name)
+    assert prompts_of("another") == ()
 
 
 def test_a_change_of_nothing_is_one_sentence(opened: Session, engine: FakeEngine) -> None:
@@ -279,7 +310,7 @@ def test_acts_that_arrive_together_are_all_done_and_once(opened: Session) -> Non
     told = {"sender": "me", "acts": [[1, {"do": "add_column"}], [2, {"do": "drop_row", "step": 1}]]}
     actions.take(opened, told)
     actions.take(opened, told)
-    assert (opened.view.columns, len(opened.view.rows)) == (5, 3)
+    assert (opened.view.columns, len(opened.view.rows)) == (5, 2)
     assert header(render_state(opened))["acted"] == ["me", 2]
 
 

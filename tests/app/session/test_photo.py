@@ -36,7 +36,7 @@ def test_it_is_kept_as_the_view_names_it(session: Session) -> None:
     assert kept is not None
     assert photo.from_png(kept, view.options["image"]).size == (128, 128)
     assert view.grid().spec.length == view.loop.length == 20  # .8 of 25
-    assert [step for step, _ in view.rows] == [1, 4, 8, 13]  # shares of what is left
+    assert [step for step, _ in view.rows] == [1, 4, 8]  # shares of what is left
 
 
 def test_an_address_names_it_by_its_digest_and_its_strength(session: Session) -> None:

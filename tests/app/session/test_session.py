@@ -20,9 +20,9 @@ def test_opening_asks_for_the_models_own_grid(opened: Session, engine: FakeEngin
     (job,) = engine.jobs
     assert (job.spec.seed, job.spec.num_inference_steps) == (7, 25)
     assert job.paths[0] == ()
-    assert len(job.paths) == 1 + 4 * 4
+    assert len(job.paths) == 1 + 3 * 4
     assert cells(render_state(opened)) == [
-        format_path(fork((), k, j)) for k in (1, 5, 10, 16) for j in range(4)
+        format_path(fork((), k, j)) for k in (1, 5, 10) for j in range(4)
     ]
 
 
@@ -169,7 +169,7 @@ def test_a_finished_grid_is_drawn_from_the_stored_bytes(
     message = render_state(opened)
     assert pictures(25).final in message
     assert len(header(message)["levels"]) == 25
-    assert "281 evaluations · 144 saved" in header(message)["cost"]
+    assert "249 evaluations · 76 saved" in header(message)["cost"]
 
 
 def test_a_store_that_cannot_be_used_is_one_sentence(opened: Session, engine: FakeEngine) -> None:

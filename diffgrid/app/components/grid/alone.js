@@ -27,6 +27,10 @@ export function makeAlone(root, changed) {
       return root.classList.contains("alone");
     },
 
+    toggle() {
+      show(!this.on);
+    },
+
     /** Around the grid, px. */
     get edge() {
       return parseFloat(getComputedStyle(root).paddingLeft);
@@ -49,7 +53,7 @@ export function makeAlone(root, changed) {
       const [target] = /** @type {Element[]} */ (event.composedPath());
       const leaves = event.key === "Escape" && this.on && !wanted;
       if ((event.key !== "p" && !leaves) || isBrowsers(event) || target.closest?.(TYPED)) return false;
-      show(!this.on);
+      this.toggle();
       event.preventDefault();
       event.stopPropagation();
       return true;

@@ -19,7 +19,7 @@ export class Answers {
     this.ask = () => {};
     /** @type {GridHead | null} the last message */
     this.told = null;
-    /** @type {string | null} the path that the server should answer with */
+    /** @type {GridHead | null} what was drawn ahead, where the server should answer with its path and prompt */
     this.expected = null;
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.guessTimer = undefined;
@@ -39,7 +39,8 @@ export class Answers {
     if (head.lacking.length) this.lackTimer = setTimeout(ask, SETTLE);
     else if (head.labelling) this.lackTimer = setTimeout(ask, ASK_AGAIN);
     // An answer to an earlier request would take back for a moment what was just done.
-    if (this.expected && this.expected !== head.path) return;
+    const { path, prompt } = this.expected ?? head;
+    if (path !== head.path || prompt !== head.prompt) return;
     this.takeBack();
   }
 
@@ -58,10 +59,10 @@ export class Answers {
    *
    * @param {GridHead} head
    * @param {object} act
-   * @param {string | null} expected
+   * @param {boolean} answered whether an answer is known by its path and prompt
    */
-  guess(head, act, expected = null) {
-    this.expected = expected;
+  guess(head, act, answered = false) {
+    this.expected = answered ? head : null;
     this.render(head);
     this.send(act);
     clearTimeout(this.guessTimer);

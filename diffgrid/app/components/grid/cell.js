@@ -88,6 +88,7 @@ export function makeCell(row, entry, on) {
 export function renderEntry({ element, frame, entry, bar, row }, head, plays) {
   const { done, lost } = entry;
   frame.classList.toggle("ghost", Boolean(entry.ghost || entry.newest === null));
+  if (entry.newest) frame.classList.remove("blank");
   frame.classList.toggle("pending", !done || Boolean(entry.ghost));
   frame.classList.toggle("lost", lost);
   frame.classList.toggle("has-star", entry.starred);

@@ -9,6 +9,7 @@ import { followed, ghosted } from "./foresight.js";
 import { makeMenu } from "./menu.js";
 import { frameAt, timeText } from "./player.js";
 import { savePng } from "./png.js";
+import { plainName } from "./words.js";
 
 /**
  * @typedef {import("./cell.js").Holder & {row?: import("./row.js").Row, slot?: number}} Holder
@@ -89,10 +90,12 @@ export class Commands {
     const from = [cell.element, portrait.holder.frame].map((each) => each.getBoundingClientRect());
     const pictures = [entry, head.focus].map((each) => frameAt(each, board.moment, board.lane));
     const act = { do: "follow", path: entry.path };
-    board.answers.guess(followed(head, row.step, slot), act, entry.path);
+    board.answers.guess(followed(head, row.step, slot), act, true);
     fly(root, pictures[0], from[0], portrait.holder.frame);
     fly(root, pictures[1], from[1], cell.element);
-    board.toolbar.say(`${entry.name} is followed now: the rows below leave it anew.`);
+    board.guide.end();
+    board.guide.render(head);
+    board.toolbar.say("This is the trunk now: the rows below leave it anew.");
   }
 
   /**
@@ -108,7 +111,7 @@ export class Commands {
   star(holder) {
     const { entry } = holder;
     entry.starred = !entry.starred;
-    this.board.toolbar.say(entry.starred ? `${entry.name} is saved: Compare runs lists it.` : "");
+    this.board.toolbar.say(entry.starred ? `${plainName(this.board.head, entry)} is saved: Compare runs lists it.` : "");
     this.board.renderEntry(holder);
     this.board.send({ do: "star", path: entry.path, on: entry.starred });
   }
@@ -135,7 +138,7 @@ export class Commands {
   async copyRecipe(entry) {
     const copied = await copyText(entry.recipe);
     const end = copied ? "is on the clipboard." : "could not be copied: the browser forbids it.";
-    this.board.toolbar.say(`The recipe of ${entry.name} ${end}`);
+    this.board.toolbar.say(`The recipe of ${plainName(this.board.head, entry)} ${end}`);
   }
 
   /** @param {Holder} holder */

@@ -5,7 +5,8 @@ import { openDialog } from "../shared/dialog.js";
 import { isBrowsers, make, radios, stillness, tool } from "../shared/dom.js";
 import { paint, paintDifference, show, together } from "../shared/protocol.js";
 import { makeSlider } from "../shared/slider.js";
-import { frameAt, nameOf, noiseText } from "./player.js";
+import { frameAt, noiseText } from "./player.js";
+import { plainName, stepText } from "./words.js";
 
 /**
  * @typedef {import("./message.js").GridHead} GridHead
@@ -27,7 +28,8 @@ import { frameAt, nameOf, noiseText } from "./player.js";
 function momentRange(head, moment, oninput) {
   const words = make("output", { class: "quiet" });
   const say = (/** @type {number} */ step) => {
-    words.value = step === head.length ? "the final sample" : noiseText(head, step);
+    words.value = step === head.length ? "the finished picture" : stepText(head, step);
+    words.title = step === head.length ? "" : noiseText(head, step);
     range.set(step, words.value);
   };
   const range = makeSlider("Moment", head.length, (step) => {
@@ -57,7 +59,8 @@ export function enlarge(host, { head, lane, moment, index, entries }) {
   });
   const draw = () => {
     const entry = entries()[index];
-    title.textContent = nameOf(entry);
+    title.textContent = plainName(head, entry);
+    title.title = entry.path;
     canvas.setAttribute("aria-label", `${title.textContent}, ${words.value}`);
     show(canvas, frameAt(entry, moment, lane()));
   };
@@ -90,7 +93,8 @@ export function compareTwo(host, { head, lane, moment, pair, openPage }) {
   let front = 0; // of a flip
   /** @type {ReturnType<typeof setInterval> | undefined} */
   let timer;
-  const label = `${pair[0].name} and ${pair[1].name}`;
+  const [one, other] = pair.map((entry) => plainName(head, entry));
+  const label = `${one} and ${other}`;
   const canvas = make("canvas", { role: "img", "aria-label": label });
   const wipe = make("input", {
     type: "range", min: 0, max: 100, value: 50, class: "wipe", "aria-label": "Where one ends",
@@ -114,8 +118,8 @@ export function compareTwo(host, { head, lane, moment, pair, openPage }) {
     }
     /** @type {Record<string, string>} */
     const captions = {
-      slider: `${pair[0].name} on the left, ${pair[1].name} on the right`,
-      flip: pair[front].name,
+      slider: `${one} on the left, ${other} on the right`,
+      flip: front ? other : one,
       difference: "what differs, twice as bright",
     };
     caption.textContent = captions[mode];
@@ -146,7 +150,7 @@ export function compareTwo(host, { head, lane, moment, pair, openPage }) {
     host,
     "Two branches compared",
     () => clearInterval(timer),
-    make("h2", {}, `${pair[0].name}  /  ${pair[1].name}`),
+    make("h2", {}, `${one}  /  ${other}`),
     radios("How to compare", MODES, mode, choose),
     make("div", { class: "stage" }, plate),
     make("div", { class: "bar-of-dialog" }, range, words),

@@ -5,19 +5,20 @@
 
 import { isBrowsers, make, stillness, styled } from "../shared/dom.js";
 import { outbox } from "../shared/outbox.js";
-import { atTheEnd, show } from "../shared/protocol.js";
+import { atTheEnd, clear, show } from "../shared/protocol.js";
 import { makeAlone } from "./alone.js";
 import { Answers } from "./answers.js";
 import { renderEntry } from "./cell.js";
 import { Commands } from "./commands.js";
 import { takeFiles } from "./drop.js";
-import { ghosted } from "./foresight.js";
+import { ghosted, reworded } from "./foresight.js";
+import { makeGuide } from "./guide.js";
 import { NARROW, alone, layout } from "./layout.js";
 import { read } from "./message.js";
-import { Clock, frameAt, timeText } from "./player.js";
+import { Clock, frameAt } from "./player.js";
 import { makePortrait } from "./portrait.js";
 import { makeRow } from "./row.js";
-import { placeSeen } from "./seen.js";
+import { makeKey, placeSeen } from "./seen.js";
 import { makeTimeline } from "./timeline.js";
 import { makeToolbar } from "./toolbar.js";
 
@@ -81,11 +82,16 @@ export class Board {
     this.commands = new Commands(this);
     this.tree = make("div", { class: "tree", role: "grid", "aria-label": "Branching grid" });
     this.tree.onkeydown = (event) => this.onKey(event);
-    this.toolbar = makeToolbar({
+    this.guide = makeGuide(root);
+    /** @type {import("./toolbar.js").OnTools} */
+    const onTools = {
       act: (name, more) => this.answers.request({ do: name, ...more }),
       goto: (path) => this.holds(path) && this.answers.request({ do: "goto", path }),
       toggleMap: () => this.toggleMap(),
-    });
+      alone: () => this.alone.toggle(),
+    };
+    this.key = makeKey();
+    this.toolbar = makeToolbar(onTools, this.guide.element);
     this.portrait = makePortrait({
       press: ({ shiftKey }) => {
         if (shiftKey || this.commands.marked) this.commands.mark(this.shown);
@@ -93,6 +99,10 @@ export class Board {
       },
       menu: (anchor) => this.commands.open(this.shown, anchor),
       key: (event) => this.commands.key(event, this.portrait.holder),
+      prompt: (prompt) => {
+        this.leave();
+        this.answers.guess(reworded(this.head, prompt), { do: "prompt", prompt }, true);
+      },
     });
     this.timeline = makeTimeline({
       play: () => this.playAll(),
@@ -102,7 +112,7 @@ export class Board {
       },
       lane: (lane) => this.setLane(lane),
       addRow: (step) => {
-        this.toolbar.say(`A row at ${timeText(this.head, step)} is on its way.`);
+        this.toolbar.say(`A row at step ${step} is on its way.`);
         this.send({ do: "add_row", step });
       },
       stop: () => this.send({ do: this.head.running ? "cancel" : "resample" }),
@@ -136,7 +146,8 @@ export class Board {
       say: this.toolbar.say,
     };
     const hint = takeFiles(files, this.gone.signal);
-    root.append(this.toolbar.element, this.tree, this.portrait.trunk, film, foot, element, hint);
+    const body = [this.tree, this.key.element, this.portrait.trunk, film, foot];
+    root.append(this.toolbar.element, ...body, element, hint);
     this.alone = makeAlone(root, () => this.measure());
     this.alone.begin();
     this.listen();
@@ -186,23 +197,27 @@ export class Board {
     outbox.connect(this, this.deliver, head.acted);
     this.root.toggleAttribute("data-lacking", head.lacking.length > 0);
     if (told?.lane !== head.lane) this.lane = head.lane;
-    const grid = JSON.stringify([head.path, head.prompt, head.recipe]);
+    const grid = `${head.run} ${head.path}`;
     if (grid !== this.grid) this.rested.clear();
     this.grid = grid;
-    if (told && told.path !== head.path && expected !== head.path) this.toolbar.say("");
+    if (told && told.path !== head.path && expected?.path !== head.path) this.toolbar.say("");
     this.answers.receive(head);
   }
 
   /** @param {GridHead} head */
   render(head) {
-    const atEnd = this.moment >= (this.head?.length ?? 0); // and so with more steps, or fewer
+    const before = this.head;
+    const atEnd = this.moment >= (before?.length ?? 0); // and so with more steps, or fewer
     this.head = head;
     this.moment = atEnd ? head.length : Math.min(this.moment, head.length);
     this.root.classList.toggle("running", head.running);
     this.toolbar.render(head);
+    this.guide.render(head);
+    this.key.render(head);
     this.renderRows();
     this.portrait.render(head);
     this.renderEntry(this.portrait.holder);
+    if (before && before.run !== head.run) this.wipe();
     this.timeline.renderFoot(head);
     this.measure();
     this.timeline.renderStrip(head, this.width);
@@ -228,6 +243,16 @@ export class Board {
     });
     const [first] = this.allCells();
     if (first && !this.tree.querySelector(".cell[tabindex='0']")) this.settle(first);
+  }
+
+  /** No picture of another run stays under new words: what has none yet is blank. */
+  wipe() {
+    for (const { entry, frame, canvas } of [this.portrait.holder, ...this.allCells()]) {
+      if (frameAt(entry, this.moment, this.lane)) continue;
+      clear(canvas);
+      frame.classList.add("blank");
+    }
+    this.timeline.wipe();
   }
 
   /**
@@ -259,8 +284,9 @@ export class Board {
       this.root.style.setProperty("--tree", `${tree}px`);
       return;
     }
-    const { spare, size } = layout(width, window.innerHeight, counts);
+    const { across, spare, size } = layout(width, window.innerHeight, counts);
     const cell = size(placeSeen(this.root, spare, size(false), this.head.rows));
+    this.root.style.setProperty("--across", String(across));
     this.root.style.setProperty("--cell", `${cell}px`);
     if (!changed) return;
     this.timeline.renderStrip(this.head, this.width);

@@ -12,6 +12,7 @@ pictures that are already there. What needs the server comes back as an act such
 | reroll_cell | step, branch | |
 | add_column, drop_column | | |
 | change | step, prompt, guidance | the trunk goes on from that step under others |
+| prompt | prompt | another run, from its trunk: one of those to leaf through |
 | lane | lane | `"x0"`, or `"xt"`: send x_t as well |
 | star | path, on | keep it for good, or no longer |
 | strip | path | the page of this trajectory |

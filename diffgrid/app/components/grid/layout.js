@@ -2,13 +2,14 @@
 // Cells as large as the window allows: nothing that moves should be below the fold. All in px.
 
 export const NARROW = 560; // less is a phone
-const BELOW = 21; // of what a row shows where it stands below the cells
-const AROUND = 140; // the page's head
-const REST = 304; // all of the grid but its rows
+const BELOW = 40; // of what a row shows where it stands below the cells, in two lines
+const AROUND = 120; // the page's head
+const REST = 296; // all of the grid but its rows
+const ROOM = 348; // for the rows in any window: three of 104, and the gaps
 
 /**
  * For rows of `counts` cells: `size(below)` is the side of a cell, where what rows show stands below
- * the cells or beside them; `spare` is left beside cells of `size(false)`.
+ * the cells or beside them; `spare` is left beside cells of `size(false)`, `across` of them in a line.
  *
  * @param {number} width
  * @param {number} windowHeight
@@ -20,7 +21,7 @@ export function layout(width, windowHeight, counts) {
   const fit = Math.max(1, Math.floor((width - column + gap) / (least + gap)));
   const across = Math.min(Math.max(1, ...counts), fit);
   const lines = counts.reduce((sum, count) => sum + Math.ceil(count / across), 0) || 1;
-  const room = Math.max(440, windowHeight - AROUND) - REST;
+  const room = Math.max(ROOM, windowHeight - AROUND - REST);
   const tall = narrow ? most : Math.floor(room / lines) - gap;
   const wide = Math.floor((width - column + gap) / across) - gap;
   /** @param {boolean} below */
@@ -28,7 +29,7 @@ export function layout(width, windowHeight, counts) {
     const high = below && !narrow ? tall - BELOW : tall;
     return Math.max(Math.min(least, wide), Math.min(high, most, wide));
   };
-  return { size, spare: width - column - across * (size(false) + gap) - 10 };
+  return { size, across, spare: width - column - across * (size(false) + gap) - 10 };
 }
 
 const PORTRAIT = 0.3; // of the width, at the right

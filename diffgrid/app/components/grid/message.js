@@ -24,7 +24,9 @@ import { unpack } from "../shared/protocol.js";
  * @property {number[]} row_steps where a row can be
  * @property {boolean} labelling
  * @property {{steps: number[], prompt: string, guidance: number} | null} change
+ * @property {string} run the key of its specification: another run has other pictures
  * @property {string} prompt
+ * @property {string[]} prompts others to leaf through
  * @property {string[]} recipe
  * @property {{timestep: number, alpha_bar: number | null}[] | null} levels T of them
  * @property {"x0" | "xt"} lane

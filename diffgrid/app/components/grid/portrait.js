@@ -2,8 +2,9 @@
 // The trunk: a large picture, and in words what it is.
 
 import { make, tool } from "../shared/dom.js";
+import { beside } from "./foresight.js";
 import { HeatMap } from "./heat_map.js";
-import { nameOf } from "./player.js";
+import { plainName } from "./words.js";
 
 /**
  * @typedef {import("./message.js").GridHead} GridHead
@@ -13,6 +14,7 @@ import { nameOf } from "./player.js";
  * @property {(event: MouseEvent) => void} press
  * @property {(anchor: Element) => void} menu
  * @property {(event: KeyboardEvent) => boolean} key
+ * @property {(prompt: string) => void} prompt
  */
 
 /** @param {OnPortrait} on */
@@ -34,17 +36,28 @@ export function makePortrait(on) {
   const name = make("b");
   const facts = make("span");
   const words = make("p", { class: "quiet" }, name, facts);
-  const beside = make("div", { class: "words" }, prompt, words);
+  /** @type {GridHead} */
+  let drawn;
+  const leaf = make(
+    "p",
+    { class: "leaf quiet" },
+    tool("left", "Previous prompt", () => on.prompt(beside(drawn, -1))),
+    "other prompts",
+    tool("right", "Next prompt", () => on.prompt(beside(drawn, 1))),
+  );
+  const texts = make("div", { class: "words" }, prompt, words, leaf);
   const none = /** @type {Entry} */ (/** @type {unknown} */ (null)); // until it is rendered
   const holder = { element, canvas, bar, frame, entry: none };
   return {
-    trunk: make("div", { class: "trunk" }, frame, beside),
+    trunk: make("div", { class: "trunk" }, frame, texts),
     holder,
-    map: new HeatMap(holder, beside),
+    map: new HeatMap(holder, texts),
 
     /** @param {GridHead} head */
     render(head) {
+      drawn = head;
       holder.entry = head.focus;
+      leaf.hidden = !head.prompts.length;
       const none = head.change ? "(empty prompt)" : "(no prompt)";
       prompt.textContent = head.prompt ? `“${head.prompt}”` : none;
       prompt.title = head.prompt;
@@ -58,7 +71,9 @@ export function makePortrait(on) {
      * @param {boolean} own
      */
     tell(entry, head, own) {
-      name.textContent = own ? head.focus.name : nameOf(entry);
+      const told = own ? head.focus : entry;
+      name.textContent = plainName(head, told);
+      name.title = told.path;
       facts.textContent = head.recipe.map((word) => ` · ${word}`).join("");
     },
   };

@@ -4,8 +4,9 @@
 import { make, tool } from "../shared/dom.js";
 import { clear, show } from "../shared/protocol.js";
 import { makeCell } from "./cell.js";
-import { levelText, timeText } from "./player.js";
+import { noiseText } from "./player.js";
 import { onSeenKey, renderSeen } from "./seen.js";
+import { partText, stepText } from "./words.js";
 
 /**
  * @typedef {import("./message.js").GridHead} GridHead
@@ -33,8 +34,8 @@ import { onSeenKey, renderSeen } from "./seen.js";
  */
 export function makeRow(step, on) {
   const node = make("canvas", { class: "node", "aria-hidden": "true" });
-  const time = make("span", { class: "time" });
-  const level = make("span", { class: "level" });
+  const part = make("span", { class: "part" });
+  const at = make("span");
   const hidden = { tabindex: -1 };
   const change = tool("change", "Change from here …", () => on.change(row), hidden);
   const tools = make(
@@ -45,7 +46,7 @@ export function makeRow(step, on) {
     tool("close", "Drop this row", () => on.drop(row), hidden),
   );
   const knot = make("div", { class: "knot" }, node);
-  const label = make("span", { class: "label" }, time, level);
+  const label = make("span", { class: "label" }, part, at);
   const header = make("div", { class: "header", role: "rowheader" }, knot, label, tools);
   const place = make("div", { class: "cells", role: "presentation" });
   const seen = make("div", { class: "seen unknown", role: "rowheader", onkeydown: onSeenKey });
@@ -58,13 +59,12 @@ export function makeRow(step, on) {
 
   /** @type {Row["render"]} */
   function render(head, { cells, seen: factors }) {
-    time.textContent = timeText(head, step);
-    level.textContent = head.back
-      ? `back to ${timeText(head, step - head.back).replace("t = ", "")}`
-      : levelText(head, step);
+    part.textContent = partText(head, step);
+    at.textContent = head.back ? `back to step ${step - head.back}` : stepText(head, step);
+    label.title = head.back ? `${stepText(head, step)}, ${noiseText(head, step)}` : noiseText(head, step);
     tools.hidden = Boolean(head.file);
     change.hidden = !head.change?.steps.includes(step);
-    header.setAttribute("aria-label", `${time.textContent}, ${level.textContent}`);
+    header.setAttribute("aria-label", `${part.textContent}, ${at.textContent}, ${label.title}`);
     const picture = head.focus.x0[step];
     node.classList.toggle("ghost", !picture);
     if (!picture) clear(node);

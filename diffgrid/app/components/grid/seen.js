@@ -91,8 +91,23 @@ export function onSeenKey(event) {
 
 const LIKELY = 7; // factors, until they are known: what comes later moves nothing
 
+/** How open and settled factors are told apart, said once for all rows. */
+export function makeKey() {
+  const open = make("b", {}, "still open");
+  const lock = glyph({ lines: LOCK }, { class: "glyph lock" });
+  const element = make("p", { class: "key quiet" }, open, " in its row · settled · ", lock, " named by the prompt");
+  return {
+    element,
+
+    /** @param {GridHead} head */
+    render({ rows }) {
+      element.hidden = rows.every(({ seen }) => !seen.length);
+    },
+  };
+}
+
 /**
- * Right of the cells where there is room, with the factors' names if possible; else below.
+ * Right of the cells where there is room; else below.
  *
  * It goes by what a row could show at most; `spare` is in px. Whether they are below.
  *
@@ -108,13 +123,10 @@ export function placeSeen(root, spare, cell, rows) {
   const columns = Math.ceil(count / Math.max(1, Math.floor(cell / 13)));
   const lines = Math.ceil(count / columns);
   const most = Math.max(0, ...rows.map(({ cells }) => cells.length)) + 1; // and the trunk's
-  const icons = most * 16 + 20; // and a lock
-  const needs = (/** @type {number} */ width) => columns * (width + 16);
-  const terse = needs(icons + 72) > spare;
-  const below = needs(icons) > spare;
+  const wide = 72 + most * 16 + 20; // its name, its icons and a lock
+  const below = columns * (wide + 16) > spare;
   root.style.setProperty("--lines", String(lines));
-  root.style.setProperty("--wide", `${terse ? icons : icons + 72}px`);
-  root.classList.toggle("terse", terse);
+  root.style.setProperty("--wide", `${wide}px`);
   root.classList.toggle("below", below);
   return below;
 }

@@ -2,10 +2,11 @@
 // Below the grid: the trunk along time, the scrubber of all cells, and what the sampling costs.
 
 import { icon, make } from "../shared/dom.js";
-import { show } from "../shared/protocol.js";
+import { clear, show } from "../shared/protocol.js";
 import { makeSlider } from "../shared/slider.js";
 import { momentsFor } from "./layout.js";
-import { laneOf, levelText, noiseText, timeText } from "./player.js";
+import { laneOf, noiseText } from "./player.js";
+import { stepText } from "./words.js";
 
 /**
  * @typedef {import("./message.js").GridHead} GridHead
@@ -31,8 +32,8 @@ export function makeTimeline(on) {
     return { lane, button: make("button", { type: "button", title, onclick }, sign) };
   };
   const lanes = [
-    choice("x0", "x̂0", "The model's guess of the final sample"),
-    choice("xt", "xₜ", "The noisy state itself"),
+    choice("x0", "guess x̂0", "The model's guess, at each step, of the finished picture"),
+    choice("xt", "noise xₜ", "The noisy state itself: each step takes some noise away"),
   ];
   const names = { class: "segments", role: "group", "aria-label": "What is shown" };
   const group = make("span", names, ...lanes.map(({ button }) => button));
@@ -81,10 +82,15 @@ export function makeTimeline(on) {
       }
       for (const { step, element } of moments) {
         const words = forks.has(step) ? "a row leaves here" : !element.disabled && "branch here";
-        const texts = [timeText(head, step), levelText(head, step), words];
+        const texts = [stepText(head, step), head.levels && noiseText(head, step), words];
         element.title = texts.filter(Boolean).join(" · ");
         element.setAttribute("aria-label", element.title);
       }
+    },
+
+    /** The pictures are of another run. */
+    wipe() {
+      for (const { canvas } of moments) clear(canvas);
     },
 
     /** @param {GridHead} head */
@@ -113,10 +119,11 @@ export function makeTimeline(on) {
      */
     seek(head, moment, lane, decoding) {
       const ended = moment >= head.length;
-      const at = ended ? "the final sample" : noiseText(head, moment);
+      const at = ended ? "the finished picture" : stepText(head, moment);
       range.element.max = String(head.length);
       range.set(moment, at);
-      when.textContent = ended ? "all cells: the final sample" : `all cells at ${at}`;
+      when.textContent = ended ? "all cells: the finished picture" : `all cells at ${at}`;
+      when.title = ended ? "" : noiseText(head, moment);
       if (decoding) when.textContent += " · decoding xₜ …";
       for (const each of lanes) {
         const chosen = each.lane === lane;

@@ -2,11 +2,21 @@
 // Above the grid: the path as a breadcrumb, a line that says what happened, and the tools.
 
 import { icon, make, tool } from "../shared/dom.js";
+import { placeText } from "./words.js";
 
 const SAID = 6000; // ms that a sentence stands
 
-/** @param {{act: (name: string, more?: object) => void, goto: (path: string) => void, toggleMap: () => void}} on */
-export function makeToolbar(on) {
+/**
+ * @typedef {object} OnTools
+ * @property {(name: string, more?: object) => void} act
+ * @property {(path: string) => void} goto
+ * @property {() => void} toggleMap
+ * @property {() => void} alone
+ *
+ * @param {OnTools} on
+ * @param {HTMLElement} guide what a first visitor is told
+ */
+export function makeToolbar(on, guide) {
   const crumbs = make("nav", { class: "crumbs", "aria-label": "Path" });
   const note = make("p", { class: "note quiet", "aria-live": "polite" });
   /** @type {import("./message.js").GridHead["before"]} */
@@ -33,17 +43,23 @@ export function makeToolbar(on) {
   );
   const onclick = () => on.act("share");
   const share = worded({ class: "tool worded", onclick }, icon("share"), "Share");
+  const alone = tool("enlarge", "The grid alone: p", on.alone);
   const tools = { class: "tools", role: "toolbar", "aria-label": "Grid tools" };
-  const all = make("div", tools, undo, redo, fewer, columns, more, differ, share);
+  const all = make("div", tools, undo, redo, fewer, columns, more, differ, share, alone);
   let timer = 0;
 
   /** @param {import("./message.js").GridHead} head */
-  function renderCrumbs({ crumbs: paths, words }) {
-    if (crumbs.dataset.path === paths.join(" ")) return;
-    crumbs.dataset.path = paths.join(" ");
-    const parts = paths.map((path, i) => {
+  function renderCrumbs(head) {
+    const { crumbs: paths, words } = head;
+    const said = paths.map((path) => {
       const fork = path.slice(path.lastIndexOf("/") + 1); // what it adds to the one before
-      const last = words[fork] ?? fork;
+      return words[fork] ?? placeText(head, path) ?? fork;
+    });
+    const drawn = JSON.stringify([paths, said]);
+    if (crumbs.dataset.drawn === drawn) return;
+    crumbs.dataset.drawn = drawn;
+    const parts = paths.map((path, i) => {
+      const last = said[i];
       if (i === paths.length - 1) return make("b", { "aria-current": "page", title: path }, last);
       return make("button", { type: "button", title: path, onclick: () => on.goto(path) }, last);
     });
@@ -51,7 +67,7 @@ export function makeToolbar(on) {
   }
 
   return {
-    element: make("div", { class: "top" }, crumbs, note, all),
+    element: make("div", { class: "top" }, crumbs, note, guide, all),
 
     /** @param {import("./message.js").GridHead} head */
     render(head) {

@@ -2,8 +2,8 @@
 // What somebody has read once is not told at length again, in this browser.
 //
 // A page says it in two ways, in containers whose keys end in `-long` and `-short`, and styles them by
-// `data-read`, which names what was read. The entry point brings this with every page that it draws. A
-// `<` before a letter would be taken for markup, and all of it be dropped.
+// `data-read`, which names what was read; components ask `wasRead`. The entry point brings this with every
+// page that it draws. A `<` before a letter would be taken for markup, and all of it be dropped.
 
 const KEPT = "diffgrid.read"; // the name in the browser's storage
 const LONG = "[class*=st-key-][class*=-long]";
@@ -20,8 +20,7 @@ function watch() {
     const [, name] = /st-key-(\S+)-long/.exec((button && button.closest(LONG)?.className) || "") ?? [];
     if (!name) return;
     event.stopPropagation(); // the server need not know
-    dataset.read = `${dataset.read} ${name}`;
-    save(dataset.read);
+    markRead(name);
   };
   addEventListener("click", clicked, true);
   return true;
@@ -42,4 +41,14 @@ function save(read) {
   } catch {} // for as long as the page stands, then
 }
 
-export {}; // a module of its own
+/** @param {string} name */
+export function wasRead(name) {
+  return (document.documentElement.dataset.read ?? "").split(" ").includes(name);
+}
+
+/** @param {string} name */
+export function markRead(name) {
+  const { dataset } = document.documentElement;
+  dataset.read = `${dataset.read} ${name}`;
+  save(dataset.read);
+}
