@@ -152,7 +152,7 @@ def messages() -> Parse:
         told = broken({"sender": str(chance.random()), "acts": [[1, act], [2, act]]}, chance)
         take(mine, told)
         rest(mine, broken({"path": "5.2"}, chance))
-        lack(mine, broken({"names": ["a", "b"]}, chance))
+        lack(mine.sent_images, broken({"names": ["a", "b"]}, chance))
 
     return parse
 

@@ -7,10 +7,11 @@ import streamlit as st
 
 from diffgrid.api import finished_grid, recipe
 from diffgrid.app.components.grid.grid import board
+from diffgrid.app.components.history.history import show_history
 from diffgrid.app.components.link.link import show_link
 from diffgrid.app.downloads import downloads
 from diffgrid.app.examples import experiments
-from diffgrid.app.render_state import render_state
+from diffgrid.app.render_state import render_history, render_state
 from diffgrid.app.session import actions
 from diffgrid.app.session.reach import reach
 from diffgrid.app.session.session import HEAD_START, SECONDS_TO_ANSWER, Around, Session
@@ -51,7 +52,11 @@ def show_grid(mine: Session, around: Around) -> None:
         data=render_state(mine),
         on_acts=lambda: actions.take(mine, st.session_state["board"].acts),
         on_rest=lambda: actions.rest(mine, st.session_state["board"].rest),
-        on_lack=lambda: actions.lack(mine, st.session_state["board"].lack),
+        on_lack=lambda: actions.lack(mine.sent_images, st.session_state["board"].lack),
+    )
+    show_history(
+        render_history(mine),
+        lambda: actions.lack(mine.sent_thumbnails, st.session_state["history"].lack),
     )
 
 
