@@ -13,12 +13,11 @@ from diffgrid.app.session.history import MOST_UNDONE, History
 from diffgrid.app.session.journey import LARGEST, LONGEST, MOST_VISITED, Journey, what_changed
 from diffgrid.app.session.session import Session
 from diffgrid.browser.protocol import unpack
-from diffgrid.records.frames import Frames
+from diffgrid.records.frames import DIGESTS, Frames
 from diffgrid.sharing.address import full_query
 from diffgrid.sharing.view import View
 from diffgrid.spec.path import format_path, parse_path
 from diffgrid.spec.run import key
-from diffgrid.store.pictures import DIGESTS
 from tests.app.driver import header
 from tests.fakes import FakeEngine, pictures, trajectory
 from tests.sharing.made import views
@@ -32,10 +31,11 @@ def seeded(seed: int) -> View:
 
 def shape(journey: Journey) -> dict[str, str | None]:
     """Path -> the path above it."""
-    above = {view: journey.above(view) for view in journey}
-    return {
-        format_path(view.path): other and format_path(other.path) for view, other in above.items()
-    }
+    found = {}
+    for view in journey:
+        above = journey.above(view)
+        found[format_path(view.path)] = format_path(above.path) if above else None
+    return found
 
 
 def check(journey: Journey) -> None:
@@ -73,7 +73,9 @@ steps = st.one_of(st.integers(0, 9).map(seeded), st.just("undo"), st.just("redo"
 
 @given(st.lists(steps, max_size=40))
 def test_undo_and_redo_are_what_they_were_without_the_tree(does: list[View | str]) -> None:
-    history, past, future, here = History(DEFAULT), [], [], DEFAULT
+    history, here = History(DEFAULT), DEFAULT
+    past: list[View] = []
+    future: list[View] = []
     for do in does:
         if isinstance(do, View):
             past, future, here = [*past, here], [], do
@@ -149,7 +151,11 @@ def test_nonsense_is_left_out(nodes: list[Any], at: object) -> None:
 
 def test_what_was_reached_from_nonsense_goes_under_the_one_above_it() -> None:
     journey = Journey(DEFAULT)
-    nodes = [[-1, {"seed": "7"}], [0, {"model": "/etc/passwd"}], [1, {"model": "monsters"}]]
+    nodes: list[Any] = [
+        [-1, {"seed": "7"}],
+        [0, {"model": "/etc/passwd"}],
+        [1, {"model": "monsters"}],
+    ]
     nodes += [[2, {"seed": "8"}], [7, {"seed": "9"}], [0, {"prompt": "x" * 5000}], "no"]
     journey.take_in(nodes, 3)
     first = DEFAULT.with_options(seed=7)

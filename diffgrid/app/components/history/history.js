@@ -69,12 +69,9 @@ class History {
     this.lines = svg("svg", { "aria-hidden": "true" });
     this.list = make("ol", { "aria-label": "Grids visited" });
     this.tree = make("div", { class: "tree" }, this.lines, this.list);
-    this.replay = make(
-      "button",
-      { type: "button", class: "plain", onclick: () => outbox.push({ do: "share" }) },
-      icon("play"),
-      "Replay",
-    );
+    const onclick = () => outbox.push({ do: "share" });
+    const names = { type: "button", class: "plain", title: "The journey as a film, under Share" };
+    const replay = make("button", { ...names, onclick }, icon("play"), "Replay");
     const summary = make("summary", {}, make("h3", {}, "History"), this.count);
     const scroller = make("div", { class: "scroller" }, this.tree);
     this.scroller = scroller;
@@ -83,7 +80,7 @@ class History {
       store(FOLDED, this.details.open ? null : "yes");
       this.reveal();
     };
-    root.append(this.details, this.replay);
+    root.append(this.details, replay);
   }
 
   /** @param {Uint8Array} bytes */
