@@ -139,6 +139,7 @@ def messages() -> Parse:
         {"do": "compare", "paths": ["5.1", "5.2"]},
         {"do": "lane", "lane": "xt"},
         {"do": "undo"},
+        {"do": "take_in", "nodes": [[-1, {"seed": "8"}], [0, {"path": "5.2"}]], "at": 1},
         {"do": "open", "recipe": recipe.write(View.default())},
     ]
     held: list[Session] = []

@@ -10,6 +10,7 @@ import { places } from "./places.js";
 
 const SIDE = 56; // px of a picture
 const PITCH = { x: 82, y: 84 }; // px from one picture to the next
+const GAP = 10; // px of that, under the words
 const BEND = 8; // px, of a line
 const ASK_AGAIN = 2000; // ms
 const FOLDED = "diffgrid.history.folded"; // the name in the browser's storage
@@ -140,7 +141,7 @@ class History {
     const columns = Math.max(...placed.map(({ column }) => column)) + 1;
     const lines = Math.max(...placed.map(({ line }) => line)) + 1;
     this.tree.style.width = `${columns * PITCH.x}px`;
-    this.tree.style.height = `${lines * PITCH.y}px`;
+    this.tree.style.height = `${lines * PITCH.y - GAP}px`;
     this.lines.replaceChildren(
       ...nodes.flatMap(({ above }, i) =>
         above < 0 ? [] : [svg("path", { d: twig(placed[above], placed[i]) })],
