@@ -58,7 +58,8 @@ def render_history(mine: Session) -> bytes:
     pool, journey = ImagePool(), mine.history.journey
     views = list(journey)
     thumbnails = mine.thumbnails.look(views, journey.here, mine.request.keys)
-    starred = mine.thumbnails.starred(views)
+    stars = not Limits.from_environment().public
+    starred = mine.thumbnails.starred(views) if stars else set()
     nodes = [
         {
             "above": above,
@@ -75,6 +76,6 @@ def render_history(mine: Session) -> bytes:
         "at": views.index(journey.here),
         "taken_in": journey.taken_in,
         "more": len(thumbnails) < len(views),
-        "stars": not Limits.from_environment().public,
+        "stars": stars,
     }
     return pool.pack(header, mine.sent_thumbnails)

@@ -6,6 +6,7 @@ it has other than the one above it.
 
 import json
 from collections.abc import Collection, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from diffgrid.errors import BadInput
@@ -17,6 +18,7 @@ from diffgrid.spec.path import describe
 MOST_VISITED = 200
 LARGEST = 40_000  # characters of what is kept, all together
 LONGEST = 4_000  # characters of one query; a longer one is not taken in
+MOST_REMEMBERED = 2_000  # views of all sessions whose words are
 NONE = -1  # in place of the index of the one above
 
 Kept = list[tuple[int, dict[str, str | None]]]  # the index above; of its query, what differs
@@ -97,6 +99,7 @@ class Journey:
                 self._above[view] = None
 
 
+@lru_cache(maxsize=MOST_REMEMBERED)  # asked for with each message
 def _changes(view: View, above: View | None) -> dict[str, str | None]:
     query, other = full_query(view), full_query(above) if above else {}
     changed: dict[str, str | None] = {
@@ -136,6 +139,7 @@ def _view(query: Mapping[str, str]) -> View | None:
         return None
 
 
+@lru_cache(maxsize=MOST_REMEMBERED)
 def what_changed(view: View, above: View | None) -> str:
     """What a view has other than the one above it, in a few words: "5.2", "seed 8"."""
     if above is None:

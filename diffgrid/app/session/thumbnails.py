@@ -14,7 +14,7 @@ from diffgrid.spec.run import key
 from diffgrid.store.pictures import stored_frames
 
 SIDE = 112  # px, drawn at half of that
-MOST_AT_ONCE = 30  # that are made for one message; each takes some 4 ms
+MOST_AT_ONCE = 8  # that are made for one message; each takes some 10 ms
 
 
 class Thumbnails:

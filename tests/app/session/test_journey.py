@@ -249,7 +249,7 @@ def test_strangers_are_shown_their_own(
 
 
 def test_many_pictures_come_in_several_messages(opened: Session, engine: FakeEngine) -> None:
-    nodes = [[-1, {"seed": "0"}], *([0, {"seed": str(seed)}] for seed in range(1, 70))]
+    nodes = [[-1, {"seed": "0"}], *([0, {"seed": str(seed)}] for seed in range(1, 19))]
     act(opened, {"do": "take_in", "nodes": nodes, "at": 0})
     assert [header(render_history(opened))["more"] for _ in range(4)] == [True, True, False, False]
 

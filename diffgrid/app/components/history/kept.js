@@ -9,9 +9,10 @@ const KEPT = "diffgrid.history"; // the name in the tab's storage
 /** @type {() => Tree | null} */
 export function recall() {
   try {
-    return JSON.parse(sessionStorage.getItem(KEPT) ?? "null");
+    const tree = JSON.parse(sessionStorage.getItem(KEPT) ?? "null");
+    return Array.isArray(tree?.nodes) ? tree : null;
   } catch {
-    return null; // the browser forbids it
+    return null; // the browser forbids it, or another app wrote it
   }
 }
 
