@@ -139,6 +139,7 @@ def messages() -> Parse:
         {"do": "compare", "paths": ["5.1", "5.2"]},
         {"do": "lane", "lane": "xt"},
         {"do": "undo"},
+        {"do": "take_in", "nodes": [[-1, {"seed": "8"}], [0, {"path": "5.2"}]], "at": 1},
         {"do": "open", "recipe": recipe.write(View.default())},
     ]
     held: list[Session] = []
@@ -152,7 +153,7 @@ def messages() -> Parse:
         told = broken({"sender": str(chance.random()), "acts": [[1, act], [2, act]]}, chance)
         take(mine, told)
         rest(mine, broken({"path": "5.2"}, chance))
-        lack(mine, broken({"names": ["a", "b"]}, chance))
+        lack(mine.sent_images, broken({"names": ["a", "b"]}, chance))
 
     return parse
 

@@ -1,16 +1,19 @@
 """The branching grid: a prompt's trunk, and the paths it did not take."""
 
 import time
+from collections.abc import Collection, Sequence
 from urllib.parse import urlencode
 
 import streamlit as st
 
 from diffgrid.api import finished_grid, recipe
 from diffgrid.app.components.grid.grid import board
+from diffgrid.app.components.history.history import show_history
 from diffgrid.app.components.link.link import show_link
 from diffgrid.app.downloads import downloads
 from diffgrid.app.examples import experiments
-from diffgrid.app.render_state import render_state
+from diffgrid.app.render_state import render_history, render_state
+from diffgrid.app.replay import replay
 from diffgrid.app.session import actions
 from diffgrid.app.session.reach import reach
 from diffgrid.app.session.session import HEAD_START, SECONDS_TO_ANSWER, Around, Session
@@ -20,7 +23,9 @@ from diffgrid.app.text import plain, seconds, weight
 from diffgrid.browser.finished import page_of
 from diffgrid.engine.protocol import Job, Snapshot
 from diffgrid.limits import Limits
+from diffgrid.pictures.animations import to_gif, to_webp
 from diffgrid.sharing.address import command, to_query
+from diffgrid.sharing.view import View
 from diffgrid.spec.grid import Grid
 from diffgrid.spec.path import file_name
 
@@ -51,7 +56,11 @@ def show_grid(mine: Session, around: Around) -> None:
         data=render_state(mine),
         on_acts=lambda: actions.take(mine, st.session_state["board"].acts),
         on_rest=lambda: actions.rest(mine, st.session_state["board"].rest),
-        on_lack=lambda: actions.lack(mine, st.session_state["board"].lack),
+        on_lack=lambda: actions.lack(mine.sent_images, st.session_state["board"].lack),
+    )
+    show_history(
+        render_history(mine),
+        lambda: actions.lack(mine.sent_thumbnails, st.session_state["history"].lack),
     )
 
 
@@ -98,6 +107,9 @@ def share(mine: Session) -> None:
         take_away(mine.name, mine.grid, address if opens == "everyone" else "")
     else:
         st.caption("It can be had once all of it is sampled.")
+    if len(mine.history.journey) > 1:
+        st.caption("The journey here, grid by grid, as far as their pictures are stored.")
+        take_journey(tuple(mine.history.journey), mine.request.keys)
     st.caption("The trajectory in view, from a command line:")
     st.code(command(mine.view, mine.view.path), language="bash", wrap_lines=True)
 
@@ -127,6 +139,18 @@ def take_away(name: str, grid: Grid, address: str) -> None:
             "html": ("Page", "text/html", page),
             "png": ("Picture", "image/png", lambda: finished_grid(grid, again()).picture()),
             "webp": ("Film", "image/webp", lambda: finished_grid(grid, again()).film()),
+        },
+    )
+
+
+def take_journey(views: Sequence[View], own: Collection[str]) -> None:
+    """The grids that were visited as a film; what makes it holds no picture, as above."""
+    served = engine()
+    downloads(
+        "journey",
+        {
+            "gif": ("GIF", "image/gif", lambda: replay(served.store, views, own, to_gif)),
+            "webp": ("WebP", "image/webp", lambda: replay(served.store, views, own, to_webp)),
         },
     )
 

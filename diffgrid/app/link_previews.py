@@ -16,33 +16,28 @@ from urllib.parse import urlencode
 
 import streamlit as st
 from anyio import CapacityLimiter, to_thread
-from PIL import Image
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 from streamlit.config import get_option
 
-from diffgrid import api
+from diffgrid.app.card import draw, shown_paths
 from diffgrid.app.session.page import PAGES, Page, in_title, title
-from diffgrid.errors import Damaged, DiffgridError
+from diffgrid.errors import DiffgridError
 from diffgrid.limits import Limits
-from diffgrid.pictures.figures import CARD, CardSheet, draw_card
+from diffgrid.pictures.figures import CARD
 from diffgrid.records import frames
-from diffgrid.records.frames import Frames
 from diffgrid.sharing.address import KEYS, from_query
 from diffgrid.sharing.view import View
-from diffgrid.spec.grid import Grid
 from diffgrid.spec.path import Path
 from diffgrid.spec.run import key
 from diffgrid.store.forgiving import TrajectoryStore
-from diffgrid.store.pictures import stored_frames
 
 WORDS = (
     "A picture by a diffusion model, and the paths it did not take. "
     "Hover one and it plays; click it, and the rows below leave it anew."
 )
 LONGEST = 4000  # characters of a query; a longer one counts as none
-MOST_ROWS, MOST_COLUMNS = 5, 6  # of a card
 MOST_CARDS = 32  # kept, of some 100 KB each
 
 _HTML = File(st.__file__).parent / "static" / "index.html"
@@ -119,7 +114,7 @@ def card(query: dict[str, str]) -> tuple[bytes, bool]:
     except DiffgridError:
         view = View.default()
     grid = view.grid()
-    shown = {grid.path, *(path for row in _cells(grid) for path in row)}
+    shown = shown_paths(grid)
     try:
         store = _store()
         # Strangers are shown nothing of one another's.
@@ -132,48 +127,11 @@ def card(query: dict[str, str]) -> tuple[bytes, bool]:
 
 @lru_cache(maxsize=MOST_CARDS)
 def _drawn(view: View, stored: frozenset[Path]) -> bytes:
-    grid = view.grid()
-    focus = _frames(grid, grid.path) if grid.path in stored else None
-    rows = tuple(
-        (
-            _decoded(focus.x0[step]) if focus else None,
-            tuple(_final(_frames(grid, path)) if path in stored else None for path in cells),
-        )
-        for step, cells in zip(grid.rows[:: _every(grid)], _cells(grid), strict=True)
-    )
-    recipe = api.recipe(grid.spec, grid.path)[:5]  # as many as there is room for
-    if focus is None:
-        recipe = ("not drawn yet", *recipe[1:])
-    sheet = CardSheet(grid.spec.prompt, recipe, rows, _final(focus))
-    return frames.encode(draw_card(sheet), format="JPEG", quality=90, subsampling=0)
+    picture = draw(_store(), view, stored)
+    return frames.encode(picture, format="JPEG", quality=90, subsampling=0)
 
 
 def _store() -> TrajectoryStore:
     from diffgrid.app.state import store  # here: it brings pandas, and a server listens without
 
     return store()
-
-
-def _every(grid: Grid) -> int:
-    """Of how many rows one is shown."""
-    return -(-len(grid.rows) // MOST_ROWS) or 1
-
-
-def _cells(grid: Grid) -> list[tuple[Path, ...]]:
-    """The paths in the rows that are shown."""
-    return [cells[:MOST_COLUMNS] for cells in grid.cells[:: _every(grid)]]
-
-
-def _frames(grid: Grid, path: Path) -> Frames | None:
-    return stored_frames(_store(), key(grid.spec, path))
-
-
-def _final(pictures: Frames | None) -> Image.Image | None:
-    return _decoded(pictures.final) if pictures else None
-
-
-def _decoded(picture: bytes) -> Image.Image | None:
-    try:
-        return frames.decode(picture)
-    except Damaged:
-        return None

@@ -1,18 +1,21 @@
-"""What the grid's component is sent: the session, put into one message."""
+"""What the grid's component and the history under it are sent: the session, as a message each."""
 
 from functools import partial
 
 from diffgrid.api import recipe
 from diffgrid.app.session.change import changeable
+from diffgrid.app.session.journey import what_changed
 from diffgrid.app.session.prompts import prompts_of
 from diffgrid.app.session.session import Session
 from diffgrid.app.text import cost, progress
 from diffgrid.browser.message import GridState, message
+from diffgrid.browser.protocol import ImagePool
 from diffgrid.limits import Limits
 from diffgrid.models import prompt_words
 from diffgrid.models.registry import find_model
 from diffgrid.sharing.address import command, to_query
 from diffgrid.sharing.recipe import unfinished
+from diffgrid.spec.path import format_path
 
 
 def render_state(mine: Session) -> bytes:
@@ -50,3 +53,31 @@ def render_state(mine: Session) -> bytes:
         acted=mine.inbox.receipt,
     )
     return message(state, mine.sent_images)
+
+
+def render_history(mine: Session) -> bytes:
+    """All grids of the journey, as `HistoryHead` in history.js has them."""
+    pool, journey = ImagePool(), mine.history.journey
+    views = list(journey)
+    thumbnails = mine.thumbnails.look(views, journey.here, mine.request.keys)
+    stars = not Limits.from_environment().public
+    starred = mine.thumbnails.starred(views) if stars else set()
+    nodes = [
+        {
+            "above": above,
+            "changes": changes,
+            "words": what_changed(view, journey.above(view)),
+            "path": format_path(view.path),
+            "picture": pool.put(thumbnails.get(view)),
+            "starred": view in starred,
+        }
+        for view, (above, changes) in zip(views, journey.kept(), strict=True)
+    ]
+    header = {
+        "nodes": nodes,
+        "at": views.index(journey.here),
+        "taken_in": journey.taken_in,
+        "more": len(thumbnails) < len(views),
+        "stars": stars,
+    }
+    return pool.pack(header, mine.sent_thumbnails)

@@ -1,4 +1,4 @@
-"""A trajectory as a short film to post: x̂0 step by step, then the finished picture, for ever.
+"""A short film to post, which begins anew for ever: a trajectory's x̂0 step by step, or a journey.
 
 Pure Pillow. The words that made it go along: as a GIF's comment, as a WebP's EXIF description.
 """
@@ -18,25 +18,27 @@ SIDE = 256  # px; smaller pictures are enlarged by a whole factor
 _DESCRIPTION = 0x010E  # the EXIF tag
 
 
-def to_gif(pictures: Sequence[Image.Image], recipe: str = "") -> bytes:
+def to_gif(pictures: Sequence[Image.Image], recipe: str = "", each_ms: int = 0) -> bytes:
     """T+1 RGB pictures of one size, the finished one last, as a GIF that loops.
+
+    Each stays for `each_ms`; where that is 0, all together for some `SECONDS`.
 
     Raises:
         ValueError: there are no pictures.
     """
-    frames, durations = _timed(pictures)
+    frames, durations = _timed(pictures, each_ms)
     # A palette for each frame, and no dither: dots that jump from frame to frame look like noise.
     frames = [frame.quantize(256, dither=Image.Dither.NONE) for frame in frames]
     return _film(frames, format="GIF", duration=durations, comment=recipe.encode("utf-8"))
 
 
-def to_webp(pictures: Sequence[Image.Image], recipe: str = "") -> bytes:
+def to_webp(pictures: Sequence[Image.Image], recipe: str = "", each_ms: int = 0) -> bytes:
     """The same as an animated WebP: a tenth of the size, in all colours.
 
     Raises:
         ValueError: there are no pictures.
     """
-    frames, durations = _timed(pictures)
+    frames, durations = _timed(pictures, each_ms)
     exif = Image.Exif()
     exif[_DESCRIPTION] = recipe.encode("utf-8")  # as text it would be cut down to ASCII
     return _film(frames, format="WEBP", duration=durations, quality=85, method=4, exif=exif)
@@ -48,14 +50,14 @@ def chosen_moments(count: int) -> list[int]:
     return [*(round(i * last / max(1, shown - 1)) for i in range(shown - 1)), last]
 
 
-def _timed(pictures: Sequence[Image.Image]) -> tuple[list[Image.Image], list[int]]:
+def _timed(pictures: Sequence[Image.Image], each_ms: int) -> tuple[list[Image.Image], list[int]]:
     """The frames to show, enlarged, and for how long, in ms."""
     if not pictures:
         raise ValueError("an animation needs at least one picture")
     frames = [_enlarged(pictures[index]) for index in chosen_moments(len(pictures))]
     each = round(1000 * SECONDS / len(frames) / 10) * 10  # a GIF counts in hundredths of a second
-    each = min(FRAME_MS, max(SHORTEST_MS, each))
-    return frames, [*([each] * (len(frames) - 1)), HOLD_MS]
+    each = each_ms or min(FRAME_MS, max(SHORTEST_MS, each))
+    return frames, [*([each] * (len(frames) - 1)), max(HOLD_MS, 2 * each)]
 
 
 def _enlarged(picture: Image.Image) -> Image.Image:

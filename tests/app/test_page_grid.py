@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 def sent(page: AppTest) -> bytes:
     """What the grid's component was sent."""
-    component, _cards = page.get("bidi_component")
+    component, _history, _cards = page.get("bidi_component")
     message: bytes = component.proto.bytes
     return message
 

@@ -8,7 +8,7 @@ from typing import Any
 from diffgrid.app.session.page import COMPARE, DECISIONS, STRIP
 from diffgrid.app.session.run_list import MOST_SHOWN
 from diffgrid.app.session.session import Session
-from diffgrid.browser.protocol import MOST_REMEMBERED
+from diffgrid.browser.protocol import MOST_REMEMBERED, SentImages
 from diffgrid.errors import DiffgridError
 from diffgrid.sharing import recipe
 from diffgrid.sharing.address import from_query, query_of_one, to_query
@@ -57,12 +57,12 @@ def rest(mine: Session, told: object) -> None:
                 mine.rest(parse_path(path))
 
 
-def lack(mine: Session, told: object) -> None:
-    """The browser has no pictures of these names, `{"names": […]}`."""
+def lack(sent: SentImages, told: object) -> None:
+    """The browser has no pictures of these names, `{"names": […]}`, whatever it was `sent`."""
     match told:
         case {"names": [*names]}:
             few = names[:MOST_REMEMBERED]
-            mine.sent_images.lacks(name for name in few if isinstance(name, str))
+            sent.lacks(name for name in few if isinstance(name, str))
 
 
 def act(mine: Session, what: Mapping[str, Any]) -> None:
@@ -91,6 +91,8 @@ def _act(mine: Session, what: Mapping[str, Any]) -> None:
             mine.undo()
         case "visit":
             mine.visit(_view(what["query"]))
+        case "take_in":
+            mine.history.journey.take_in(what["nodes"], what["at"])
         case "redo":
             mine.redo()
         case "cancel":
@@ -102,7 +104,8 @@ def _act(mine: Session, what: Mapping[str, Any]) -> None:
         case "pick":
             mine.one_run.pick(mine.view, parse_path(what["path"]))
         case "star":
-            mine.star(parse_path(what["path"]), bool(what["on"]))
+            view = _view(what["query"]) if "query" in what else mine.view
+            mine.star(view.spec, parse_path(what["path"]), bool(what["on"]))
         case "strip":
             path = parse_path(what["path"])
             mine.one_run.pick(mine.view, path)

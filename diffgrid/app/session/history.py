@@ -2,18 +2,27 @@
 
 from collections import deque
 
+from diffgrid.app.session.journey import Journey
 from diffgrid.sharing.view import View
 
 MOST_UNDONE = 200
 
 
 class History:
-    """One view, and the way to and fro."""
+    """One view, and the way to and fro.
+
+    `journey` has what was on view besides: an undo and another choice leave two ways there.
+    """
 
     def __init__(self, view: View) -> None:
-        self.view = view
+        self.journey = Journey(view)
         self._past: deque[View] = deque(maxlen=MOST_UNDONE)
         self._future: deque[View] = deque(maxlen=MOST_UNDONE)
+
+    @property
+    def view(self) -> View:
+        """What is looked at."""
+        return self.journey.here
 
     def __contains__(self, view: View) -> bool:
         return view == self.view or view in self._past or view in self._future
@@ -32,14 +41,14 @@ class History:
         """Look at another view; what was taken back is forgotten."""
         self._past.append(self.view)
         self._future.clear()
-        self.view = view
+        self.journey.visit(view)
 
     def undo(self) -> None:
         """Go back to the view before."""
         self._future.append(self.view)
-        self.view = self._past.pop()
+        self.journey.visit(self._past.pop())
 
     def redo(self) -> None:
         """Take back an undo."""
         self._past.append(self.view)
-        self.view = self._future.pop()
+        self.journey.visit(self._future.pop())

@@ -17,6 +17,7 @@ from diffgrid.app.session.one_run import OneRun
 from diffgrid.app.session.page import Page
 from diffgrid.app.session.request import PATIENCE, PATIENCE_FOR_A_LINK, Request
 from diffgrid.app.session.stars import set_star
+from diffgrid.app.session.thumbnails import Thumbnails
 from diffgrid.browser.protocol import SentImages
 from diffgrid.engine.protocol import Engine, Job
 from diffgrid.errors import BadInput, DiffgridError
@@ -52,6 +53,7 @@ class Session:
         self.request = Request(engine, self.name)
         self.one_run = OneRun(engine, self.name)
         self.labels = Labels(engine)
+        self.thumbnails = Thumbnails(engine)
         self.compared = Compared()
         self.address = Address()
         self.grid: Grid | None = None  # the view's, once it was asked for
@@ -61,6 +63,7 @@ class Session:
         self.next: tuple[Page, dict[str, str]] | None = None  # a page to go to, and its query
         self.sharing = False  # whether the link is to be shown
         self.sent_images = SentImages()  # which pictures the grid on the page holds
+        self.sent_thumbnails = SentImages()  # and which the history under it
         self.inbox = Inbox()  # what was done on the page
         self.generation = 0  # rises when the form must show other values than were typed
         self.fields: dict[str, tuple[int, str]] = {}  # of the form: generation and key, as drawn
@@ -159,7 +162,8 @@ class Session:
         """
         first = self.address.page is None
         if page != self.address.page:
-            self.sent_images = SentImages()  # a new page starts without any
+            # A new page starts without any.
+            self.sent_images, self.sent_thumbnails = SentImages(), SentImages()
             self.next, self.sharing = None, False  # somebody went elsewhere since
         try:
             asked = self.address.load_query(page, query, self.view, back=back)
@@ -233,7 +237,8 @@ class Session:
         self.one_run.put_aside()
         self.labels.put_off()
         self.grid = self.job = self._levels = None
-        self._made, self.sent_images = {}, SentImages()
+        self._made, self.sent_images, self.sent_thumbnails = {}, SentImages(), SentImages()
+        self.thumbnails.put_aside()
         self.interrupted = True
 
     def rest(self, path: Path) -> None:
@@ -366,13 +371,13 @@ class Session:
         except DiffgridError:  # a failing cache is told by the job
             return set()
 
-    def star(self, path: Path, on: bool) -> None:
+    def star(self, spec: RunSpec, path: Path, on: bool) -> None:
         """Keep a trajectory for good, or no longer.
 
         Raises:
             DiffgridError: it cannot be kept.
         """
-        set_star(self._engine().store, self.view.spec, path, on)
+        set_star(self._engine().store, spec, path, on)
 
     def furthest(self, spec: RunSpec, path: Path, job: Job) -> Job:
         """Of a path's own job and the grid's, which may stand before it in the queue, the first."""

@@ -10,6 +10,7 @@ import { alone, layout, momentsFor } from "../../../diffgrid/app/components/grid
 import { frameAt, levelText, noiseText, timeText } from "../../../diffgrid/app/components/grid/player.js";
 import { factorState, factorWords } from "../../../diffgrid/app/components/grid/tally.js";
 import { partText, placeText, plainName, stepText } from "../../../diffgrid/app/components/grid/words.js";
+import { places } from "../../../diffgrid/app/components/history/places.js";
 import { nearest } from "../../../diffgrid/app/components/shared/nearest.js";
 import { History } from "../../../diffgrid/app/components/page/history.js";
 import { pack } from "../../../diffgrid/app/components/page/pack.js";
@@ -348,4 +349,15 @@ test("the grids of a file are gone through to and fro", () => {
   assert.deepEqual([history.path, history.after], ["5.2", "1.1"]);
   history.go("10.0");
   assert.deepEqual([history.before, history.after], ["5.2", null]);
+});
+
+test("a tree goes from left to right: a first child in its line, each other in the next free one", () => {
+  //  0 ─ 1 ─ 2 ─ 3
+  //  │   │   └ 4 ─ 5
+  //  │   └ 6
+  //  └ 7
+  const placed = places([-1, 0, 1, 2, 2, 4, 1, 0]);
+  assert.deepEqual(placed.map(({ column }) => column), [0, 1, 2, 3, 3, 4, 2, 1]);
+  assert.deepEqual(placed.map(({ line }) => line), [0, 0, 0, 0, 1, 1, 2, 3]);
+  assert.deepEqual(places([]), []);
 });

@@ -333,7 +333,7 @@ def test_a_picture_that_the_browser_lacks_is_sent_again(
     first = header(render_state(opened))
     assert not any(header(render_state(opened))["lengths"])
     for told in (None, {"names": 3}, {"names": [3, first["names"][0]]}):
-        actions.lack(opened, told)
+        actions.lack(opened.sent_images, told)
     sent = header(render_state(opened))
     assert [name for name, size in zip(sent["names"], sent["lengths"], strict=True) if size] == [
         first["names"][0]

@@ -14,11 +14,12 @@ pictures that are already there. What needs the server comes back as an act such
 | change | step, prompt, guidance | the trunk goes on from that step under others |
 | prompt | prompt | another run, from its trunk: one of those to leaf through |
 | lane | lane | `"x0"`, or `"xt"`: send x_t as well |
-| star | path, on | keep it for good, or no longer |
+| star | path, on | keep it for good, or no longer; with a query, one of that view's run |
 | strip | path | the page of this trajectory |
 | compare | paths | two of them, on the page that compares |
 | open | recipe | the view of a file that was dropped, or pasted |
-| visit | query | where a link leads, of the cards that deliver through the grid |
+| visit | query | where a link leads, of the cards and the history, which deliver through the grid |
+| take_in | nodes, at | the history that the browser kept over a reload |
 """
 
 from collections.abc import Callable
