@@ -5,8 +5,10 @@ noise levels there. log-SNR = log(ᾱ/(1-ᾱ)) is a scale they share (arXiv 2107
 """
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +19,9 @@ from diffgrid.spec.checks import shortened
 from diffgrid.spec.path import Path, describe
 from diffgrid.spec.run import RunSpec
 
+# By frequency, in cycles a side: where things lie, what they are, and their surface. A radius on a
+# lower edge belongs to the band.
+BANDS = {"layout": (0.0, 2.0), "shape": (2.0, 8.0), "detail": (8.0, math.inf)}
 FARTHEST = 10.0  # log-SNR; a scheduler may start in pure noise, at minus infinity
 MOST_LEVELS = 64  # more along one axis cannot be told apart
 
@@ -44,11 +49,16 @@ class Distance:
 
     levels: NDArray[np.float64]  # (m,), log-SNR; rising, and reached by both
     rms: NDArray[np.float64]  # (m,), between their x̂0
+    bands: NDArray[np.float64]  # (m, 3), the same by `BANDS`
     final: float  # RMS between their final samples
+    final_bands: NDArray[np.float64]  # (3,)
 
 
 def distance(one: Trajectory, other: Trajectory) -> Distance | None:
     """The RMS difference of x̂0 at equal noise levels; None where the latents' shapes differ.
+
+    By bands it is √(Σ_{f∈b} |F(a-b)_f|²), F the discrete Fourier transform over the latents' sides
+    (see `band_energies`): RMS² is the sum over bands of theirs.
 
     Between its own steps a trajectory's x̂0 is interpolated in log-SNR: taking the nearest step
     would draw a distance where two runs only step differently.
@@ -60,8 +70,30 @@ def distance(one: Trajectory, other: Trajectory) -> Distance | None:
     levels = np.union1d(own, others)
     levels = levels[(levels >= low) & (levels <= high)]
     levels = levels[thinned(len(levels))] if len(levels) else levels
-    rms = [_rms(_at(level, own, one), _at(level, others, other)) for level in levels]
-    return Distance(levels, np.array(rms), _rms(one.latents[-1], other.latents[-1]))
+    apart = [_at(level, own, one) - _at(level, others, other) for level in levels]
+    last = one.latents[-1] - other.latents[-1]
+    return Distance(
+        levels,
+        np.array([_rms(difference) for difference in apart]),
+        np.array([_by_band(difference) for difference in apart]).reshape(-1, len(BANDS)),
+        _rms(last),
+        _by_band(last),
+    )
+
+
+def band_energies(difference: NDArray[np.floating[Any]]) -> dict[str, float]:
+    """‖F_b(a-b)‖² for each of `BANDS`, of one difference a-b, (H, W) or (H, W, C).
+
+    Scaled by Parseval's theorem: the bands sum to the mean square of the difference.
+    """
+    height, width = difference.shape[:2]
+    spectrum = np.abs(np.fft.fft2(difference, axes=(0, 1), norm="forward")) ** 2
+    power = spectrum.reshape(height, width, -1).mean(-1)
+    radius = np.hypot(_cycles(height)[:, None], _cycles(width))
+    return {
+        name: float(power[(radius >= low) & (radius < high)].sum())
+        for name, (low, high) in BANDS.items()
+    }
 
 
 def _at(level: float, levels: NDArray[np.float64], run: Trajectory) -> NDArray[np.float32]:
@@ -75,8 +107,20 @@ def _at(level: float, levels: NDArray[np.float64], run: Trajectory) -> NDArray[n
     return earlier + share * (later - earlier)
 
 
-def _rms(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    return float(np.sqrt(np.mean((one.astype(np.float64) - other) ** 2)))
+def _rms(difference: NDArray[np.float32]) -> float:
+    return float(np.sqrt(np.mean(difference.astype(np.float64) ** 2)))
+
+
+def _cycles(side: int) -> NDArray[np.float64]:
+    """The frequencies of a discrete Fourier transform, (side,), in whole cycles a side."""
+    cycles: NDArray[np.float64] = np.rint(np.fft.fftfreq(side) * side)
+    return cycles
+
+
+def _by_band(difference: NDArray[np.float32]) -> NDArray[np.float64]:
+    """The RMS of a difference of latents (C, H, W) in each of `BANDS`, (3,)."""
+    energies = band_energies(np.moveaxis(difference.astype(np.float64), 0, -1))
+    return np.sqrt([*energies.values()])
 
 
 def settings(spec: RunSpec, path: Path) -> dict[str, str]:
