@@ -4,10 +4,12 @@ Step 5 of one run and step 5 of another mean nothing together: their schedulers 
 noise levels there. log-SNR = log(ᾱ/(1-ᾱ)) is a scale they share (arXiv 2107.00630).
 """
 
+import csv
 import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import StringIO
 from typing import Any
 
 import numpy as np
@@ -157,3 +159,31 @@ def differing(runs: Sequence[tuple[RunSpec, Path]]) -> dict[str, tuple[str, ...]
     told = dict.fromkeys(name for table in tables for name in table)
     rows = {name: tuple(table.get(name, "") for table in tables) for name in told}
     return {name: each for name, each in rows.items() if len(set(each)) > 1}
+
+
+def to_csv(runs: Sequence[Trajectory]) -> str:
+    """The settings of runs, and how far each is from the first, as CSV.
+
+    A line a run and noise level (`log_snr`), and one more of its finished picture, where that is
+    empty: the first run has that one alone. `rms`, and by `BANDS`, are in units of the latents, of
+    x̂0 or of the finished samples; empty where shapes differ.
+    """
+    tables = [settings(run.spec, run.path) for run in runs]
+    names = dict.fromkeys(name for table in tables for name in table)
+    text = StringIO()
+    writer = csv.DictWriter(text, ["run", "key", *names, "log_snr", "rms", *BANDS], restval="")
+    writer.writeheader()
+    for letter, run, table in zip("ABCD", runs, tables, strict=False):
+        line = {"run": letter, "key": run.key, **table}
+        apart = distance(runs[0], run)
+        if apart and run is not runs[0]:
+            for level, rms, bands in zip(apart.levels, apart.rms, apart.bands, strict=True):
+                writer.writerow(line | {"log_snr": str(level), "rms": str(rms)} | _named(bands))
+        last = {"rms": str(apart.final)} | _named(apart.final_bands) if apart else {}
+        writer.writerow(line | last)
+    return text.getvalue()
+
+
+def _named(bands: NDArray[np.float64]) -> dict[str, str]:
+    """Figures by band, (3,), with their names."""
+    return dict(zip(BANDS, map(str, bands), strict=True))

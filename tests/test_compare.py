@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from dataclasses import replace
 
@@ -17,6 +18,7 @@ from diffgrid.compare import (
     distance,
     levels_of,
     thinned,
+    to_csv,
 )
 from diffgrid.records.trajectories import Trajectory
 from diffgrid.spec.path import parse_path
@@ -159,3 +161,21 @@ def test_a_schedulers_configuration_is_told_where_the_scheduler_is_the_same() ->
         "scheduler": ("ddim", "euler"),
         "eta": ("1", ""),
     }
+
+
+def test_runs_in_figures_have_their_settings_and_how_far_they_are_from_the_first() -> None:
+    runs = [trajectory(6), trajectory(8, offset=0.5), trajectory(6, side=8)]
+    lines = [*csv.DictReader(to_csv(runs).splitlines())]
+    apart = distance(*runs[:2])
+    assert apart is not None
+    assert [line["run"] for line in lines] == ["A", *["B"] * (len(apart.levels) + 1), "C"]
+    assert {(line["run"], line["key"], line["steps"]) for line in lines} == {
+        ("A", runs[0].key, "6"),
+        ("B", runs[1].key, "8"),
+        ("C", runs[2].key, "6"),
+    }
+    first, *way, last, other = lines
+    assert (first["rms"], last["rms"], last["log_snr"]) == ("0.0", "0.5", "")
+    assert [float(line["log_snr"]) for line in way] == pytest.approx(apart.levels)
+    assert [float(line["layout"]) for line in way] == pytest.approx(apart.bands[:, 0])
+    assert (other["rms"], other["detail"]) == ("", "")  # its latents have another shape
