@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from diffgrid.compare import BANDS
 from diffgrid.decisions import decision_steps, metrics
 
 Floats = NDArray[np.float64]
@@ -223,7 +224,7 @@ def of_divergence(
 
 
 def _bands(energy: Floats, **names: Any) -> pd.DataFrame:
-    return pd.DataFrame(dict.fromkeys(metrics.BANDS, energy) | names)
+    return pd.DataFrame(dict.fromkeys(BANDS, energy) | names)
 
 
 def rows_of(count: int) -> tuple[float, ...]:

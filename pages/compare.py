@@ -4,12 +4,15 @@ import hashlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
+from urllib.parse import urlencode
 
 import streamlit as st
 
 from diffgrid.app.components.comparison import comparison
+from diffgrid.app.components.link.link import show_link
 from diffgrid.app.session import run_list
 from diffgrid.app.session.page import GRID
+from diffgrid.app.session.reach import OPENED_BY, reach
 from diffgrid.app.shell import page_file, through_the_entry
 from diffgrid.app.state import session, store, write_query
 from diffgrid.app.text import plain
@@ -147,11 +150,45 @@ def actions(chosen: Sequence[RunInfo], keeps: bool) -> None:
 
 
 def in_files(infos: Sequence[RunInfo], keeps: bool) -> None:
-    """The runs on view as one file to take away, and a way in for such a file."""
+    """The runs on view to take away, as a file, in figures or as an address, and a way in."""
     with st.container(horizontal=True, horizontal_alignment="right"):
         if keeps and st.button("Import runs", icon=":material/upload:"):
             take_in()
         export(infos)
+        if infos:
+            figures(infos)
+            if st.button("Copy link", icon=":material/link:"):
+                share(infos)
+
+
+def figures(infos: Sequence[RunInfo]) -> None:
+    """Settings and distances as CSV; what makes it is kept for a while, and holds no array."""
+    stored = store()
+    st.download_button(
+        "CSV",
+        lambda: comparison.in_figures(stored, infos),
+        file_name="compared.csv",
+        mime="text/csv",
+        icon=":material/download:",
+        on_click="ignore",
+    )
+
+
+@st.dialog("Copy the link")
+def share(infos: Sequence[RunInfo]) -> None:
+    """The address of these runs, as long as this server has them."""
+    st.caption(
+        "Whoever opens this address sees the same runs side by side, as long as they are stored on "
+        "this server. *Export* makes a file of them that can be opened elsewhere."
+    )
+    address = str(st.context.url).partition("?")[0]
+    query = urlencode({"runs": run_list.address(infos)}, safe=",")
+    labels = zip("ABCD", map(run_list.label, infos), strict=False)
+    title = "; ".join(f"{letter}: {label}" for letter, label in labels)
+    show_link(f"{address}?{query}", title)
+    opens = reach(address)
+    if opens != "everyone":
+        st.caption(OPENED_BY[opens])
 
 
 def export(infos: Sequence[RunInfo]) -> None:

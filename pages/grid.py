@@ -15,7 +15,7 @@ from diffgrid.app.examples import experiments
 from diffgrid.app.render_state import render_history, render_state
 from diffgrid.app.replay import replay
 from diffgrid.app.session import actions
-from diffgrid.app.session.reach import reach
+from diffgrid.app.session.reach import OPENED_BY, reach
 from diffgrid.app.session.session import HEAD_START, SECONDS_TO_ANSWER, Around, Session
 from diffgrid.app.shell import page_file, through_the_entry
 from diffgrid.app.state import engine, session, write_query
@@ -28,12 +28,6 @@ from diffgrid.sharing.address import command, to_query
 from diffgrid.sharing.view import View
 from diffgrid.spec.grid import Grid
 from diffgrid.spec.path import file_name
-
-# Who can open an address that not everyone can.
-OPENED_BY = {
-    "machine": "This address is of this machine alone: nobody else can open it.",
-    "network": "This address is of your own network: nobody outside can open it.",
-}
 
 
 def show_grid(mine: Session, around: Around) -> None:

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from diffgrid.compare import FARTHEST, MOST_LEVELS, differing, distance, levels_of, thinned
+from diffgrid.compare import (
+    BANDS,
+    FARTHEST,
+    MOST_LEVELS,
+    band_energies,
+    differing,
+    distance,
+    levels_of,
+    thinned,
+    to_csv,
+)
 from diffgrid.records.trajectories import Trajectory
 from diffgrid.spec.path import parse_path
 from diffgrid.spec.run import RunSpec
@@ -80,6 +91,43 @@ def test_distance_is_measured_where_both_runs_have_been() -> None:
     assert apart.levels.max() <= levels_of(short)[-1] + 1e-9
 
 
+def test_a_distance_is_the_sum_of_its_bands() -> None:
+    one, other = trajectory(10), trajectory(14, offset=0.5)
+    rng = np.random.default_rng(0)
+    noise = rng.standard_normal(other.model_outputs.shape).astype(np.float32)
+    last = rng.standard_normal(other.latents.shape).astype(np.float32)
+    apart = distance(one, replace(other, model_outputs=other.model_outputs + noise, latents=last))
+    assert apart is not None
+    assert apart.bands.shape == (len(apart.rms), len(BANDS))
+    np.testing.assert_allclose((apart.bands**2).sum(1), apart.rms**2)
+    assert (apart.final_bands**2).sum() == pytest.approx(apart.final**2)
+    assert np.all(apart.bands[:, :2] > 0)
+
+
+def test_another_level_everywhere_differs_in_layout_alone() -> None:
+    apart = distance(trajectory(10), trajectory(10, offset=0.5))
+    assert apart is not None
+    np.testing.assert_allclose(apart.bands[:, 0], 0.5, atol=1e-5)
+    np.testing.assert_allclose(apart.bands[:, 1:], 0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("cycles", "band"),
+    [(0, "layout"), (1, "layout"), (2, "shape"), (7, "shape"), (8, "detail"), (32, "detail")],
+)
+def test_a_wave_lies_in_the_band_of_its_frequency(cycles: int, band: str) -> None:
+    wave = np.cos(2 * np.pi * cycles * np.arange(64) / 64)
+    for picture in (np.tile(wave, (64, 1)), np.tile(wave, (64, 1)).T):
+        found = band_energies(np.stack([picture, 0 * picture], -1))
+        expected = dict.fromkeys(BANDS, 0.0) | {band: np.mean(wave**2) / 2}
+        assert found == pytest.approx(expected, abs=1e-12)
+
+
+def test_bands_sum_to_the_mean_square() -> None:
+    difference = np.random.default_rng(0).standard_normal((24, 40, 3))
+    assert sum(band_energies(difference).values()) == pytest.approx(np.mean(difference**2))
+
+
 def test_latents_of_other_shapes_have_no_distance() -> None:
     assert distance(trajectory(6), trajectory(6, side=8)) is None
 
@@ -113,3 +161,21 @@ def test_a_schedulers_configuration_is_told_where_the_scheduler_is_the_same() ->
         "scheduler": ("ddim", "euler"),
         "eta": ("1", ""),
     }
+
+
+def test_runs_in_figures_have_their_settings_and_how_far_they_are_from_the_first() -> None:
+    runs = [trajectory(6), trajectory(8, offset=0.5), trajectory(6, side=8)]
+    lines = [*csv.DictReader(to_csv(runs).splitlines())]
+    apart = distance(*runs[:2])
+    assert apart is not None
+    assert [line["run"] for line in lines] == ["A", *["B"] * (len(apart.levels) + 1), "C"]
+    assert {(line["run"], line["key"], line["steps"]) for line in lines} == {
+        ("A", runs[0].key, "6"),
+        ("B", runs[1].key, "8"),
+        ("C", runs[2].key, "6"),
+    }
+    first, *way, last, other = lines
+    assert (first["rms"], last["rms"], last["log_snr"]) == ("0.0", "0.5", "")
+    assert [float(line["log_snr"]) for line in way] == pytest.approx(apart.levels)
+    assert [float(line["layout"]) for line in way] == pytest.approx(apart.bands[:, 0])
+    assert (other["rms"], other["detail"]) == ("", "")  # its latents have another shape

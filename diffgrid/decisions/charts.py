@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from diffgrid.compare import BANDS
 from diffgrid.decisions.decision_steps import END, HALF, START, Crossing, Decision, ordered
 from diffgrid.decisions.intervals import FEWEST, LEVEL
-from diffgrid.decisions.metrics import BANDS, Estimate
+from diffgrid.decisions.metrics import Estimate
 from diffgrid.decisions.results import Results
 from diffgrid.models.registry import scheduler_name
 from diffgrid.pictures.primitives import STYLES, Kind, Point, Scene
@@ -322,7 +323,7 @@ def bands(found: Results) -> Panel:
         "by frequency",
         scene,
         "Layout, shape and detail: how far branches end apart, 1 as far as strangers do.",
-        f"{note}; of the Nyquist radius: {', '.join(edges.values())}.",
+        f"{note}; in cycles a side: {', '.join(edges.values())}.",
         tuple((axis.step(step), f"{_place(axis, step)}: {'; '.join(said[step])}") for step in said),
     )
 

@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from diffgrid.compare import BANDS
 from diffgrid.decisions.intervals import FEWEST, interval_of, student
 from diffgrid.models.folder import UNCLEAR
 
@@ -96,26 +97,6 @@ def ceiling(cells: pd.DataFrame, again: pd.DataFrame, factor: str) -> Estimate |
 
 
 # Divergence of pictures
-
-# By radius, as a share of the Nyquist radius (half a cycle a pixel). In a picture of 64 px that is
-# up to 2 cycles a side, 2 to 8, and more.
-BANDS = {"layout": (0.0, 1 / 16), "shape": (1 / 16, 1 / 4), "detail": (1 / 4, math.inf)}
-
-
-def band_energies(difference: NDArray[np.floating[Any]]) -> dict[str, float]:
-    """‖F_b(a-b)‖² for each of `BANDS`, of one difference a-b, (H, W) or (H, W, C).
-
-    Scaled by Parseval's theorem: the bands sum to the mean square of the difference. A radius on a
-    band's lower edge belongs to it.
-    """
-    height, width = difference.shape[:2]
-    spectrum = np.abs(np.fft.fft2(difference, axes=(0, 1), norm="forward")) ** 2
-    power = spectrum.reshape(height, width, -1).mean(-1)
-    radius = 2 * np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width))
-    return {
-        name: float(power[(radius >= low) & (radius < high)].sum())
-        for name, (low, high) in BANDS.items()
-    }
 
 
 def divergence(related: pd.DataFrame, unrelated: pd.DataFrame) -> pd.DataFrame:

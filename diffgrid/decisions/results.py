@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from diffgrid.compare import band_energies
 from diffgrid.decisions.decision_steps import Decisions, decisions
-from diffgrid.decisions.metrics import KEYS, band_energies, divergence
+from diffgrid.decisions.metrics import KEYS, divergence
 from diffgrid.decisions.study import Finding, GridStudy, Plan, Study, TimestepTable
 from diffgrid.errors import BadInput
 from diffgrid.models.folder import ASSETS

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -9,7 +11,7 @@ from pathlib import Path as File
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 from streamlit.config import get_option
 from streamlit.testing.v1 import AppTest
 
@@ -75,6 +77,10 @@ def viewer(page: AppTest) -> dict[str, Any]:
     return header(shown.proto.bytes)
 
 
+def downloads(page: AppTest) -> list[str]:
+    return [each.proto.label for each in page.get("download_button")]
+
+
 def shown(page: AppTest) -> list[str]:
     return [run["path"] for run in viewer(page)["runs"]]
 
@@ -132,6 +138,9 @@ def test_the_viewer_gets_levels_frames_and_distances(store: TrajectoryStore) -> 
     (curve,) = told["curves"]
     assert curve["final"] == 1.0  # 7 everywhere, and 8 everywhere
     assert curve["levels"] == sorted(curve["levels"])
+    assert [*curve["bands"]] == [*curve["final_bands"]] == ["layout", "shape", "detail"]
+    assert curve["final_bands"] == {"layout": 1.0, "shape": 0.0, "detail": 0.0}
+    assert all(len(band) == len(curve["levels"]) for band in curve["bands"].values())
     assert {name for name, _ in told["table"]} == {"path", "seed", "scheduler", "steps", "eta"}
 
 
@@ -331,8 +340,7 @@ def test_an_imported_run_is_listed_and_shown_as_such(store: TrajectoryStore) -> 
         "Save",
         "Remove",
     ]
-    (export,) = opened.get("download_button")
-    assert export.proto.label == "Export B"
+    assert downloads(opened) == ["Export B", "CSV"]
     confirm(press(opened, "Remove"), "Remove", "Remove")
     assert not any(info.imported for info in store.runs())
 
@@ -382,7 +390,20 @@ def test_strangers_take_runs_away_and_send_none(
     opened = page(key8(store, "1.1"))
     assert get_option("server.maxUploadSize") == 0
     assert "Import runs" not in {button.label for button in opened.button}
-    assert [each.proto.label for each in opened.get("download_button")] == ["Export"]
+    assert downloads(opened) == ["Export", "CSV"]
+
+
+def test_a_comparison_has_an_address_to_copy(store: TrajectoryStore) -> None:
+    keys = f"{key8(store, '1.0')},{key8(store, 'trunk')}"
+    opened = press(page(keys), "Copy link")
+    (link,) = [
+        json.loads(each.proto.json)
+        for each in opened.get("bidi_component")
+        if each.proto.component_name.endswith("link")
+    ]
+    assert link["address"].endswith(f"?runs={keys}")
+    assert link["title"] == "A: 1.0, seed 7, 6 steps, ddim; B: trunk, seed 8, 4 steps, euler"
+    assert any(each.value.startswith("This address is of") for each in opened.caption)
 
 
 @pytest.fixture
@@ -434,3 +455,138 @@ def test_two_runs_move_together_by_noise_level(address: str, visit: Callable[...
     page.set_viewport_size({"width": 390, "height": 844})
     main = page.get_by_test_id("stMain")
     assert main.evaluate("element => element.scrollWidth - element.clientWidth") == 0
+
+
+@pytest.fixture
+def pair(address: str, visit: Callable[..., Page]) -> Page:
+    """The page with both runs drawn."""
+    page = visit(address)
+    expect(page.get_by_role("img", name="finished")).to_have_count(2)
+    return page
+
+
+def looks(page: Page) -> list[tuple[float, float, float]]:
+    """How large each picture is drawn, and where, in px of its frame."""
+    measured: list[tuple[float, float, float]] = page.locator(".frame canvas").evaluate_all(
+        """canvases => canvases.map((canvas) => {
+            const box = (element) => element.getBoundingClientRect();
+            const [own, frame] = [box(canvas), box(canvas.parentElement)];
+            return [own.width / frame.width, own.left - frame.left, own.top - frame.top];
+        })"""
+    )
+    return [(round(scale, 3), round(x, 1), round(y, 1)) for scale, x, y in measured]
+
+
+@pytest.mark.browser
+def test_all_pictures_are_zoomed_at_one_place(pair: Page) -> None:
+    first, second = pair.locator(".frame").all()
+    whole = [(1, 0, 0), (1, 0, 0)]
+    assert looks(pair) == whole
+    second.hover(position={"x": 200, "y": 50})
+    pair.mouse.wheel(0, -400)
+    expect(pair.get_by_title("back to 1×")).not_to_have_text("1×")
+    ((scale, x, y), same) = looks(pair)
+    assert same == (scale, x, y)
+    assert scale > 2
+    assert (x, y) == pytest.approx((200 * (1 - scale), 50 * (1 - scale)), abs=1)
+    drawn = "element => getComputedStyle(element).imageRendering"
+    assert first.locator("canvas").evaluate(drawn) == "pixelated"
+
+    pair.mouse.down()  # what is dragged is the picture, no further than its edges
+    pair.mouse.move(*at(second, 240, 60), steps=4)
+    pair.mouse.up()
+    assert looks(pair) == [pytest.approx((scale, x + 40, y + 10), abs=1)] * 2
+    second.dblclick()
+    assert looks(pair) == whole
+
+    first.focus()
+    pair.keyboard.press("+")
+    assert [scale for scale, _, _ in looks(pair)] == [1.5, 1.5]
+    pair.keyboard.press("ArrowLeft")
+    (left, same) = looks(pair)
+    assert left == same
+    pair.keyboard.press("-")
+    assert looks(pair) == whole
+    pair.get_by_role("button", name="Zoom in").click()
+    pair.keyboard.press("0")
+    assert looks(pair) == whole
+    pair.mouse.wheel(0, 300)  # the page scrolls where nothing is zoomed
+    assert looks(pair) == whole
+
+
+def at(frame: Locator, x: float, y: float) -> tuple[float, float]:
+    """A place of a frame as one of the page."""
+    box = frame.bounding_box()
+    assert box
+    return box["x"] + x, box["y"] + y
+
+
+@pytest.mark.browser
+def test_a_zoomed_pair_is_wiped_by_its_divider_and_flipped_by_no_drag(pair: Page) -> None:
+    pair.get_by_text("Wipe", exact=True).click()
+    pair.get_by_role("button", name="Zoom in").click()
+    frame, divider = pair.locator(".frame"), pair.locator(".divider")
+    (before, _) = looks(pair)
+    divider.hover()
+    pair.mouse.down()
+    pair.mouse.move(*at(frame, 30, 100), steps=4)
+    pair.mouse.up()
+    assert looks(pair)[0] == before
+    box, whole = divider.bounding_box(), frame.bounding_box()
+    assert box
+    assert whole
+    assert box["x"] - whole["x"] == pytest.approx(30, abs=3)
+
+    pair.get_by_text("Flip", exact=True).click()
+    flipper = pair.get_by_role("button", name="A is shown: flip to B")
+    frame.hover(position={"x": 60, "y": 60})
+    pair.mouse.down()
+    pair.mouse.move(*at(frame, 90, 70), steps=4)
+    pair.mouse.up()
+    expect(flipper).to_be_visible()
+    frame.click()
+    expect(flipper).to_have_count(0)
+
+
+@pytest.mark.browser
+def test_a_run_keeps_its_moment_while_the_other_moves(pair: Page) -> None:
+    level = pair.get_by_role("slider", name="Noise level")
+    level.press("ArrowLeft")
+    pin = pair.get_by_role("button", name="Keep A at this moment")
+    expect(pin).to_have_attribute("aria-pressed", "false")
+    pin.click()
+    kept = pair.locator("figcaption").first
+    expect(kept).to_contain_text("step 5 of 6")
+    level.press("Home")
+    expect(pair.get_by_role("img", name="step 0 of 4")).to_be_visible()
+    expect(kept).to_contain_text("step 5 of 6")
+    expect(kept).to_contain_text("kept")
+    expect(pair.locator(".mark:visible")).to_have_count(1)
+    pair.get_by_role("button", name="Let A move again").click()
+    expect(kept).not_to_contain_text("kept")
+    expect(pair.locator(".mark:visible")).to_have_count(0)
+
+
+@pytest.mark.browser
+def test_a_difference_is_a_map_and_is_told_by_frequency(pair: Page) -> None:
+    pair.get_by_text("Heat map").click()
+    expect(pair.get_by_role("img", name="What differs between A")).to_be_visible()
+    expect(pair.locator(".heat")).to_contain_text("of 255")
+    expect(
+        pair.get_by_role("img", name="by frequency along the way; layout ends at 1")
+    ).to_be_visible()
+    expect(pair.locator(".chart")).to_contain_text("layout1.00")
+    with pair.expect_download() as taken:
+        pair.get_by_role("button", name="CSV", exact=True).click()
+    lines = [*csv.DictReader(taken.value.path().read_text("utf-8").splitlines())]
+    assert {line["run"] for line in lines} == {"A", "B"}
+    assert lines[-1]["layout"] == "1.0"
+
+
+@pytest.mark.browser
+def test_a_phone_shows_it_all_within_its_width(address: str, visit: Callable[..., Page]) -> None:
+    page = visit(address, width=390, height=844)
+    expect(page.get_by_role("img", name="finished")).to_have_count(2)
+    width = "element => element.scrollWidth - element.clientWidth"
+    assert page.get_by_test_id("stMain").evaluate(width) == 0
+    assert page.locator(".tools").evaluate(width) == 0

@@ -12,11 +12,10 @@ import pytest
 from numpy.typing import NDArray
 
 from benchmarks.intervals import LENGTH, covers, of_divergence, true_agreement
-from diffgrid.decisions import metrics
+from diffgrid.compare import BANDS
 from diffgrid.decisions.decision_steps import decisions
 from diffgrid.decisions.metrics import (
     agreement,
-    band_energies,
     ceiling,
     chance,
     divergence,
@@ -147,25 +146,8 @@ def test_with_all_decided_agreement_is_the_ceiling() -> None:
 # Divergence
 
 
-@pytest.mark.parametrize(
-    ("cycles", "band"),
-    [(0, "layout"), (1, "layout"), (2, "shape"), (7, "shape"), (8, "detail"), (32, "detail")],
-)
-def test_a_wave_lies_in_the_band_of_its_frequency(cycles: int, band: str) -> None:
-    wave = np.cos(2 * np.pi * cycles * np.arange(64) / 64)
-    for picture in (np.tile(wave, (64, 1)), np.tile(wave, (64, 1)).T):
-        found = band_energies(np.stack([picture, 0 * picture], -1))
-        expected = dict.fromkeys(metrics.BANDS, 0.0) | {band: np.mean(wave**2) / 2}
-        assert found == pytest.approx(expected, abs=1e-12)
-
-
-def test_bands_sum_to_the_mean_square() -> None:
-    difference = np.random.default_rng(0).standard_normal((24, 40, 3))
-    assert sum(band_energies(difference).values()) == pytest.approx(np.mean(difference**2))
-
-
 def pairs(energy: Floats, **names: Any) -> pd.DataFrame:
-    return pd.DataFrame(names | dict.fromkeys(metrics.BANDS, energy))
+    return pd.DataFrame(names | dict.fromkeys(BANDS, energy))
 
 
 def test_divergence_is_the_share_of_what_strangers_differ_by() -> None:
@@ -174,13 +156,13 @@ def test_divergence_is_the_share_of_what_strangers_differ_by() -> None:
     energies = np.tile([1.0, 3.0], 8)
     related = pairs(energies, seed=np.arange(8).repeat(2), step=np.ones(16))
     found = divergence(related, unrelated)
-    assert list(found.band) == list(metrics.BANDS)
+    assert list(found.band) == list(BANDS)
     np.testing.assert_allclose(found[["ratio", "low", "high"]], 0.25)  # every tree has the mean
     assert set(found.n) == {16}
     few = divergence(related[related.seed > 0], unrelated)
     assert few.ratio.tolist() == [0.25] * 3
     assert few.low.isna().all()
-    settled = divergence(related.assign(**dict.fromkeys(metrics.BANDS, 0.0)), unrelated)
+    settled = divergence(related.assign(**dict.fromkeys(BANDS, 0.0)), unrelated)
     assert settled.ratio.tolist() == [0.0] * 3
 
 

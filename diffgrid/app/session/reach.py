@@ -7,6 +7,12 @@ from urllib.parse import urlsplit
 
 Reach = Literal["machine", "network", "everyone"]
 
+# Who can open an address that not everyone can.
+OPENED_BY: dict[Reach, str] = {
+    "machine": "This address is of this machine alone: nobody else can open it.",
+    "network": "This address is of your own network: nobody outside can open it.",
+}
+
 
 def reach(address: str) -> Reach:
     """Whether only this machine can open it, or those in its network too, or everyone."""

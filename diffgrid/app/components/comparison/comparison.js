@@ -4,12 +4,15 @@
 // A *stop* is a place of the scrubber: a level that some run has a step at, and one more for the
 // finished pictures. Every run shows the frame whose level is nearest.
 
-import { isBrowsers, make, radios, styled, svg } from "../shared/dom.js";
+import { isBrowsers, make, radios, styled, svg, tool } from "../shared/dom.js";
 import { nearest } from "../shared/nearest.js";
 import { makePlay } from "../shared/playing.js";
 import { atTheEnd, paint, paintDifference, together, unpack } from "../shared/protocol.js";
 import { makeSlider } from "../shared/slider.js";
 import { axis, frameNear } from "./axis.js";
+import { GRADIENT, paintHeat } from "./heat.js";
+import { WHOLE } from "./look.js";
+import { makeZoom } from "./zoom.js";
 
 /**
  * @typedef {import("../shared/protocol.js").Picture} Picture
@@ -25,12 +28,20 @@ import { axis, frameNear } from "./axis.js";
  * @property {number} final
  * @property {boolean} preview whether its pictures of x̂₀ are approximate
  *
- * @typedef {{levels: number[], rms: number[], final: number} | null} Curve how far from A
+ * @typedef {object} Distance how far from A: RMS at each level, and by frequency
+ * @property {number[]} levels
+ * @property {number[]} rms
+ * @property {Record<string, number[]>} bands
+ * @property {number} final
+ * @property {Record<string, number>} final_bands
+ *
+ * @typedef {Distance | null} Curve
  * @typedef {{id: string, runs: Run[], curves: Curve[], table: [string, string[]][], pictures: Picture[]}} Message
  */
 
 const LETTERS = ["A", "B", "C", "D"];
-const VIEWS = { side: "Side by side", wipe: "Wipe", flip: "Flip", difference: "Difference × 2" };
+const VIEWS = { side: "Side by side", wipe: "Wipe", flip: "Flip", difference: "Difference × 2", heat: "Heat map" };
+const BANDS = { layout: "under 2", shape: "2 to 8", detail: "8 and more" }; // cycles a side
 const FRAME_MS = 90;
 
 /** @type {(number: number, digits: number) => string} */
@@ -73,6 +84,21 @@ class Comparison {
     this.captions = [];
     /** @type {HTMLElement[]} */
     this.distances = [];
+    /** @type {(number | undefined)[]} the frame that a run keeps while the others move */
+    this.kept = [];
+    /** @type {HTMLButtonElement[]} */
+    this.pins = [];
+    /** @type {HTMLElement[]} where on its lane a run is kept */
+    this.marks = [];
+    this.byBand = make("div"); // the chart of one pair, by frequency
+    this.pair = 0; // which, an index into `curves`
+    /** @type {Record<string, HTMLElement>} */
+    this.bandFigures = {};
+    this.look = WHOLE;
+    this.zoom = makeZoom(this.stage, (look) => this.see(look));
+    this.enlarged = make("button", { type: "button", title: "Zoom: back to 1×" });
+    this.enlarged.onclick = this.zoom.reset;
+    this.heat = make("p", { class: "heat quiet" });
     this.lay = together((images) => this.painted(images));
     this.mode = "side";
     this.wipe = 50;
@@ -82,6 +108,7 @@ class Comparison {
     this.range = makeSlider("Noise level", 1000, (place) => this.seek(place));
     this.range.element.onkeydown = (event) => this.key(event);
     this.readout = make("span", { class: "readout", "aria-hidden": "true" });
+    this.root.addEventListener("keydown", this.zoom.key);
   }
 
   /** @param {Message} message */
@@ -89,9 +116,12 @@ class Comparison {
     this.player.stop();
     Object.assign(this, { id, runs, curves, pictures, scale: axis(runs) });
     this.stop = nearest(this.scale.places, this.place);
+    this.kept = [];
+    this.pair = this.curves.findIndex((curve) => curve);
     const parts = [this.stage, this.scrubber(), this.chart(), this.differences(table)];
     const body = make("div", { class: "body", "data-runs": this.runs.length }, ...parts);
-    this.root.replaceChildren(...this.modes(), body);
+    this.root.replaceChildren(make("div", { class: "tools" }, ...this.modes(), this.zoomTools()), body);
+    this.see(this.look);
     this.arrange();
   }
 
@@ -106,10 +136,37 @@ class Comparison {
     return [radios("View", VIEWS, this.mode, choose)];
   }
 
+  zoomTools() {
+    const { nearer, farther } = this.zoom;
+    const names = { class: "zoom", role: "group", "aria-label": "Zoom into all pictures" };
+    const [less, more] = [tool("minus", "Zoom out (−)", farther), tool("plus", "Zoom in (+)", nearer)];
+    return make("div", names, less, this.enlarged, more);
+  }
+
+  /** @param {import("./look.js").Look} look into all pictures */
+  see(look) {
+    this.look = look;
+    const { style, dataset } = this.stage;
+    style.setProperty("--zoom", String(look.scale));
+    style.setProperty("--x", `${100 * look.x}%`);
+    style.setProperty("--y", `${100 * look.y}%`);
+    dataset.zoomed = String(look.scale > 1);
+    this.enlarged.textContent = `${Number(look.scale.toPrecision(2))}×`;
+    this.divide();
+  }
+
+  /** The divider stands in the frame, and cuts the picture that may be larger. */
+  divide() {
+    const { scale, x } = this.look;
+    this.stage.style.setProperty("--wipe", `${this.wipe}%`);
+    this.stage.style.setProperty("--cut", `${(this.wipe - 100 * x) / scale}%`);
+  }
+
   arrange() {
     const mode = this.runs.length === 2 ? this.mode : "side";
     this.canvases = this.runs.map(() => make("canvas", { role: "img" }));
     this.captions = this.runs.map(() => make("span"));
+    this.pins = this.runs.map((_, i) => tool("pin", "", () => this.keep(i), { class: "tool pin" }));
     const captions = this.captions.map((caption, i) => this.caption(i, caption));
     this.stage.dataset.mode = mode;
     this.stage.style.setProperty("--across", String(this.runs.length));
@@ -119,7 +176,8 @@ class Comparison {
       );
     } else {
       const both = frame(...this.canvases, ...this.control(mode));
-      this.stage.replaceChildren(make("figure", {}, both, ...captions));
+      const legend = mode === "heat" ? [this.heat] : [];
+      this.stage.replaceChildren(make("figure", {}, both, ...legend, ...captions));
     }
     this.draw();
   }
@@ -130,24 +188,36 @@ class Comparison {
    */
   caption(i, words) {
     const path = make("b", { title: this.runs[i].label }, this.runs[i].path);
-    return make("figcaption", {}, badge(i), path, words);
+    const pin = this.runs.length > 1 ? this.pins[i] : "";
+    return make("figcaption", {}, badge(i), path, words, pin);
   }
 
   /** @param {string} mode */
   control(mode) {
     if (mode === "flip") return [this.flipper];
     if (mode === "wipe") {
-      const oninput = () => {
-        this.wipe = divider.valueAsNumber;
-        this.draw();
+      const move = (/** @type {number} */ wipe) => {
+        this.wipe = Math.min(100, Math.max(0, wipe));
+        this.divide();
       };
       const label = "Divider between A and B";
-      const divider = make("input", {
-        type: "range", class: "wipe", "aria-label": label, value: this.wipe, oninput,
+      const range = make("input", {
+        type: "range", class: "wipe", "aria-label": label, value: this.wipe,
+        oninput: () => move(range.valueAsNumber),
       });
-      return [make("i", { class: "divider" }), divider];
+      return [range, divider((wipe) => {
+        move(wipe);
+        range.valueAsNumber = wipe;
+      })];
     }
     return [];
+  }
+
+  /** A run keeps its moment while the others move, or moves with them again. */
+  keep(/** @type {number} */ i) {
+    const { runs, scale, stop, kept } = this;
+    kept[i] = kept[i] === undefined ? frameNear(runs[i], scale, stop) : undefined;
+    this.draw();
   }
 
   flip() {
@@ -158,17 +228,22 @@ class Comparison {
   draw() {
     const { runs, scale, stop, canvases } = this;
     const mode = this.stage.dataset.mode;
-    const shown = runs.map((run) => frameNear(run, scale, stop));
+    const shown = runs.map((run, i) => this.kept[i] ?? frameNear(run, scale, stop));
     runs.forEach((run, i) => {
-      const words = moment(run, shown[i]);
+      const isKept = this.kept[i] !== undefined;
+      const words = moment(run, shown[i]) + (isKept ? ", kept" : "");
+      const label = isKept ? `Let ${LETTERS[i]} move again` : `Keep ${LETTERS[i]} at this moment`;
+      Object.assign(this.pins[i], { ariaPressed: String(isKept), ariaLabel: label, title: label });
+      this.marks[i].hidden = !isKept;
+      const level = run.levels[shown[i]];
+      this.marks[i].style.left = `${level === undefined ? 100 : scale.place(level) / 10}%`;
       this.captions[i].textContent = words;
       canvases[i].setAttribute("aria-label", `${LETTERS[i]}, ${run.label}: ${words}`);
     });
-    if (mode === "difference") {
+    if (mode === "difference" || mode === "heat") {
       const [one, two] = this.captions.map((caption) => caption.textContent);
       canvases[0].setAttribute("aria-label", `What differs between A (${one}) and B (${two})`);
     }
-    this.stage.style.setProperty("--wipe", `${this.wipe}%`);
     if (mode === "flip") {
       const [on, off] = this.flipped ? ["B", "A"] : ["A", "B"];
       this.flipper.replaceChildren(badge(Number(this.flipped)));
@@ -185,6 +260,12 @@ class Comparison {
     if (stage.dataset.mode === "difference") {
       paintDifference(canvases[0], images[0], images[1]);
       canvases[1].hidden = true;
+    } else if (stage.dataset.mode === "heat") {
+      const most = paintHeat(canvases[0], images[0], images[1]);
+      canvases[1].hidden = true;
+      const bar = make("i", { style: `background: ${GRADIENT}` });
+      const scale = make("span", {}, "0", bar, `${most} of 255`);
+      this.heat.replaceChildren(scale, "|A − B|, the mean of red, green and blue");
     } else images.forEach((image, i) => paint(canvases[i], image));
   }
 
@@ -235,20 +316,13 @@ class Comparison {
     this.range.set(this.place, words);
     this.readout.textContent = words;
     this.root.style.setProperty("--at", `${this.place / 10}%`);
-    this.distances.forEach((span, i) => (span.textContent = this.apart(i, level)));
-  }
-
-  /**
-   * @param {number} i
-   * @param {number | undefined} level
-   */
-  apart(i, level) {
-    const curve = this.curves[i];
-    if (!curve) return "";
-    if (level === undefined) return curve.final.toFixed(2);
-    if (!curve.levels.length) return "–";
-    const outside = level < curve.levels[0] || level > curve.levels[curve.levels.length - 1];
-    return outside ? "–" : curve.rms[nearest(curve.levels, level)].toFixed(2);
+    this.distances.forEach((span, i) => {
+      const curve = this.curves[i];
+      span.textContent = figure(curve, level, curve?.rms, curve?.final);
+    });
+    const pair = this.curves[this.pair];
+    for (const [name, span] of Object.entries(this.bandFigures))
+      span.textContent = figure(pair, level, pair?.bands[name], pair?.final_bands[name]);
   }
 
   // What stands beside and below.
@@ -268,11 +342,52 @@ class Comparison {
   chart() {
     const drawn = this.curves.flatMap((curve, i) => (curve ? [{ curve, i }] : []));
     const highest = Math.max(1e-9, ...drawn.flatMap(({ curve }) => [...curve.rms, curve.final]));
-    const plot = make("div", { class: "plot" }, make("i", { class: "cursor" }));
+    const parts = drawn.length ? [this.plot(this.curveLines(drawn, highest)), this.byBand] : [];
+    this.bands(drawn);
+    const rugs = this.plot(...this.rugs());
+    return make("div", { class: "chart" }, this.legend(drawn, highest), ...parts, rugs, this.ticks());
+  }
+
+  /** @param {...Node} children on the common axis */
+  plot(...children) {
+    const plot = make("div", { class: "plot" }, make("i", { class: "cursor" }), ...children);
     this.follow(plot);
-    if (drawn.length) plot.append(this.curveLines(drawn, highest));
-    plot.append(...this.rugs());
-    return make("div", { class: "chart" }, this.legend(drawn, highest), plot, this.ticks());
+    return plot;
+  }
+
+  /**
+   * How far one pair is apart by frequency; the bands' squares sum to that of the whole.
+   *
+   * @param {{i: number}[]} drawn
+   */
+  bands(drawn) {
+    const curve = this.curves[this.pair];
+    this.bandFigures = {};
+    if (!curve) return this.byBand.replaceChildren();
+    const highest = Math.max(1e-9, ...Object.values(curve.bands).flat(), ...Object.values(curve.final_bands));
+    const names = Object.keys(BANDS).map((name) => {
+      this.bandFigures[name] = make("b");
+      const line = svg("svg", { viewBox: "0 0 24 8", class: "sample", "aria-hidden": "true" },
+        svg("polyline", { points: "0 4 24 4", class: name }));
+      return make("span", {}, line, ` ${name}`, this.bandFigures[name]);
+    });
+    const choose = (/** @type {string} */ letter) => {
+      this.pair = LETTERS.indexOf(letter) - 1;
+      this.bands(drawn);
+      this.point();
+    };
+    const letters = Object.fromEntries(drawn.map(({ i }) => [LETTERS[i + 1], LETTERS[i + 1]]));
+    const letter = LETTERS[this.pair + 1];
+    const pairs = drawn.length > 1 ? [radios("Against A, by frequency", letters, letter, choose)] : [];
+    const words = make("span", {}, `A and ${letter} by frequency`);
+    const cycles = `${Object.values(BANDS).join(", ")} cycles a side`;
+    const scale = make("small", {}, `${cycles}; scale 0 to ${highest.toPrecision(2)}`);
+    const legend = make("p", {}, words, ...pairs, ...names, scale);
+    const ends = Object.entries(curve.final_bands).map(([name, end]) => `${name} ends at ${brief(end)}`);
+    const lines = Object.keys(BANDS).map((name) =>
+      this.line({ ...curve, rms: curve.bands[name], final: curve.final_bands[name] }, highest, name));
+    const label = `Distance of A and ${letter} by frequency along the way; ${ends.join(", ")}`;
+    this.byBand.replaceChildren(legend, this.plot(this.lines(label, lines)));
   }
 
   /**
@@ -295,29 +410,40 @@ class Comparison {
    */
   curveLines(drawn, highest) {
     const ends = drawn.map(({ curve, i }) => `${LETTERS[i + 1]} ends at ${brief(curve.final)}`);
-    const plot = svg("svg", {
-      viewBox: "0 0 1000 100",
-      preserveAspectRatio: "none",
-      role: "img",
-      "aria-label": `Distance from A along the way; ${ends.join(", ")}`,
-    });
-    for (const { curve, i } of drawn) {
-      const height = (/** @type {number} */ rms) => 96 - (92 * rms) / highest;
-      const points = curve.levels.map((level, k) => [this.scale.place(level), height(curve.rms[k])]);
-      points.push([1000, height(curve.final)]);
-      plot.append(svg("polyline", { points: points.join(" "), class: `of-${LETTERS[i + 1]}` }));
-    }
-    return plot;
+    const lines = drawn.map(({ curve, i }) => this.line(curve, highest, `of-${LETTERS[i + 1]}`));
+    return this.lines(`Distance from A along the way; ${ends.join(", ")}`, lines);
+  }
+
+  /**
+   * @param {string} label
+   * @param {Node[]} lines
+   */
+  lines(label, lines) {
+    const shape = { viewBox: "0 0 1000 100", preserveAspectRatio: "none" };
+    return svg("svg", { ...shape, role: "img", "aria-label": label }, ...lines);
+  }
+
+  /**
+   * @param {{levels: number[], rms: number[], final: number}} curve
+   * @param {number} highest
+   * @param {string} name
+   */
+  line({ levels, rms, final }, highest, name) {
+    const height = (/** @type {number} */ value) => 96 - (92 * value) / highest;
+    const points = levels.map((level, k) => [this.scale.place(level), height(rms[k])]);
+    points.push([1000, height(final)]);
+    return svg("polyline", { points: points.join(" "), class: name });
   }
 
   /** A lane a run, a tick a step: where each of them stands on the common axis. */
   rugs() {
+    this.marks = this.runs.map((_, i) => make("i", { class: `mark of-${LETTERS[i]}` }));
     return this.runs.map((run, i) => {
       const places = [...run.levels.map(this.scale.place), 1000];
       const ticks = places.map((x) => svg("line", { x1: x, x2: x, y1: 0, y2: 10 }));
       const names = { class: `rug of-${LETTERS[i]}`, "aria-hidden": "true" };
       const shape = { viewBox: "0 0 1000 10", preserveAspectRatio: "none" };
-      return svg("svg", { ...names, ...shape }, ...ticks);
+      return make("div", { class: "lane" }, svg("svg", { ...names, ...shape }, ...ticks), this.marks[i]);
     });
   }
 
@@ -360,7 +486,39 @@ function badge(i) {
 
 /** @param {...Node} children */
 function frame(...children) {
-  return make("div", { class: "frame" }, ...children);
+  const label = "Plus and minus zoom, arrows move, 0 resets";
+  return make("div", { class: "frame", tabindex: 0, role: "group", "aria-label": label }, ...children);
+}
+
+/**
+ * The line between two pictures, to be dragged where they are zoomed and a drag elsewhere moves them.
+ *
+ * @param {(wipe: number) => void} move to so much of the frame, 0 … 100
+ */
+function divider(move) {
+  const line = make("i", { class: "divider" });
+  line.onpointerdown = (event) => line.setPointerCapture(event.pointerId);
+  line.onpointermove = (event) => {
+    const box = line.parentElement?.getBoundingClientRect();
+    if (event.buttons && box) move((100 * (event.clientX - box.left)) / box.width);
+  };
+  return line;
+}
+
+/**
+ * A distance at a level, or between the finished; a dash where not both have been.
+ *
+ * @param {Curve | undefined} curve
+ * @param {number | undefined} level
+ * @param {number[] | undefined} values
+ * @param {number | undefined} final
+ */
+function figure(curve, level, values, final) {
+  if (!curve || !values || final === undefined) return "";
+  if (level === undefined) return final.toFixed(2);
+  const { levels } = curve;
+  if (!levels.length || level < levels[0] || level > levels[levels.length - 1]) return "–";
+  return values[nearest(levels, level)].toFixed(2);
 }
 
 /**

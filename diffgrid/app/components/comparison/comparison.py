@@ -9,7 +9,15 @@ import numpy as np
 from diffgrid.app.components.shared.mount import component
 from diffgrid.app.session.run_list import label
 from diffgrid.browser.protocol import ImagePool
-from diffgrid.compare import differing, distance, levels_of, settings, thinned
+from diffgrid.compare import (
+    BANDS,
+    differing,
+    distance,
+    levels_of,
+    settings,
+    thinned,
+    to_csv,
+)
 from diffgrid.errors import DiffgridError
 from diffgrid.records.frames import Frames
 from diffgrid.records.trajectories import Trajectory
@@ -68,6 +76,15 @@ def show(runs: Sequence[Run]) -> None:
     _viewer(key="comparison", data=message(runs))
 
 
+def in_figures(store: TrajectoryStore, infos: Sequence[RunInfo]) -> str:
+    """The settings and distances of stored runs as CSV, read when it is asked for.
+
+    Raises:
+        DiffgridError: one is no longer stored, or was damaged.
+    """
+    return to_csv([load(store, info).trajectory for info in infos])
+
+
 def message(runs: Sequence[Run]) -> bytes:
     """What the viewer is sent; see `comparison.js`."""
     pool = ImagePool()
@@ -108,4 +125,10 @@ def _curve(one: Trajectory, other: Trajectory) -> dict[str, Any] | None:
     apart = distance(one, other)
     if apart is None or not (np.isfinite(apart.rms).all() and np.isfinite(apart.final)):
         return None
-    return {"levels": apart.levels.tolist(), "rms": apart.rms.tolist(), "final": apart.final}
+    return {
+        "levels": apart.levels.tolist(),
+        "rms": apart.rms.tolist(),
+        "bands": dict(zip(BANDS, apart.bands.T.tolist(), strict=True)),
+        "final": apart.final,
+        "final_bands": dict(zip(BANDS, apart.final_bands.tolist(), strict=True)),
+    }

@@ -67,6 +67,7 @@ const ICONS = {
   change: "M4 20h4L19 9l-4-4L4 16zM13 7l4 4",
   download: "M12 3v12m-5-5 5 5 5-5M4 20h16",
   map: "M3 20c2-9 5-13 9-13s7 4 9 13M8 20c.8-5 2-7 4-7s3.2 2 4 7",
+  pin: "M12 15v6M8 3h8l-1 6 3 4v2H6v-2l3-4z",
   copy: "M9 9h11v11H9zM5 15H4V4h11v1",
 };
 
