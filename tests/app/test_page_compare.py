@@ -453,8 +453,9 @@ def test_two_runs_move_together_by_noise_level(address: str, visit: Callable[...
     expect(page.get_by_role("img", name=re.compile("step . of"))).to_have_count(1)
 
     page.set_viewport_size({"width": 390, "height": 844})
-    main = page.get_by_test_id("stMain")
-    assert main.evaluate("element => element.scrollWidth - element.clientWidth") == 0
+    main = page.get_by_test_id("stMain").element_handle()
+    # Streamlit's table measures anew some frames after its window has changed.
+    page.wait_for_function("element => element.scrollWidth === element.clientWidth", arg=main)
 
 
 @pytest.fixture
