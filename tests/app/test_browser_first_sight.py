@@ -137,7 +137,9 @@ def test_what_was_read_once_is_told_in_short_from_then_on(
     expect(read).to_be_hidden()
 
 
-@pytest.mark.parametrize(("width", "height", "least"), [(1366, 768, 104), (1920, 1080, 128)])
+@pytest.mark.parametrize(
+    ("width", "height", "least"), [(1280, 880, 104), (1366, 768, 104), (1920, 1080, 128)]
+)
 def test_pictures_are_large_and_all_that_moves_is_on_view(
     address: str, visit: Callable[..., Page], width: int, height: int, least: int
 ) -> None:

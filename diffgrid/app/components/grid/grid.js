@@ -284,9 +284,9 @@ export class Board {
       this.root.style.setProperty("--tree", `${tree}px`);
       return;
     }
-    const { across, spare, size } = layout(width, window.innerHeight, counts);
-    const cell = size(placeSeen(this.root, spare, size(false), this.head.rows));
-    this.root.style.setProperty("--across", String(across));
+    const room = layout(width, window.innerHeight, counts);
+    const cell = placeSeen(this.root, room, this.head.rows);
+    this.root.style.setProperty("--across", String(room.across));
     this.root.style.setProperty("--cell", `${cell}px`);
     if (!changed) return;
     this.timeline.renderStrip(this.head, this.width);

@@ -107,26 +107,27 @@ export function makeKey() {
 }
 
 /**
- * Right of the cells where there is room; else below.
- *
- * It goes by what a row could show at most; `spare` is in px. Whether they are below.
+ * Right of the cells where there is room; else below. Cells shrink for it, but not under the size that
+ * they had with it below. It goes by what a row could show at most. The side of a cell, px.
  *
  * @param {HTMLElement} root
- * @param {number} spare
- * @param {number} cell
+ * @param {{across: number, spare: number, size: (below: boolean) => number}} room of `layout`
  * @param {GridHead["rows"]} rows
  */
-export function placeSeen(root, spare, cell, rows) {
+export function placeSeen(root, { across, spare, size }, rows) {
   const before = Number(root.dataset.factors ?? LIKELY);
   const count = Math.max(0, ...rows.map(({ seen }) => seen.length)) || before;
   root.dataset.factors = String(count);
-  const columns = Math.ceil(count / Math.max(1, Math.floor(cell / 13)));
-  const lines = Math.ceil(count / columns);
   const most = Math.max(0, ...rows.map(({ cells }) => cells.length)) + 1; // and the trunk's
   const wide = 72 + most * 16 + 20; // its name, its icons and a lock
-  const below = columns * (wide + 16) > spare;
-  root.style.setProperty("--lines", String(lines));
+  const columnsOf = (/** @type {number} */ cell) => Math.ceil(count / Math.max(1, Math.floor(cell / 13)));
+  const [largest, least] = [size(false), size(true)];
+  let cell = largest;
+  const fits = () => columnsOf(cell) * (wide + 16) <= spare + across * (largest - cell);
+  while (cell > least && !fits()) cell -= 1;
+  const below = !fits();
+  root.style.setProperty("--lines", String(Math.ceil(count / columnsOf(cell))));
   root.style.setProperty("--wide", `${wide}px`);
   root.classList.toggle("below", below);
-  return below;
+  return below ? least : cell;
 }
