@@ -1,8 +1,9 @@
 """Finished grids as a page shows them, with all that is stored of what lies behind a click."""
 
 import logging
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cache, partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -10,7 +11,8 @@ from diffgrid.browser.message import GridState
 from diffgrid.browser.page import Page
 from diffgrid.decisions.study import GridStudy, begin_study
 from diffgrid.engine.protocol import Engine
-from diffgrid.errors import DiffgridError
+from diffgrid.errors import DiffgridError, StoreError
+from diffgrid.limits import Limits
 from diffgrid.models import prompt_words
 from diffgrid.models.registry import find_model
 from diffgrid.records.frames import Frames
@@ -20,11 +22,12 @@ from diffgrid.sharing.address import command, full_query
 from diffgrid.sharing.view import View
 from diffgrid.spec.grid import Grid
 from diffgrid.spec.path import Path, ancestors, minimum, naive
-from diffgrid.spec.run import key
+from diffgrid.spec.run import RunSpec, key
 from diffgrid.store.forgiving import TrajectoryStore
 from diffgrid.store.pictures import stored_frames
 
 Levels = Sequence[tuple[float, float]]  # (timestep, ᾱ) before each step
+MOST_BEHIND = 64  # grids behind the one on view that are looked for
 log = logging.getLogger(__name__)
 
 
@@ -35,56 +38,79 @@ def page_of(
     words: Sequence[str],
     engine: Engine,
     address: str = "",
+    *,
+    behind: bool = True,
 ) -> Page:
-    """The page of a grid whose frames are `made`, with the grids of its cells and its ancestors.
+    """The page of a grid whose frames are `made`, with grids of its cells and its ancestors.
 
     `focus` is the trajectory in view. `words` say the run, without its path; `address` is an app's
-    that others can open.
+    that others can open. Nothing is looked for that is `behind` where that is not asked for.
     """
+    view = replace(View.of(grid), model=recipe.public_name(grid.spec.model))
     paths = dict.fromkeys([*(path for row in grid.cells for path in row), *ancestors(grid.path)])
-    others = [_followed(grid, path) for path in paths if path != grid.path]
-    behind = {
-        other: frames
-        for other in others
-        if (frames := _stored(other, made, engine.store)) is not None
-    }
-    cheapest = sorted(behind, key=lambda other: len(behind[other].keys() - made.keys()))
+    others = [path for path in paths if path != grid.path][: MOST_BEHIND if behind else 0]
+    found = _finder(grid.spec, made, engine.store)
+    whole = [(o, frames) for o in others if (frames := _whole(_followed(grid, o), found))]
+    whole.sort(key=lambda each: len(each[1].keys() - made.keys()))  # the cheapest first
     levels = list(zip(focus.timesteps.tolist(), focus.alpha_bar[:-1].tolist(), strict=True))
     note = made[grid.path].decoding.note
     noted: dict[str, Any] = {"note": note} if note else {}
-    view = View.of(grid)
     query = urlencode({name: value for name, value in full_query(view).items() if name != "path"})
     return Page(
-        shown=_state(grid, made, levels, words, engine),
-        behind=[_state(o, behind[o], levels, words, engine) for o in cheapest],
+        shown=_state(grid, view, made, levels, words, engine),
+        behind=[
+            _state(_followed(grid, path), view.follow(path), frames, levels, words, engine)
+            for path, frames in whole
+        ],
         recipe=recipe.write(view, spec=grid.spec, **noted),
         address=address and f"{address}?{query}&path=",
     )
 
 
 def _followed(grid: Grid, path: Path) -> Grid:
-    return Grid(grid.spec, path, grid.rows, grid.branches, grid.back)
+    return replace(grid, path=path)
 
 
-def _stored(
-    grid: Grid, made: Mapping[Path, Frames], store: TrajectoryStore
-) -> Mapping[Path, Frames] | None:
-    """The frames of a whole grid."""
-    found = {
-        path: made.get(path) or stored_frames(store, key(grid.spec, path)) for path in grid.paths
-    }
-    there = {path: frames for path, frames in found.items() if frames}
-    return there if len(there) == len(found) else None
+def _finder(
+    spec: RunSpec, made: Mapping[Path, Frames], store: TrajectoryStore
+) -> Callable[[Path], Frames | None]:
+    """What finds a path's frames, on view or stored, and looks for each but once."""
+    public = Limits.from_environment().public
+
+    @cache
+    def found(path: Path) -> Frames | None:
+        if path in made:
+            return made[path]
+        name = key(spec, path)
+        try:
+            # Strangers are shown nothing of one another's.
+            there = not public or store.is_kept(name)
+        except StoreError:  # the cache fails
+            return None
+        return stored_frames(store, name) if there else None
+
+    return found
+
+
+def _whole(grid: Grid, found: Callable[[Path], Frames | None]) -> Mapping[Path, Frames] | None:
+    """The frames of a whole grid; None as soon as one is not found."""
+    there = {}
+    for path in grid.paths:
+        if (frames := found(path)) is None:
+            return None
+        there[path] = frames
+    return there
 
 
 def _state(
     grid: Grid,
+    view: View,
     made: Mapping[Path, Frames],
     levels: Levels,
     words: Sequence[str],
     engine: Engine,
 ) -> GridState:
-    spec, view, model = grid.spec, View.of(grid), find_model(grid.spec.model)
+    spec, model = grid.spec, find_model(grid.spec.model)
     costs = minimum(grid.paths, spec.length), len(grid.paths), naive(grid.paths, spec.length)
     return GridState(
         grid,
