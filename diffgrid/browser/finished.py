@@ -1,9 +1,9 @@
 """Finished grids as a page shows them, with all that is stored of what lies behind a click."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -22,7 +22,7 @@ from diffgrid.sharing.address import command, full_query
 from diffgrid.sharing.view import View
 from diffgrid.spec.grid import Grid
 from diffgrid.spec.path import Path, ancestors, minimum, naive
-from diffgrid.spec.run import RunSpec, key
+from diffgrid.spec.run import key
 from diffgrid.store.forgiving import TrajectoryStore
 from diffgrid.store.pictures import stored_frames
 
@@ -49,8 +49,11 @@ def page_of(
     view = replace(View.of(grid), model=recipe.public_name(grid.spec.model))
     paths = dict.fromkeys([*(path for row in grid.cells for path in row), *ancestors(grid.path)])
     others = [path for path in paths if path != grid.path][: MOST_BEHIND if behind else 0]
-    found = _finder(grid.spec, made, engine.store)
-    whole = [(o, frames) for o in others if (frames := _whole(_followed(grid, o), found))]
+    whole = [
+        (path, frames)
+        for path in others
+        if (frames := _whole(_followed(grid, path), made, engine.store))
+    ]
     whole.sort(key=lambda each: len(each[1].keys() - made.keys()))  # the cheapest first
     levels = list(zip(focus.timesteps.tolist(), focus.alpha_bar[:-1].tolist(), strict=True))
     note = made[grid.path].decoding.note
@@ -71,35 +74,28 @@ def _followed(grid: Grid, path: Path) -> Grid:
     return replace(grid, path=path)
 
 
-def _finder(
-    spec: RunSpec, made: Mapping[Path, Frames], store: TrajectoryStore
-) -> Callable[[Path], Frames | None]:
-    """What finds a path's frames, on view or stored, and looks for each but once."""
-    public = Limits.from_environment().public
-
-    @cache
-    def found(path: Path) -> Frames | None:
-        if path in made:
-            return made[path]
-        name = key(spec, path)
-        try:
-            # Strangers are shown nothing of one another's.
-            there = not public or store.is_kept(name)
-        except StoreError:  # the cache fails
-            return None
-        return stored_frames(store, name) if there else None
-
-    return found
-
-
-def _whole(grid: Grid, found: Callable[[Path], Frames | None]) -> Mapping[Path, Frames] | None:
-    """The frames of a whole grid; None as soon as one is not found."""
+def _whole(
+    grid: Grid, made: Mapping[Path, Frames], store: TrajectoryStore
+) -> Mapping[Path, Frames] | None:
+    """The frames of a whole grid; None as soon as one is missing."""
     there = {}
     for path in grid.paths:
-        if (frames := found(path)) is None:
+        frames = made.get(path) or _stored(key(grid.spec, path), store)
+        if frames is None:
             return None
         there[path] = frames
     return there
+
+
+def _stored(name: str, store: TrajectoryStore) -> Frames | None:
+    """The frames of a trajectory that whoever has the page may see."""
+    try:
+        # Strangers are shown nothing of one another's.
+        if Limits.from_environment().public and not store.is_kept(name):
+            return None
+    except StoreError:  # the cache fails
+        return None
+    return stored_frames(store, name)
 
 
 def _state(
