@@ -13,7 +13,7 @@ import re
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from functools import cached_property, lru_cache
 from itertools import chain
 from operator import index
@@ -250,7 +250,9 @@ class Grid:
         """
         return self._page(engine, address).html().decode("utf-8")
 
-    def _page(self, engine: Engine | None = None, address: str = "") -> Page:
+    def _page(
+        self, engine: Engine | None = None, address: str = "", *, behind: bool = True
+    ) -> Page:
         trunk, engine = self.trunk, engine or default_engine()
         if find_model(self.spec.model).probe != PLAIN_PROBE:  # for the plain one a model is dear
             with suppress(Busy):  # then it has no labels
@@ -262,6 +264,7 @@ class Grid:
             recipe(self.spec, self.request.path)[1:],
             engine,
             address,
+            behind=behind,
         )
 
     def save(self, file: str | File) -> None:
@@ -291,7 +294,7 @@ class Grid:
         source = b64encode(coded).decode("ascii")
         style = f"grid-area: 1 / 1; max-width: 100%; max-height: {OUTPUT_HEIGHT}px"
         picture = f'<img alt="{name}" src="data:image/webp;base64,{source}" style="{style}">'
-        page = replace(self._page(), behind=()).html(LARGEST_OUTPUT)
+        page = self._page(behind=False).html(LARGEST_OUTPUT)
         if len(page) > LARGEST_OUTPUT:
             return picture
         content = html.escape(page.decode("utf-8"))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path as Folder
 from typing import Any
+from urllib.parse import quote_plus
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from PIL import Image
 
 import diffgrid
 from diffgrid import api
+from diffgrid.browser import finished
 from diffgrid.engine.local import LocalEngine
 from diffgrid.engine.protocol import Snapshot
 from diffgrid.errors import BadInput
@@ -249,6 +251,30 @@ def test_notebooks_get_a_page_and_a_picture_and_a_prompt_cannot_break_out_of_the
     assert re.fullmatch(picture, g._repr_html_())
     png = g.cell(0, 0)._repr_png_()
     assert Image.open(io.BytesIO(png)).size == g.trunk.image.size
+
+
+def test_no_page_says_where_a_model_lies(
+    g: diffgrid.Grid, engine: LocalEngine, folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api, "default_engine", lambda: engine)
+    page = g.to_html(address="https://example.org/")
+    assert f"?model={folder.name}&amp;" in page
+    for written in (page, html.unescape(g._repr_html_())):
+        assert f"--model {folder.name} " in written
+        for place in (str(folder.parent), folder.parent.name):
+            assert place not in written
+            assert quote_plus(place) not in written
+
+
+def test_a_notebooks_page_reads_nothing_of_what_is_behind(
+    g: diffgrid.Grid, here: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    monkeypatch.setattr(finished, "stored_frames", lambda _, name: read.append(name))
+    g._repr_html_()
+    assert not read
+    g.to_html()
+    assert read
 
 
 def test_in_a_terminal_each_is_one_line(g: diffgrid.Grid) -> None:

@@ -7,23 +7,27 @@ the file holds. The file may ask for nothing: its own policy forbids each reques
 
 import json
 from base64 import b64encode
-from collections.abc import Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from hashlib import sha256
 from html import escape
 from string import Template
+from typing import Any
 
 from diffgrid.browser.message import GridState, message
 from diffgrid.browser.modules import import_map, stylesheet, template
 from diffgrid.browser.protocol import unpack
 from diffgrid.records.frames import Frames, decode, encode
 from diffgrid.sharing.recipe import element
-from diffgrid.spec.path import evaluations_of, format_path
+from diffgrid.spec.path import evaluations_of
 
 LARGEST = 3_000_000  # bytes
 EVERY = (2, 3, 4)  # of the pictures along the way, where all are too many
 _ORDINALS = {2: "second", 3: "third", 4: "fourth"}
 _ENTRY = "page/page.js"
+Lossy = Callable[[Frames], Frames]  # `_lossy`, which codes each picture once in a file
 
 
 @dataclass(frozen=True)
@@ -45,44 +49,52 @@ class Page:
     def html(self, largest: int = LARGEST) -> bytes:
         """The file: as much of all that as goes into so many bytes, and the grid on view at least.
 
-        What is left out first are pictures along the ways of grids behind, every other one of them
-        or more; then such grids; then the finished pictures of the grid on view lose what nobody
-        sees.
+        Where the grid on view is too large by itself, first its finished pictures lose what nobody
+        sees, then it loses pictures along its cells' ways, every other one of them or more; if it
+        still is, nothing is behind it. Of grids behind, first such pictures are left out, then
+        whole grids, the last first.
         """
-        shown, alone = self.shown, b""
-        for shown in _ever_smaller(self.shown):
-            alone = self._html([shown])
+        lossy, coded = cache(_lossy), dict[str, str]()
+        shown, head, alone = self.shown, dict[str, Any](), b""
+        for shown in _ever_smaller(self.shown, lossy):
+            head = self._head(shown, coded)
+            alone = self._html([head], coded)
             if len(alone) <= largest:
                 break
-        behind: list[GridState] = []
+        if len(alone) > largest or not self.behind:
+            return alone
+        heads = [head]
         for every in (1, *EVERY):
-            behind = [_thinned(state, every, shown) for state in self.behind]
-            if len(whole := self._html([shown, *behind])) <= largest:
+            thinned = (_thinned(state, every, shown, lossy) for state in self.behind)
+            heads = [head, *(self._head(state, coded) for state in thinned)]
+            if len(whole := self._html(heads, coded)) <= largest:
                 return whole
-        while behind:
-            behind.pop()
-            if len(whole := self._html([shown, *behind])) <= largest:
-                return whole
-        return alone
 
-    def _html(self, states: Sequence[GridState]) -> bytes:
-        paths = [format_path(state.grid.path) for state in states]
+        def size(count: int) -> int:
+            return len(self._html(heads[:count], coded))
+
+        most = bisect_right(range(2, len(heads)), largest, key=size)
+        return self._html(heads[: 1 + most], coded)
+
+    def _head(self, state: GridState, coded: dict[str, str]) -> dict[str, Any]:
+        """A grid's message, without its pictures: those go to the `coded` ones, by name."""
+        head, sent = unpack(message(replace(state, file={"link": self.address})))
+        del head["lengths"]
+        for name, picture in zip(head["names"], sent, strict=True):
+            if name not in coded:
+                coded[name] = b64encode(picture).decode("ascii")
+        return head
+
+    def _html(self, heads: Sequence[Mapping[str, Any]], coded: Mapping[str, str]) -> bytes:
+        paths = [head["path"] for head in heads]
         file = {"paths": paths, "link": self.address}
-        pictures: dict[str, str] = {}
-        heads = []
-        for state in states:
-            head, sent = unpack(message(replace(state, file=file)))
-            del head["lengths"]
-            heads.append(head)
-            coded = (b64encode(picture).decode("ascii") for picture in sent)
-            pictures |= zip(head["names"], coded, strict=True)
         return _written(
             title=self.shown.grid.spec.prompt or "no prompt",
             facts=" · ".join(self.shown.recipe),
             address=self.address and self.address + paths[0],
             recipe=self.recipe,
-            grids=_json(heads),
-            pictures=_json(pictures),
+            grids=_json([{**head, "file": file} for head in heads]),
+            pictures=_json({name: coded[name] for head in heads for name in head["names"]}),
         )
 
 
@@ -126,13 +138,13 @@ def _json(value: object) -> str:
     return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", r"\u003c")
 
 
-def _ever_smaller(shown: GridState) -> Iterator[GridState]:
+def _ever_smaller(shown: GridState, lossy: Lossy) -> Iterator[GridState]:
     yield shown
-    lossy = replace(shown, made={path: _lossy(frames) for path, frames in shown.made.items()})
-    yield lossy
-    trunk = replace(lossy, made={shown.grid.path: lossy.made[shown.grid.path]})
+    smaller = replace(shown, made={path: lossy(frames) for path, frames in shown.made.items()})
+    yield smaller
+    trunk = replace(smaller, made={shown.grid.path: smaller.made[shown.grid.path]})
     for every in EVERY:
-        yield _thinned(lossy, every, trunk)
+        yield _thinned(shown, every, trunk, lossy)
 
 
 def _lossy(frames: Frames) -> Frames:
@@ -141,7 +153,7 @@ def _lossy(frames: Frames) -> Frames:
     return replace(frames, final=final)
 
 
-def _thinned(state: GridState, every: int, shown: GridState) -> GridState:
+def _thinned(state: GridState, every: int, shown: GridState, lossy: Lossy) -> GridState:
     """A grid with what the grid on view has, and every so many of its own pictures along the way.
 
     Each stands until the next. The last guess stands for the finished picture where it was decoded
@@ -162,7 +174,7 @@ def _thinned(state: GridState, every: int, shown: GridState) -> GridState:
         for step, name in enumerate(evaluations_of(path, length)):
             chosen = not x0 or (length - 1 - step) % every == 0
             x0.append(there.get(name) or (frames.x0[step] if chosen else x0[-1]))
-        small = _lossy(frames) if frames.decoding.approximate else replace(frames, final=x0[-1])
+        small = lossy(frames) if frames.decoding.approximate else replace(frames, final=x0[-1])
         made[path] = replace(small, x0=tuple(x0))
     fewer = f"x̂0 of every {_ORDINALS[every]} step" if every > 1 else ""
     return replace(state, made=made, note="; ".join(filter(None, [state.note, fewer])))

@@ -14,7 +14,8 @@ SECONDS = 2.0  # of the way to the finished picture, about
 FRAME_MS, SHORTEST_MS = 80, 20  # browsers slow a GIF down whose frames are shorter
 HOLD_MS = 1000
 MOST_FRAMES = 100  # of more steps, as many evenly spread
-SIDE = 256  # px; smaller pictures are enlarged by a whole factor
+SIDE = 256  # px; smaller pictures are enlarged by a whole factor,
+LARGEST_SIDE = 1024  # px; but not beyond this
 _DESCRIPTION = 0x010E  # the EXIF tag
 
 
@@ -61,12 +62,13 @@ def _timed(pictures: Sequence[Image.Image], each_ms: int) -> tuple[list[Image.Im
 
 
 def _enlarged(picture: Image.Image) -> Image.Image:
-    factor = -(-SIDE // min(picture.size))
-    if factor == 1:
-        return picture.convert("RGB")
     width, height = picture.size
-    size = (width * factor, height * factor)
-    return picture.convert("RGB").resize(size, Image.Resampling.BICUBIC)
+    factor = min(-(-SIDE // min(width, height)), LARGEST_SIDE // max(width, height))
+    # A copy of each frame would be as much again: a film is in memory as a whole.
+    rgb = picture if picture.mode == "RGB" else picture.convert("RGB")
+    if factor <= 1:
+        return rgb
+    return rgb.resize((width * factor, height * factor), Image.Resampling.BICUBIC)
 
 
 def _film(frames: list[Image.Image], **options: Any) -> bytes:

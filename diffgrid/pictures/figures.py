@@ -224,7 +224,7 @@ def _timestep(value: float) -> str:
 
 RAIL, LABEL, NODE = 18, 20, 40  # px: branching line to cell, room under a cell, a node's radius
 PER_LINE, THUMB = 8, 54  # cells; px
-WIDEST_FRAME = 960  # px, about: of a film
+LARGEST_FRAME = 960  # px, about: the longer side of a film; a WebP ends at 16,383
 MOST_PIXELS = 40_000_000  # of a sheet; Pillow warns from 89 million on, others refuse sooner
 
 
@@ -284,20 +284,31 @@ def draw_grid(sheet: GridSheet, halved: int = 0) -> Image.Image:
 
 
 def draw_moment(trunk: Image.Image, rows: Sequence[Sequence[Image.Image]]) -> Image.Image:
-    """The grid without a word, as a frame of a film: the trunk at the left, cells row by row."""
+    """The grid without a word, as a frame of a film: the trunk at the left, cells row by row.
+
+    Rows that would be too small below one another go on in further bands to the right.
+    """
     most = max(map(len, rows), default=0)
-    side = max(16, min(128, WIDEST_FRAME // (most + 2)))
+
+    def side_in(bands: int) -> int:
+        across, down = bands * most + bands // 2 + 2, math.ceil(len(rows) / bands)
+        return min(128, LARGEST_FRAME // across, LARGEST_FRAME // max(1, down))
+
+    bands = max(range(1, len(rows) + 1), key=side_in, default=1)
+    side, down = max(8, side_in(bands)), math.ceil(len(rows) / bands)
+    gap = min(GAP, side // 4)
     width, height = _size_within(trunk, side)
     trunk_width, trunk_height = _size_within(trunk, side * 11 // 8)
-    left = trunk_width + 3 * GAP
-    tall = max(trunk_height + GAP, len(rows) * (height + GAP)) + GAP
-    canvas = _Canvas(left + most * (width + GAP), tall)
+    left, band = trunk_width + 3 * GAP, most * (width + gap) + 2 * gap
+    tall = max(trunk_height + GAP, down * (height + gap)) + GAP
+    canvas = _Canvas(left + bands * band - 2 * gap, tall)
     top = (tall - trunk_height) // 2
     canvas.picture(trunk, (GAP, top, GAP + trunk_width, top + trunk_height), 14, ring=ACCENT)
     for row, cells in enumerate(rows):
+        y = GAP + row % down * (height + gap)
         for column, cell in enumerate(cells):
-            x, y = left + column * (width + GAP), GAP + row * (height + GAP)
-            canvas.picture(cell, (x, y, x + width, y + height), 12)
+            x = left + row // down * band + column * (width + gap)
+            canvas.picture(cell, (x, y, x + width, y + height), gap)
     return canvas.image
 
 

@@ -118,13 +118,13 @@ def _of_view(view: View, kind: Kind, spec: RunSpec) -> dict[str, Any]:
         "diffgrid": __version__,
         "schema": SCHEMA,
         "kind": kind,
-        "view": full_query(view) | {"model": _name(view.model)},
+        "view": full_query(view) | {"model": public_name(view.model)},
         "digest": spec.digest,
         "dtype": spec.dtype,
     }
 
 
-def _name(model: str) -> str:
+def public_name(model: str) -> str:
     """What others may call it: whoever posts a picture need not say where its model lies."""
     known = model in BUNDLED or any(each.name == model for each in named())
     return model if known else File(model).name
@@ -138,7 +138,7 @@ def _parameters(spec: RunSpec) -> str:
         "CFG scale": f"{spec.guidance_scale:g}",
         "Seed": spec.seed,
         "Size": f"{spec.width}x{spec.height}",
-        "Model": _name(spec.model),
+        "Model": public_name(spec.model),
         "Eta": None if spec.eta is None else f"{spec.eta:g}",
         **spec.added_words,
         "Diffgrid path": "",

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 
+from diffgrid.browser import page as page_module
 from diffgrid.browser.finished import page_of
 from diffgrid.browser.message import GridState, message
 from diffgrid.browser.modules import stylesheet
@@ -260,6 +261,65 @@ def test_a_picture_that_is_left_out_is_stood_for_by_the_one_before() -> None:
     assert moments(read.heads[1], read)["0.3"] == [
         "trunk x0 0", "trunk x0 0", "0.3 x0 2", "0.3 x0 2", "0.3 x0 4", "0.3 x0 4", "0.3 x0 6",
     ]  # fmt: skip
+
+
+def test_the_grid_on_view_loses_what_nobody_sees_before_pictures_on_the_way() -> None:
+    big = page("1.0", size=3000)
+    whole = Read(big.html())
+    read = Read(big.html(len(replace(big, behind=[]).html()) - 1))
+    assert moments(read.heads[0], read) == moments(whole.heads[0], whole)
+    final = read.pictures[read.heads[0]["names"][read.heads[0]["focus"]["final"]]]
+    assert final.startswith(b"RIFF")
+
+
+def counted(monkeypatch: pytest.MonkeyPatch, name: str) -> list[Any]:
+    """What a function of `page.py` is given first, call by call."""
+    calls: list[Any] = []
+    called = getattr(page_module, name)
+
+    def counting(*args: Any, **kwargs: Any) -> Any:
+        calls.append(args[:1])
+        return called(*args, **kwargs)
+
+    monkeypatch.setattr(page_module, name, counting)
+    return calls
+
+
+def test_each_finished_picture_is_made_smaller_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    preview = Decoding("linear", 9.0, 1.0)
+    big = page("1.0", "1.1", "3.0", size=3000, decoding=preview)
+    alone = len(replace(big, behind=[]).html())
+    paths = {path for each in (big.shown, *big.behind) for path in each.made}
+    for largest in (alone + 1, alone - 1, 1):
+        with monkeypatch.context() as patch:
+            encoded = counted(patch, "encode")
+            big.html(largest)
+        assert 0 < len(encoded) <= len(paths)
+
+
+def test_nothing_behind_a_grid_that_is_too_large_alone_is_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    big = page("1.0", "1.1", size=3000)
+    told = counted(monkeypatch, "message")
+    big.html(1)
+    assert {state.grid.path for (state,) in told} == {()}
+
+
+def test_how_many_grids_fit_is_found_in_few_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [f"1.{branch}" for branch in range(40)]
+    many = page(*paths, size=3000)
+    most = len(replace(many, behind=[]).html()) + 200_000
+    written = counted(monkeypatch, "_written")
+    told = counted(monkeypatch, "message")
+    fits = many.html(most)
+    # The grid alone; all by each thinning; by halves; and what is given back.
+    assert len(written) <= 1 + 4 + 6 + 1
+    assert len(told) == 1 + 4 * len(paths)
+    kept = [head["path"] for head in Read(fits).heads]
+    assert kept == ["trunk", *paths][: len(kept)]
+    assert 1 < len(kept) < 1 + len(paths)
+    assert len(fits) <= most
 
 
 def test_the_last_guess_stands_for_a_finished_picture_only_where_it_was_decoded_as_that() -> None:

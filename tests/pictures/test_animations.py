@@ -78,3 +78,8 @@ def test_the_recipe_goes_along_in_full() -> None:
     assert opened(to_gif(greys(2), recipe)).info["comment"].decode() == recipe
     told = opened(to_webp(greys(2), recipe)).getexif()[0x010E]
     assert (told if isinstance(told, bytes) else told.encode("latin-1")).decode() == recipe
+
+
+@KINDS
+def test_a_ribbon_is_not_enlarged_beyond_what_a_file_can_hold(draw: Draw) -> None:
+    assert opened(draw(greys(2, (1000, 8)))).size == (1000, 8)
