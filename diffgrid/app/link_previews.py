@@ -4,12 +4,11 @@ Streamlit gives one HTML file for every address, and whoever makes previews of l
 Here each page's address gets that file with a title and a picture's address in its head, and
 `/card.jpg` with the same query is the picture: drawn from what is stored, for nothing is ever
 sampled for a robot. What is not stored stays blank, and an address that asks for what cannot be
-gets the first grid's card.
+gets the first grid's card and words.
 """
 
 import re
-from collections.abc import Awaitable, Callable
-from functools import lru_cache
+from collections.abc import Awaitable, Callable, Mapping
 from html import escape
 from pathlib import Path as File
 from urllib.parse import urlencode
@@ -43,11 +42,13 @@ WORDS = (
 )
 LONGEST = 4000  # characters of a query; a longer one counts as none
 MOST_ROWS, MOST_COLUMNS = 5, 6  # of a card
-MOST_CARDS = 32  # kept, of some 100 KB each
+MOST_CARDS = 32  # kept
 
 _HTML = File(st.__file__).parent / "static" / "index.html"
 _HOST = re.compile(r"([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]+)?", re.IGNORECASE)
 _drawing = CapacityLimiter(1)  # of all threads, so that who asks for many holds up no page
+# Those asked for last, of some 100 KB each, by the view and which of its pictures were there.
+_cards: dict[tuple[View, frozenset[Path]], bytes] = {}
 
 
 def routes() -> list[Route]:
@@ -63,7 +64,9 @@ def _page(page: Page, base: str) -> Callable[[Request], Awaitable[Response]]:
 
     async def give(request: Request) -> Response:
         query = _asked(request)
-        prompt = in_title(query.get("prompt", ""))
+        view = await to_thread.run_sync(_view, query)
+        shown = in_title(view.spec.prompt)
+        prompt = "" if view == View.default() else shown
         card = f"{_origin(request)}{base}/card.jpg" + (f"?{urlencode(query)}" if query else "")
         head = f"<title>{escape(title(page, prompt))}</title>" + "".join(
             f'<meta {kind}="{label}" content="{escape(content)}" />'
@@ -77,7 +80,7 @@ def _page(page: Page, base: str) -> Callable[[Request], Awaitable[Response]]:
                 ("property", "og:image:type", "image/jpeg"),
                 ("property", "og:image:width", str(CARD[0])),
                 ("property", "og:image:height", str(CARD[1])),
-                ("property", "og:image:alt", f"A grid of pictures that branch off one: {prompt}"),
+                ("property", "og:image:alt", f"A grid of pictures that branch off one: {shown}"),
                 ("name", "twitter:card", "summary_large_image"),
             )
         )
@@ -100,44 +103,60 @@ def _asked(request: Request) -> dict[str, str]:
     return {name: text for name, text in request.query_params.items() if name in KEYS}
 
 
+def _view(query: dict[str, str]) -> View:
+    """What it asks for, or else the first grid's."""
+    try:
+        return from_query(query)
+    except DiffgridError:
+        return View.default()
+
+
 def _origin(request: Request) -> str:
     """Where the server is for whoever asks: by the host they named.
 
     That a proxy before it speaks https is taken from anybody: it changes their own answer alone.
+    Of several, the first is the one that they met.
     """
     host = request.headers.get("host", "")
     if not _HOST.fullmatch(host):
         return ""
-    secure = "https" in (request.url.scheme, request.headers.get("x-forwarded-proto"))
+    met, _, _ = request.headers.get("x-forwarded-proto", "").partition(",")
+    secure = "https" in (request.url.scheme, met.strip())
     return f"{'https' if secure else 'http'}://{host}"
 
 
 def card(query: dict[str, str]) -> tuple[bytes, bool]:
     """The card of a grid as JPEG, and whether all of it is drawn."""
-    try:
-        view = from_query(query)
-    except DiffgridError:
-        view = View.default()
+    view = _view(query)
     grid = view.grid()
     shown = {grid.path, *(path for row in _cells(grid) for path in row)}
     try:
         store = _store()
         # Strangers are shown nothing of one another's.
         there = store.is_kept if Limits.from_environment().public else store.has
-        stored = frozenset(path for path in shown if there(key(grid.spec, path)))
+        keys = {path: key(grid.spec, path) for path in shown}
+        # A run is there before its pictures are.
+        pictures = {
+            path: found
+            for path, each in keys.items()
+            if there(each) and (found := stored_frames(store, each))
+        }
     except DiffgridError:  # the cache fails
-        stored = frozenset()
-    return _drawn(view, stored), stored == shown
+        pictures = {}
+    which = view, frozenset(pictures)
+    picture = _cards.pop(which, None) or _drawn(grid, pictures)
+    _cards[which] = picture  # the newest again
+    if len(_cards) > MOST_CARDS:
+        del _cards[next(iter(_cards))]
+    return picture, pictures.keys() == shown
 
 
-@lru_cache(maxsize=MOST_CARDS)
-def _drawn(view: View, stored: frozenset[Path]) -> bytes:
-    grid = view.grid()
-    focus = _frames(grid, grid.path) if grid.path in stored else None
+def _drawn(grid: Grid, pictures: Mapping[Path, Frames]) -> bytes:
+    focus = pictures.get(grid.path)
     rows = tuple(
         (
             _decoded(focus.x0[step]) if focus else None,
-            tuple(_final(_frames(grid, path)) if path in stored else None for path in cells),
+            tuple(_final(pictures.get(path)) for path in cells),
         )
         for step, cells in zip(grid.rows[:: _every(grid)], _cells(grid), strict=True)
     )
@@ -162,10 +181,6 @@ def _every(grid: Grid) -> int:
 def _cells(grid: Grid) -> list[tuple[Path, ...]]:
     """The paths in the rows that are shown."""
     return [cells[:MOST_COLUMNS] for cells in grid.cells[:: _every(grid)]]
-
-
-def _frames(grid: Grid, path: Path) -> Frames | None:
-    return stored_frames(_store(), key(grid.spec, path))
 
 
 def _final(pictures: Frames | None) -> Image.Image | None:
