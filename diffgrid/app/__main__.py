@@ -5,17 +5,9 @@
 
 import sys
 
-from streamlit import cli_util
 from streamlit.web import cli
 
-from diffgrid.app.shell import HOME
-
-
-def begin_at(address: str) -> None:
-    """Have Streamlit open the browser there, where it would at the first page."""
-    opens = cli_util.open_browser
-    cli_util.open_browser = lambda url: opens(url + address)
-
+from diffgrid.app.shell import HOME, begin_at
 
 if __name__ == "__main__":
     if sys.argv[1:] and sys.argv[1].startswith("--at="):

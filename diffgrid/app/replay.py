@@ -2,16 +2,16 @@
 
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from functools import partial
 
 from PIL.Image import Image
 
-from diffgrid.app.card import draw, shown_paths
+from diffgrid.app.card import draw, found
 from diffgrid.errors import BadInput, DiffgridError
 from diffgrid.limits import Limits
 from diffgrid.pictures.animations import chosen_moments
 from diffgrid.sharing import recipe
 from diffgrid.sharing.view import View
+from diffgrid.spec.grid import Grid
 from diffgrid.spec.run import key
 from diffgrid.store.forgiving import TrajectoryStore
 
@@ -32,21 +32,21 @@ def replay(
 
     Raises:
         BadInput: no trunk is stored any more.
+        DiffgridError: the cache cannot be used.
     """
     public = Limits.from_environment().public
 
     def may_show(name: str) -> bool:
         return store.has(name) and (not public or name in own or store.is_kept(name))
 
-    shown: list[tuple[View, Callable[[], Image]]] = []
+    shown: list[tuple[View, Grid]] = []
     for view in views:
         with suppress(DiffgridError):  # a model that is gone, a cache that fails
             grid = view.grid()
-            there = {path for path in shown_paths(grid) if may_show(key(grid.spec, path))}
-            if grid.path in there:
-                shown.append((view, partial(draw, store, view, there)))
+            if may_show(key(grid.spec, grid.path)):
+                shown.append((view, grid))
     if not shown:
         raise BadInput("no grid of this journey is stored any more: go to one of them again.")
     chosen = [shown[index] for index in chosen_moments(len(shown))]
-    pictures = [make().reduce(SMALLER) for _, make in chosen]
+    pictures = [draw(grid, found(store, grid, may_show)).reduce(SMALLER) for _, grid in chosen]
     return film(pictures, recipe.write(chosen[-1][0]), FRAME_MS)

@@ -1,15 +1,15 @@
 """What every page does first, and where the pages are."""
 
-import webbrowser
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from threading import Thread
 
 import streamlit as st
-from anyio import to_thread
-from streamlit.config import get_option
+from streamlit import cli_util
+from streamlit.config import get_option, is_manually_set
 from streamlit.starlette import App
-from streamlit.web.server.server_util import get_url
+from streamlit.web.server.server_util import get_display_address, get_url
 
 from diffgrid.app.session.page import Page
 
@@ -26,13 +26,33 @@ _SCRIPTS = "".join(
 ICON = str(_HERE / "icon.svg")
 LOGO = str(_HERE / "logo.svg")
 
+_begins_at = ""  # what follows the server's own address where the browser is opened
+
+
+def begin_at(address: str) -> None:
+    """Have the server open the browser there, such as at `/strip?seed=8`."""
+    global _begins_at
+    _begins_at = address
+
 
 @asynccontextmanager
 async def open_browser(app: App) -> AsyncIterator[None]:
-    """While the server runs: it opens the first page, as Streamlit does for what is no `App`."""
+    """While the server runs: as it begins, the browser is opened, unless it is headless.
+
+    As Streamlit does for what is no `App`, but beside the server: a browser that is started by this
+    may return when it is closed. Who comes before the first answer is ready waits at the port.
+    """
     if not get_option("server.headless"):
-        await to_thread.run_sync(webbrowser.open, get_url(get_option("browser.serverAddress")))
+        url = get_url(_host()) + _begins_at
+        Thread(target=cli_util.open_browser, args=[url], daemon=True).start()
     yield
+
+
+def _host() -> str:
+    """What the browser calls the server: as it was told to, or else where the server listens."""
+    if is_manually_set("browser.serverAddress"):
+        return str(get_option("browser.serverAddress"))
+    return get_display_address(get_option("server.address") or "localhost")
 
 
 def page_file(page: Page) -> str:

@@ -24,26 +24,38 @@ expect.set_options(timeout=PATIENCE)
 
 
 @contextmanager
-def server(folder: Path, base: str = "") -> Iterator[str]:
-    """A fresh server whose cache is in this folder, under `/base`; nobody has visited it yet."""
+def server(
+    folder: Path, base: str = "", *, at: str = "/", browser: Path | None = None
+) -> Iterator[str]:
+    """A fresh server whose cache is in this folder, under `/base`; nobody has visited it yet.
+
+    Where there is a program for its own browser, it opens that at this address.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    options = ["--server.address=127.0.0.1", f"--server.port={port}", "--server.headless=true"]
-    options.append(f"--server.baseUrlPath={base}")
-    command = [sys.executable, "-m", "streamlit", "run", "streamlit_app.py", *options]
+    options = ["--server.address=127.0.0.1", f"--server.port={port}"]
+    options += [f"--server.baseUrlPath={base}", f"--server.headless={browser is None}"]
+    program = ["streamlit", "run", "streamlit_app.py"]
+    if browser:
+        program = ["diffgrid.app", f"--at={at}"]
+    command = [sys.executable, "-m", *program, *options]
     address = f"http://127.0.0.1:{port}{base}"
     log = folder / "server.log"
     environment = {**os.environ, "DIFFGRID_CACHE": str(folder / "cache")}
+    if browser:  # what Streamlit looks for first is `xdg-open`
+        environment |= {"BROWSER": str(browser), "PATH": ""}
     with log.open("wb") as output:
         running = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
     try:
-        for _ in range(300):
+        last = time.monotonic() + PATIENCE / 1000
+        while True:
             try:
                 urllib.request.urlopen(f"{address}/_stcore/health", timeout=5).close()
                 break
             except OSError:
                 assert running.poll() is None, log.read_text()
+                assert time.monotonic() < last, "nobody is answered"
                 time.sleep(0.2)
         yield address
     finally:

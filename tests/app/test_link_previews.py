@@ -22,7 +22,6 @@ from diffgrid.app import link_previews, state
 from diffgrid.records.frames import FRAMES
 from diffgrid.sharing.address import to_query
 from diffgrid.sharing.view import View
-from diffgrid.spec.path import Path
 from diffgrid.spec.run import key
 from diffgrid.store.bundled import Bundled
 from diffgrid.store.forgiving import TrajectoryStore
@@ -97,16 +96,17 @@ def tree(picture: bytes) -> Image.Image:
     return opened(picture).crop((500, 0, 1200, 630))
 
 
-def put(store: TrajectoryStore, view: View) -> set[str]:
-    """Store a whole grid: the pictures of the one that is bundled."""
+def put(store: TrajectoryStore, view: View, pictures: bool = True) -> set[str]:
+    """Store a whole grid: what is bundled of the first, its pictures too or its arrays alone."""
     bundled, first, grid = Bundled(), View.default().grid(), view.grid()
     for path in grid.paths:
         trajectory = bundled.get(key(first.spec, path))
-        pictures = bundled.get_frames(key(first.spec, path), bundled.decoder)
+        drawn = bundled.get_frames(key(first.spec, path), bundled.decoder)
         assert trajectory
-        assert pictures
+        assert drawn
         store.add(replace(trajectory, spec=grid.spec))
-        store.add_frames(key(grid.spec, path), FRAMES, *pictures)
+        if pictures:
+            store.add_frames(key(grid.spec, path), FRAMES, *drawn)
     return {key(grid.spec, path) for path in grid.paths}
 
 
@@ -114,7 +114,7 @@ def put(store: TrajectoryStore, view: View) -> set[str]:
 def store(cache_directory: File, monkeypatch: pytest.MonkeyPatch) -> Iterator[TrajectoryStore]:
     opened = TrajectoryStore.default()
     monkeypatch.setattr(state, "store", lambda: opened)
-    link_previews._drawn.cache_clear()
+    monkeypatch.setattr(link_previews, "_cards", {})
     yield opened
     opened.close()
 
@@ -139,12 +139,19 @@ def test_a_posted_link_shows_its_prompt_and_its_own_grid(tmp_path: File) -> None
         assert not differs(tree(other_card), tree(first_card))
         assert differs(opened(other_card), opened(first_card))
 
-        nonsense = head(f"{address}/strip?{urlencode({'prompt': HOSTILE, 'steps': HOSTILE})}")
-        assert nonsense.titles == [f"Trajectory strip · {HOSTILE} · diffgrid"]
-        assert nonsense.said["og:title"] == f"“{HOSTILE}”"
-        assert ask(nonsense.said["og:image"])[1] == first_card
+        hostile = head(f"{address}/strip?{urlencode({'prompt': HOSTILE})}")
+        assert hostile.titles == [f"Trajectory strip · {HOSTILE} · diffgrid"]
+        assert hostile.said["og:title"] == f"“{HOSTILE}”"
+        assert hostile.said["og:image:alt"].endswith(HOSTILE)
         index = File(streamlit.__file__).parent / "static" / "index.html"
-        assert nonsense.scripts == Head(index.read_text("utf-8")).scripts
+        assert hostile.scripts == Head(index.read_text("utf-8")).scripts
+
+        # What is refused has the first grid's card, and says nothing else.
+        refused = head(f"{address}/?{urlencode({'prompt': HOSTILE, 'steps': 'no'})}")
+        assert ask(refused.said.pop("og:image"))[1] == first_card
+        said = {name: text for name, text in first.said.items() if name != "og:image"}
+        assert (refused.titles, refused.said) == (first.titles, said)
+        assert first.said["og:image:alt"].endswith(View.default().spec.prompt)
 
         missing = head(f"{address}/?prompt=a+red+monster")
         headers, blank = ask(missing.said["og:image"])
@@ -169,6 +176,9 @@ def test_links_are_whole_behind_a_path_and_a_proxy(tmp_path: File) -> None:
 
         proxied = {"Host": "toys.example.org", "X-Forwarded-Proto": "https"}
         expected = "https://toys.example.org/toys/grid/card.jpg"
+        assert head(f"{address}/", **proxied).said["og:image"] == expected
+        # Through a second proxy, which is asked in plain words: the first is what the visitor met.
+        proxied["X-Forwarded-Proto"] = "https, http"
         assert head(f"{address}/", **proxied).said["og:image"] == expected
         assert head(f"{address}/", Host=HOSTILE).said["og:image"] == "/toys/grid/card.jpg"
 
@@ -197,6 +207,20 @@ def test_strangers_see_what_the_owner_keeps_and_nothing_of_each_other(
     for each in made:
         store.save(each, "kept")
     assert link_previews.card(to_query(OTHER)) == (own, True)
+
+
+def test_a_card_that_was_drawn_before_the_pictures_came_is_drawn_again(
+    store: TrajectoryStore,
+) -> None:
+    first, _ = link_previews.card({})
+    put(store, OTHER, pictures=False)
+    blank, whole = link_previews.card(to_query(OTHER))
+    assert not whole
+    assert differs(tree(blank), tree(first))
+    put(store, OTHER)
+    drawn, whole = link_previews.card(to_query(OTHER))
+    assert whole
+    assert not differs(tree(drawn), tree(first))
 
 
 @pytest.mark.parametrize(
@@ -228,8 +252,19 @@ def test_a_query_too_long_counts_as_none() -> None:
     assert asked(f"seed=8&prompt={'x' * link_previews.LONGEST}") == {}
 
 
-def test_only_the_last_cards_are_kept(store: TrajectoryStore) -> None:
-    for seed in range(link_previews.MOST_CARDS + 1):
-        link_previews._drawn(replace(OTHER, seed=seed), frozenset[Path]())
-    kept = link_previews._drawn.cache_info()
-    assert kept.currsize == kept.maxsize == link_previews.MOST_CARDS
+def test_only_the_last_cards_are_kept(
+    store: TrajectoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[bytes] = []
+
+    def draw(*_: object) -> bytes:
+        drawn.append(b"%d" % len(drawn))
+        return drawn[-1]
+
+    monkeypatch.setattr(link_previews, "_drawn", draw)
+    for seed in (*range(link_previews.MOST_CARDS), 0, link_previews.MOST_CARDS, 0):
+        link_previews.card(to_query(replace(OTHER, seed=seed)))
+    assert len(drawn) == link_previews.MOST_CARDS + 1
+    assert len(link_previews._cards) == link_previews.MOST_CARDS
+    link_previews.card(to_query(replace(OTHER, seed=1)))
+    assert len(drawn) == link_previews.MOST_CARDS + 2

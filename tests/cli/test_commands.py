@@ -15,10 +15,8 @@ from urllib.parse import parse_qsl, urlsplit
 import numpy as np
 import pytest
 from PIL import Image
-from streamlit import cli_util
 
 from diffgrid import api
-from diffgrid.app.__main__ import begin_at
 from diffgrid.cli import commands
 from diffgrid.cli.main import main
 from diffgrid.cli.parser import build_parser
@@ -285,14 +283,6 @@ def test_what_a_picture_was_made_of_opens_again(
         done = sh("open", tmp_path / name)
         assert (done.code, done.out) == (2, "")
         assert sentence in done.err
-
-
-def test_the_browser_begins_where_a_file_leads(monkeypatch: pytest.MonkeyPatch) -> None:
-    opened: list[str] = []
-    monkeypatch.setattr(cli_util, "open_browser", opened.append)
-    begin_at("/strip?seed=8")
-    cli_util.open_browser("http://localhost:8501")
-    assert opened == ["http://localhost:8501/strip?seed=8"]
 
 
 @pytest.mark.slow

@@ -101,6 +101,19 @@ test("what a page could not deliver the next one does, but for what led to a pag
   mock.timers.reset();
 });
 
+test("a file that opened another page opens it once", () => {
+  mock.timers.enable({ apis: ["setTimeout"] });
+  const outbox = new Outbox();
+  const board = {};
+  const here = ['{"kind":"grid"}', '{"kind":"cell"}', '{"rows":{"0":[1]}}', "damaged"];
+  const elsewhere = ['{"kind":"strip"}', '{"kind":"decisions"}', '{"seed":8}', '{"trunks":2}'];
+  outbox.connect(board, () => {}, ["", 0]);
+  for (const recipe of [...here, ...elsewhere]) outbox.push({ do: "open", recipe });
+  outbox.disconnect(board);
+  assert.deepEqual(outbox.waiting.map(([, { recipe }]) => recipe), here);
+  mock.timers.reset();
+});
+
 test("acts outlive the page that is loaded anew", () => {
   mock.timers.enable({ apis: ["setTimeout"] });
   const stored = new Map();

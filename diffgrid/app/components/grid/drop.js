@@ -7,6 +7,9 @@ import { recipeIn } from "../shared/png.js";
 
 const NONE = "That file carries no recipe: drop a PNG or a page that diffgrid wrote.";
 const TYPED = "input, textarea, [contenteditable]";
+// Where a file goes elsewhere. That somebody has prevented the browser's own does not say it: as long
+// as there is a field for files, Streamlit does so wherever one is dropped.
+const FIELD = "input[type=file], [data-testid=stFileUploaderDropzone]";
 
 /**
  * @param {object} on
@@ -32,6 +35,7 @@ export function takeFiles({ can, open, say }, signal) {
   /** @type {(name: string, listener: (event: any) => void) => void} */
   const listen = (name, listener) => window.addEventListener(name, listener, { signal });
   const over = (/** @type {DragEvent} */ event) => {
+    if (elsewhere(event)) return hide();
     if (!can() || !event.dataTransfer?.types.includes("Files")) return;
     event.preventDefault(); // or the browser goes to the file
     event.dataTransfer.dropEffect = "copy";
@@ -45,16 +49,20 @@ export function takeFiles({ can, open, say }, signal) {
   listen("drop", (/** @type {DragEvent} */ event) => {
     hide();
     const [file] = event.dataTransfer?.files ?? [];
-    if (!file || !can()) return;
+    if (!file || !can() || elsewhere(event)) return;
     event.preventDefault();
     take(file);
   });
   listen("paste", (/** @type {ClipboardEvent} */ event) => {
     const [target] = /** @type {Element[]} */ (event.composedPath());
     const [file] = event.clipboardData?.files ?? [];
-    if (!file || !can() || target.matches?.(TYPED)) return;
+    if (!file || !can() || target.matches?.(TYPED) || elsewhere(event)) return;
     event.preventDefault();
     take(file);
   });
   return hint;
 }
+
+/** @type {(event: Event) => boolean} whether a field for files takes it */
+const elsewhere = (event) =>
+  event.composedPath().some((each) => each instanceof Element && each.matches(FIELD));

@@ -3,7 +3,7 @@
 
 const PATIENCE = 2000; // ms to wait for a receipt, twice as long each time
 const MOST_PATIENCE = 8000;
-const LEAVES = ["strip", "compare"]; // acts that lead to another page
+const LEAVES = ["strip", "compare"]; // acts that always lead to another page; `open` does for some files
 
 const KEPT = "diffgrid.outbox"; // the name in the tab's storage
 
@@ -51,7 +51,7 @@ export class Outbox {
   /** @param {object} act `{do: …}` */
   push(act) {
     this.keep([...this.waiting, [(this.last += 1), act]]);
-    if (LEAVES.includes(/** @type {any} */ (act).do)) arrival()?.forget();
+    if (leaves(act)) arrival()?.forget();
     this.send(PATIENCE);
   }
 
@@ -64,7 +64,8 @@ export class Outbox {
   }
 
   /**
-   * The carrier's page is left: for the one that was asked for last.
+   * The carrier's page is left, for the one that was asked for last: no receipt comes any more for
+   * what led there, and it is not to lead there again.
    *
    * @param {unknown} carrier
    */
@@ -72,7 +73,7 @@ export class Outbox {
     if (this.carrier !== carrier) return;
     this.carrier = null;
     this.deliver = () => {};
-    this.keep(this.waiting.filter(([, act]) => !LEAVES.includes(/** @type {any} */ (act).do)));
+    this.keep(this.waiting.filter(([, act]) => !leaves(act)));
     clearTimeout(this.timer);
   }
 
@@ -81,6 +82,24 @@ export class Outbox {
     const { sender, last } = this;
     this.waiting = waiting;
     this.storage?.setItem(KEPT, JSON.stringify({ sender, last, waiting }));
+  }
+}
+
+/** @type {(act: any) => boolean} whether it leads to another page */
+const leaves = (act) => (act.do === "open" ? !opensHere(act.recipe) : LEAVES.includes(act.do));
+
+/**
+ * Whether what a file was made of is seen where it is opened, on the grid's page; or is refused
+ * there. The first version's recipes have no kind, and only those of grids have rows.
+ *
+ * @param {string} recipe
+ */
+function opensHere(recipe) {
+  try {
+    const { kind, rows } = JSON.parse(recipe);
+    return kind ? ["grid", "cell"].includes(kind) : Boolean(rows);
+  } catch {
+    return true;
   }
 }
 
