@@ -17,10 +17,10 @@ chromium, tab, visit = browsing.chromium, browsing.tab, browsing.visit  # fixtur
 ROOT = "trunk"
 TREE = [
     ROOT,
-    "5.2, from trunk",
-    "10.1, from 5.2",
-    "16.0, from 10.1",
-    "16.2, from 10.1",
+    "1.2, from trunk",
+    "5.1, from 1.2",
+    "10.0, from 5.1",
+    "10.2, from 5.1",
 ]
 
 
@@ -32,7 +32,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def painted(page: Page, path: str) -> None:
     """Wait until this path is the trunk, and all of its grid is there."""
-    page.locator(f".board[data-painted='{path} 16']:not([data-lacking])").wait_for()
+    page.locator(f".board[data-painted='{path} 12']:not([data-lacking])").wait_for()
 
 
 def follow(page: Page, path: str) -> None:
@@ -64,29 +64,29 @@ def test_the_grids_visited_are_a_tree_that_leads_back_and_outlives_a_reload(
     page.emulate_media(reduced_motion="reduce")
     painted(page, "trunk")
     expect(nodes(page)).to_have_count(0)  # one grid is no history
-    for path in ("5.2", "5.2/10.1", "5.2/10.1/16.0"):
+    for path in ("1.2", "1.2/5.1", "1.2/5.1/10.0"):
         follow(page, path)
     page.get_by_role("button", name="Undo").click()
-    painted(page, "5.2/10.1")
-    follow(page, "5.2/10.1/16.2")
+    painted(page, "1.2/5.1")
+    follow(page, "1.2/5.1/10.2")
     shows(page, TREE, TREE[-1])
 
     nodes(page).nth(1).click()
-    painted(page, "5.2")
-    expect(page).to_have_url(re.compile(r"[?&]path=5\.2(&|$)"))
+    painted(page, "1.2")
+    expect(page).to_have_url(re.compile(r"[?&]path=1\.2(&|$)"))
     shows(page, TREE, TREE[1])
 
     # A reload is a new session, and has it still; the keyboard leads on.
     page.reload()
-    painted(page, "5.2")
+    painted(page, "1.2")
     shows(page, TREE, TREE[1])
     nodes(page).nth(2).focus()
     page.keyboard.press("Tab")
     expect(nodes(page).nth(3)).to_be_focused()
     page.keyboard.press("Enter")
-    painted(page, "5.2/10.1/16.0")
+    painted(page, "1.2/5.1/10.0")
     page.get_by_role("button", name="Undo").click()
-    painted(page, "5.2")
+    painted(page, "1.2")
     shows(page, TREE, TREE[1])
 
     # It was never sampled for: all of it was there.
@@ -95,7 +95,7 @@ def test_the_grids_visited_are_a_tree_that_leads_back_and_outlives_a_reload(
     # Another address in the same tab goes on from there; another tab knows nothing.
     page.goto(f"{address}/?path=1.1")
     painted(page, "1.1")
-    shows(page, [*TREE, "1.1, from 5.2"], "1.1, from 5.2")
+    shows(page, [*TREE, "1.1, from 1.2"], "1.1, from 1.2")
     other = visit(address)
     painted(other, "trunk")
     expect(nodes(other)).to_have_count(0)

@@ -46,7 +46,7 @@ def test_a_photo_is_what_the_trunk_begins_with_until_it_is_left_out(
         expect(strength).to_be_visible()
         expect(page).to_have_url(re.compile("image=[0-9a-f]{64}"))
         expect(page.get_by_text("the photo is no picture")).to_have_count(0)
-        expect(page.get_by_text(re.compile("image [0-9a-f]{8}"))).to_be_visible()
+        expect(page.locator(".board").get_by_text(re.compile("image [0-9a-f]{8}"))).to_be_visible()
 
         other = visit(page.url)
         expect(other.get_by_role("slider", name="Strength")).to_be_visible()

@@ -187,8 +187,8 @@ def test_a_grid_writes_a_picture_and_a_report_and_says_one_line(
     written = json.loads(report.read_text())
     assert list(written) == ["key", "evaluations", "seconds", "unheeded", "cells"]
     assert written["unheeded"] == []
-    assert {cell["step"] for cell in written["cells"]} == {0, 1, 2, 3}  # round(5 · .04 … .64)
-    assert len(written["cells"]) == 4 * 4
+    assert {cell["step"] for cell in written["cells"]} == {0, 1, 2}  # round(5 · .04 … .4)
+    assert len(written["cells"]) == 3 * 4
 
 
 def test_what_changes_nothing_is_one_line_each_and_in_the_report(

@@ -170,4 +170,6 @@ def _said(name: str, value: Any) -> str:
     if isinstance(value, float):
         return f"{name} {value:g}"
     words = name.replace("_", " ")
+    if name == "image" and value:
+        return f"photo {value[:8]}"
     return f"no {words}" if value in (None, "") else f"{words} {value}"
